@@ -1,0 +1,44 @@
+# Two commands do all the set-up: `make demo` and `make test`.
+PYTHON ?= python3
+PIP_ARGS ?=
+VENV ?= .venv
+BIN := $(VENV)/bin
+# CASES: a folder laid out like tests/parity/cases
+CASES ?= tests/parity/cases
+
+.PHONY: demo test lint parity test-slow benchmark-demo benchmark-small format clean
+
+$(VENV)/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt torch==2.13.0
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e ".[dev,track]"
+	touch $@
+
+demo: $(VENV)/ready
+	$(BIN)/sightsound demo --output demo
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/ready
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+format: $(VENV)/ready
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+parity: $(VENV)/ready
+	$(BIN)/python -m pytest tests/parity --cases "$(CASES)"
+
+test-slow: $(VENV)/ready
+	$(BIN)/python -m pytest -m slow
+
+benchmark-demo: $(VENV)/ready
+	$(BIN)/python benchmarks/demo.py
+
+benchmark-small: $(VENV)/ready
+	$(BIN)/python benchmarks/small.py
+
+clean:
+	rm -rf $(VENV) build dist

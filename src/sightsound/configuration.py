@@ -1,0 +1,333 @@
+"""From recipes, files and options to a `RunConfig`: every name and type is checked.
+
+The settings dataclasses and the constructors of models and objectives are the schema; nothing is
+listed twice. Every mistake is a `ValueError` of one sentence with the nearest valid name. Free of
+torch until a constructor has to be read.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import importlib.util
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jsonargparse
+import yaml
+
+from sightsound.media.front_end import AudioFrontEnd, VideoFrontEnd
+from sightsound.options import Parser, UsageError, did_you_mean
+from sightsound.registry import MODELS, OBJECTIVES, resolve
+from sightsound.run import RunConfig, build_front_end
+from sightsound.settings import AugmentSettings, DataSettings, EvaluateSettings, TrainSettings
+
+RECIPES = Path(__file__).parent / "recipes"
+SETTINGS = {
+    "data": DataSettings,
+    "augment": AugmentSettings,
+    "train": TrainSettings,
+    "evaluate": EvaluateSettings,
+}
+TABLES = {"model": MODELS, "objective": OBJECTIVES}
+SECTIONS = ("model", "front_end", "objective")  # a `name` and what belongs to that name
+DERIVED = {"heads", "video_shape", "audio_shape", "task"}  # arguments that the data decides
+LENGTHS = ("epochs", "steps", "examples")
+
+
+def recipe_names() -> list[str]:
+    """Names of the shipped recipes, such as `demo`."""
+    files = RECIPES.rglob("*.yaml")
+    return sorted(str(file.relative_to(RECIPES).with_suffix("").as_posix()) for file in files)
+
+
+def find_recipe(name: str | Path) -> Path:
+    """The file behind a recipe name, a file name, or a run directory.
+
+    Raises:
+        ValueError: neither; the message names the nearest recipe.
+    """
+    candidates = [Path(name), Path(name) / "config.yaml", RECIPES / f"{name}.yaml"]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    known = recipe_names()
+    raise UsageError(
+        f"no recipe or file called {str(name)!r}; recipes: {', '.join(known) or 'none'}."
+        + did_you_mean(str(name), known)
+    )
+
+
+def read_values(name: str | Path) -> dict[str, Any]:
+    """The content of a recipe or configuration file.
+
+    Raises:
+        ValueError: no such file, not YAML, or not a table of settings.
+    """
+    file = find_recipe(name)
+    try:
+        values = yaml.safe_load(file.read_text())
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else "?"
+        raise UsageError(f"{file}, line {line}: not valid YAML: {error.problem}") from error
+    if not isinstance(values, dict):
+        raise UsageError(f"{file}: expected sections such as 'model:' and 'train:', got {values!r}")
+    return values
+
+
+def load_config(*sources: str | Path, overrides: Mapping[str, Any] | None = None) -> RunConfig:
+    """The run that recipes or files describe, later ones replacing earlier values.
+
+    Args:
+        sources: recipe names, YAML files or run directories.
+        overrides: dotted names and values, such as `{"train.epochs": 3, "model.width": 96}`.
+
+    Raises:
+        ValueError: an unknown name or a value of the wrong type.
+    """
+    values: dict[str, Any] = {}
+    for source in sources:
+        values = merge(values, read_values(source))
+    for name, value in (overrides or {}).items():
+        values = merge(_clear_lengths(values, [name]), _nested(name, value))
+    sections, settings = _split_sections(values)
+    return to_config(sections, settings_parser("configuration").parse_object(settings))
+
+
+def merge(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    """`first` with the values of `second`, table by table; neither is modified.
+
+    A section that names another model, front end or objective starts afresh.
+    """
+    merged = dict(first)
+    for key, value in second.items():
+        old = merged.get(key)
+        if isinstance(value, dict) and isinstance(old, dict) and not _renamed(old, value):
+            value = merge(old, value)
+        merged[key] = value
+    return merged
+
+
+def _renamed(old: dict[str, Any], new: dict[str, Any]) -> bool:
+    return "name" in new and "name" in old and new["name"] != old["name"]
+
+
+def _nested(dotted: str, value: Any) -> dict[str, Any]:
+    """`{"a": {"b": value}}` of `a.b`."""
+    for key in reversed(dotted.split(".")):
+        value = {key: value}
+    return value
+
+
+def _clear_lengths(values: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """`values` without the length of a run if `names` give it in another unit."""
+    given = [unit for unit in LENGTHS if f"train.{unit}" in names]
+    if not given or not isinstance(values.get("train"), dict):
+        return values
+    kept = {key: v for key, v in values["train"].items() if key not in LENGTHS}
+    return values | {"train": kept}
+
+
+# ---------------------------------------------------------------------------- options
+
+
+def settings_parser(prog: str, **kwargs: Any) -> Parser:
+    """A parser for all settings that are the same for every model; torch-free."""
+    parser = Parser(prog=prog, also=component_options(), **kwargs)
+    fields = {field.name: field for field in dataclasses.fields(RunConfig)}
+    for name in ("seed", "output"):
+        default = fields[name].default
+        parser.add_argument(f"--{name}", type=type(default), default=default, help=_HELP[name])
+    for name, settings in SETTINGS.items():
+        parser.add_class_arguments(settings, name)
+        _hide(parser, f"--{name}")
+    return parser
+
+
+_HELP = {
+    "seed": "Every random choice follows from this number.",
+    "output": "Directory of the run: log, checkpoints, model, evaluation.",
+}
+
+
+def _hide(parser: Parser, option: str) -> None:
+    """Leave jsonargparse's `--section FILE` out of the help."""
+    for action in parser._actions:
+        if option in action.option_strings:
+            action.help = jsonargparse.SUPPRESS
+
+
+def parse_run(parser: Parser, argv: Sequence[str]) -> tuple[RunConfig, jsonargparse.Namespace]:
+    """The run that options describe, and the parser's namespace with all other options.
+
+    `--config` may come several times; options come after every file. `--model.width 96`,
+    `--front_end.audio.num_frames 200` and `--objective.x 1` are checked against what is named.
+    """
+    sources, section_options, rest = _split_argv(argv)
+    values: dict[str, Any] = {}
+    for source in sources:
+        values = merge(values, read_values(source))
+    values = _clear_lengths(values, [token.split("=")[0].removeprefix("--") for token in rest])
+    sections, settings = _split_sections(values)
+    for name, value in section_options:
+        sections = merge(sections, _nested(name, value))
+    base = parser.parse_object(settings)
+    namespace = parser.parse_args(rest, namespace=base)
+    return to_config(sections, namespace), namespace
+
+
+def _split_argv(argv: Sequence[str]) -> tuple[list[str], list[tuple[str, str]], list[str]]:
+    """Values of `--config`, options of named sections, and everything else."""
+    sources: list[str] = []
+    options: list[tuple[str, str]] = []
+    rest: list[str] = []
+    tokens = iter(argv)
+    for token in tokens:
+        option = token.split("=", 1)[0]
+        section = option.removeprefix("--").split(".")[0]
+        if option == "--config":
+            sources.append(_value(token, tokens))
+        elif option.startswith("--") and section in SECTIONS:
+            name = option.removeprefix("--")
+            options.append((f"{name}.name" if name == section else name, _value(token, tokens)))
+        else:
+            rest.append(token)
+    return sources, options, rest
+
+
+def _value(token: str, tokens: Iterator[str]) -> str:
+    """The value of an option, in `--x=1` or `--x 1`."""
+    option, equals, value = token.partition("=")
+    if not equals:
+        value = next(tokens, "--")
+    if not equals and value.startswith("--"):
+        raise UsageError(f"option {option!r} needs a value")
+    return value
+
+
+def _split_sections(values: dict[str, Any]) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+    """The sections with a name, and the settings that every run has."""
+    sections = {}
+    for name in SECTIONS:
+        section = values.get(name) or {}
+        if isinstance(section, str):
+            section = {"name": section}
+        if not isinstance(section, dict):
+            raise UsageError(f"{name}: expected a name and its arguments, got {section!r}")
+        sections[name] = section
+    settings = {key: value for key, value in values.items() if key not in SECTIONS}
+    for name in SETTINGS:
+        if not isinstance(settings.get(name, {}), dict):
+            raise UsageError(f"{name}: expected a table of settings, got {settings[name]!r}")
+    return sections, settings
+
+
+def to_config(sections: dict[str, dict[str, Any]], settings: jsonargparse.Namespace) -> RunConfig:
+    """The checked `RunConfig` of named sections and parsed settings."""
+    defaults = RunConfig()
+    named = {
+        name: getattr(defaults, name) if not sections[name] else sections[name] for name in SECTIONS
+    }
+    parts = {name: cls(**vars(settings[name])) for name, cls in SETTINGS.items()}
+    return RunConfig(
+        model=check_component("model", named["model"]),
+        objective=check_component("objective", named["objective"]),
+        front_end=check_front_end(named["front_end"]),
+        seed=settings.seed,
+        output=settings.output,
+        **parts,
+    )
+
+
+def config_text(config: RunConfig) -> str:
+    """The configuration as YAML that `--config` accepts back."""
+    return yaml.safe_dump(_plain(dataclasses.asdict(config)), sort_keys=False)
+
+
+# ---------------------------------------------------------------------------- named sections
+
+
+def check_component(kind: str, section: dict[str, Any]) -> dict[str, Any]:
+    """`section` with every argument of the constructor, typed and complete.
+
+    Raises:
+        ValueError: unknown name or argument, or a value of the wrong type.
+    """
+    defaults = getattr(RunConfig(), kind)
+    name = section.get("name", defaults["name"])
+    component = resolve(TABLES[kind], name, kind=kind)
+    parser = Parser(prog=kind)
+    parser.add_class_arguments(component, kind, skip=set(DERIVED), fail_untyped=False)
+    arguments = {key: value for key, value in section.items() if key != "name"}
+    _refuse_derived(kind, arguments)
+    parsed = parser.parse_object({kind: arguments})
+    return {"name": name, **_plain(parsed[kind].as_dict())}
+
+
+def _refuse_derived(kind: str, arguments: dict[str, Any]) -> None:
+    """A sentence about arguments that follow from the data and cannot be chosen."""
+    for key in DERIVED & arguments.keys():
+        raise UsageError(f"{kind}.{key} follows from the data and the front end: leave it out")
+
+
+def check_front_end(section: dict[str, Any]) -> dict[str, Any]:
+    """`section` with typed numbers: `name`, `audio` and `video`; only what was given.
+
+    Raises:
+        ValueError: unknown field or a value of the wrong type.
+    """
+    section = {"name": RunConfig().front_end["name"], **section}
+    parser = Parser(prog="front_end", also=[])
+    parser.add_argument("--front_end.name", type=str)
+    parser.add_class_arguments(AudioFrontEnd, "front_end.audio")
+    parser.add_class_arguments(VideoFrontEnd, "front_end.video")
+    parsed = parser.parse_object({"front_end": section})["front_end"]
+    checked: dict[str, Any] = {"name": parsed.name}
+    for part in ("audio", "video"):
+        given = section.get(part) or {}
+        if given:
+            checked[part] = _plain({key: parsed[part][key] for key in given})
+    build_front_end(checked)  # is there one of this name?
+    return checked
+
+
+def _plain(value: Any) -> Any:
+    """JSON values only: tuples become lists, paths become strings."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def component_arguments(entry: str) -> dict[str, str]:
+    """{argument: default as written} of the class behind a table entry, without importing it."""
+    module, class_name = entry.split(":")
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:
+        return {}
+    for node in ast.parse(Path(spec.origin).read_text()).body:
+        if isinstance(node, ast.ClassDef) and node.name == class_name:
+            return _constructor_arguments(node)
+    return {}
+
+
+def _constructor_arguments(node: ast.ClassDef) -> dict[str, str]:
+    for item in node.body:
+        if isinstance(item, ast.FunctionDef) and item.name == "__init__":
+            pairs = zip(item.args.kwonlyargs, item.args.kw_defaults, strict=True)
+            found = {a.arg: "" if default is None else ast.unparse(default) for a, default in pairs}
+            return {name: text for name, text in found.items() if name not in DERIVED}
+    return {}
+
+
+def component_options() -> list[str]:
+    """Every option of a named section, such as `--model.width`."""
+    options = ["--config"] + [f"--{section}.name" for section in SECTIONS]
+    for kind, table in TABLES.items():
+        for entry in table.values():
+            options += [f"--{kind}.{name}" for name in component_arguments(entry)]
+    for part, cls in (("audio", AudioFrontEnd), ("video", VideoFrontEnd)):
+        options += [f"--front_end.{part}.{field.name}" for field in dataclasses.fields(cls)]
+    return options

@@ -1,0 +1,167 @@
+"""Changes to the pictures: flip, affine, colour, grey, noise. One draw per clip, for all frames.
+
+Colour follows Scenic's data pipeline of MBT: brightness, then saturation, contrast and hue of
+pixels in [0, 1], clipped at the end; saturation and hue are those of HSV, as in TensorFlow.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from sightsound.data.augment import masked, uniform
+from sightsound.media.front_end import FrontEnd
+from sightsound.settings import AugmentSettings
+from sightsound.types import VIDEO, Batch
+
+BRIGHTNESS, SATURATION, CONTRAST, HUE = 32 / 255, 0.4, 0.4, 0.2
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
+TINY = 1e-12  # keeps grey pixels, which have no hue, from dividing by 0
+
+
+def augment_video(
+    batch: Batch,
+    *,
+    generator: torch.Generator,
+    settings: AugmentSettings,
+    front_end: FrontEnd | None = None,
+) -> Batch:
+    """`batch` with changed pictures; a normalised video (B, T, C, H, W) is expected.
+
+    Raises:
+        ValueError: colour or grey is asked for without the front end of the normalisation.
+    """
+    if batch.video is None:
+        return batch
+    video = _placed(batch.video, generator=generator, settings=settings)
+    if settings.colour or settings.grey:
+        video = _recoloured(video, generator=generator, settings=settings, front_end=front_end)
+    if settings.video_noise:
+        noise = torch.randn(video.shape, generator=generator, device=generator.device)
+        video = video + settings.video_noise * noise
+    if video is batch.video:
+        return batch
+    return dataclasses.replace(batch, video=masked(video, batch, modality=VIDEO))
+
+
+def _placed(video: Tensor, *, generator: torch.Generator, settings: AugmentSettings) -> Tensor:
+    """Flipped, rotated, zoomed and shifted, by one bilinear sampling; a mere flip is exact."""
+    flipped = None
+    if settings.flip:
+        flipped = uniform(0, 1, size=(len(video),), generator=generator) < settings.flip
+    if settings.affine_degrees or settings.affine_translate or settings.affine_scale:
+        theta = _affine(video, generator=generator, settings=settings)
+        if flipped is not None:
+            theta[:, :, 0] *= torch.where(flipped, -1.0, 1.0)[:, None]
+        return _sampled(video, theta)
+    if flipped is None:
+        return video
+    return torch.where(flipped[:, None, None, None, None], video.flip(-1), video)
+
+
+def _affine(video: Tensor, *, generator: torch.Generator, settings: AugmentSettings) -> Tensor:
+    """Matrices (B, 2, 3) from output to input positions, both in [-1, 1], for `affine_grid`.
+
+    Rotation is one of pixels, so the aspect ratio enters; a zoom of s shows 1 / s of the frame.
+    """
+    num_clips, (height, width) = len(video), video.shape[-2:]
+    degrees, share, zoom = (
+        uniform(-limit, limit, size=(num_clips, n), generator=generator)
+        for limit, n in (
+            (settings.affine_degrees, 1),
+            (2 * settings.affine_translate, 2),
+            (settings.affine_scale, 1),
+        )
+    )
+    angle, scale = degrees[:, 0] * (math.pi / 180), 1 / (1 + zoom[:, 0])
+    cosine, sine = angle.cos() * scale, angle.sin() * scale
+    rows = [cosine, -sine * height / width, share[:, 0], sine * width / height, cosine, share[:, 1]]
+    return torch.stack(rows, dim=1).unflatten(1, (2, 3))
+
+
+def _sampled(video: Tensor, theta: Tensor) -> Tensor:
+    """`video` (B, T, C, H, W) seen through `theta` (B, 2, 3); beyond the frame its edge goes on."""
+    planes = video.flatten(1, 2)  # frames as channels: the same grid for all of them
+    grid = functional.affine_grid(theta.to(video.dtype), list(planes.shape), align_corners=False)
+    moved = functional.grid_sample(planes, grid, padding_mode="border", align_corners=False)
+    return moved.unflatten(1, video.shape[1:3])
+
+
+def _recoloured(
+    video: Tensor,
+    *,
+    generator: torch.Generator,
+    settings: AugmentSettings,
+    front_end: FrontEnd | None,
+) -> Tensor:
+    if front_end is None:
+        raise ValueError(
+            f"front_end is None with colour {settings.colour} and grey {settings.grey}: they need "
+            "the front end that normalised the batch, to find the pixels again; pass front_end"
+        )
+    mean, deviation = (
+        video.new_tensor(numbers)[:, None, None] / 255
+        for numbers in (front_end.video.mean, front_end.video.deviation)
+    )
+    pixels = video * deviation + mean
+    if settings.colour:
+        chosen = _chosen(settings.colour, video, generator=generator)
+        pixels = torch.where(chosen, _jittered(pixels, generator=generator), pixels)
+    if settings.grey:
+        chosen = _chosen(settings.grey, video, generator=generator)
+        pixels = torch.where(chosen, _luma(pixels), pixels)
+    return (pixels - mean) / deviation
+
+
+def _chosen(probability: float, video: Tensor, *, generator: torch.Generator) -> Tensor:
+    return uniform(0, 1, size=(len(video), 1, 1, 1, 1), generator=generator) < probability
+
+
+def _jittered(pixels: Tensor, *, generator: torch.Generator) -> Tensor:
+    """Brightness, saturation, contrast, hue, in this order; `pixels` (B, T, 3, H, W) in [0, 1]."""
+    brightness, saturation, contrast, hue = (
+        uniform(-limit, limit, size=(len(pixels), 1, 1, 1, 1), generator=generator)
+        for limit in (BRIGHTNESS, SATURATION, CONTRAST, HUE)
+    )
+    pixels = _saturated(pixels + brightness, 1 + saturation)
+    centre = pixels.mean(dim=(-2, -1), keepdim=True)  # of each frame and channel, as in TensorFlow
+    pixels = torch.lerp(centre, pixels, 1 + contrast)
+    return _hue_turned(pixels, hue).clamp(0, 1)
+
+
+def _luma(pixels: Tensor) -> Tensor:
+    weights = pixels.new_tensor(LUMA)[:, None, None]
+    return (pixels * weights).sum(dim=2, keepdim=True)
+
+
+def _saturated(pixels: Tensor, factor: Tensor) -> Tensor:
+    """HSV's saturation, (max - min) / max, times `factor` and at most 1; the largest channel stays.
+
+    Scaling the saturation scales each channel's distance from the largest one.
+    """
+    largest, smallest = pixels.amax(2, keepdim=True), pixels.amin(2, keepdim=True)
+    most = largest / (largest - smallest).clamp_min(TINY)
+    return largest - (largest - pixels) * torch.minimum(factor, most.clamp_min(0))
+
+
+def _hue_turned(pixels: Tensor, turns: Tensor) -> Tensor:
+    """Colours moved by `turns` of the circle of HSV's hue; largest and smallest channel stay."""
+    largest, smallest = pixels.amax(2, keepdim=True), pixels.amin(2, keepdim=True)
+    chroma = largest - smallest
+    sixth = 6 * turns + _hue_sixths(pixels, largest, chroma)
+    offset = pixels.new_tensor([5.0, 3.0, 1.0])[:, None, None]  # red, green, blue
+    place = (sixth + offset) % 6
+    return largest - chroma * torch.minimum(place, 4 - place).clamp(0, 1)
+
+
+def _hue_sixths(pixels: Tensor, largest: Tensor, chroma: Tensor) -> Tensor:
+    """HSV's hue in sixths of the circle: red 0, green 2, blue 4; (B, T, 1, H, W)."""
+    red, green, blue = pixels.split(1, dim=2)
+    chroma = chroma.clamp_min(TINY)
+    hue = 4 + (red - green) / chroma
+    hue = torch.where(green == largest, 2 + (blue - red) / chroma, hue)
+    return torch.where(red == largest, (green - blue) / chroma, hue)

@@ -1,0 +1,247 @@
+"""Clips of a manifest as a model sees them: decoded, cut, of fixed size, not augmented.
+
+Every random choice is drawn from (seed, epoch, clip id, purpose): a key gives the same clip in
+any process, at any time. Decoding one clip is two sequential passes, frames and sound.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from sightsound.data.manifest import Manifest, Row
+from sightsound.data.sampling import Key
+from sightsound.media.clips import Window, frame_times, sample_windows, uniform_windows
+from sightsound.media.decode import Crop, DecodeError, probe, read_audio, read_frames
+from sightsound.media.front_end import FrontEnd
+from sightsound.media.geometry import centre_box, full_box, random_box
+from sightsound.media.logmel import clip_log_mel, samples_for
+from sightsound.registry import unknown_name
+from sightsound.seeding import stable_seed
+from sightsound.settings import DataSettings
+from sightsound.types import AUDIO, MODALITIES, VIDEO, Clip, Problem
+
+# A frame that starts at the end of a row belongs to what follows; the last frame looked at is the
+# one shown this long before. A guess: shorter than any frame.
+_BEFORE_END_SECONDS = 1e-3
+
+Stream = tuple[Tensor, Tensor]  # values and valid
+
+
+class ClipDataset(Dataset):
+    """`dataset[epoch, index, view]` is a `Clip` of row `index`.
+
+    Training cuts windows and crops as `settings` says; otherwise windows are centred, or `views`
+    of them uniform over the clip, and crops are the centre (the full frame if `settings.crop` is
+    "full"). A stream that the file lacks, or that does not reach into the window, is absent. A
+    clip of which no stream is left counts as a file that cannot be decoded.
+
+    `settings.bad_files` decides about those: "error" raises the `DecodeError`; "drop" gives an
+    empty clip with a problem "dropped", which `collate` leaves out; "mask" makes the stream absent
+    and drops only clips that have nothing left.
+
+    Raises:
+        ValueError: no rows, an unknown modality, several views in training.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        rows: Sequence[Row],
+        front_end: FrontEnd,
+        settings: DataSettings,
+        *,
+        modalities: Sequence[str] = MODALITIES,
+        train: bool,
+        seed: int,
+        views: int = 1,
+    ) -> None:
+        if not rows:
+            raise ValueError(f"no clips to read from {str(manifest.source)!r}: rows is empty")
+        for name in modalities:
+            if name not in MODALITIES:
+                raise unknown_name("modality", name, MODALITIES)
+        if views < 1 or (train and views > 1):
+            raise ValueError(f"views is {views}; accepted: 1 in training, 1 or more otherwise")
+        self.manifest = dataclasses.replace(manifest, rows=())  # labels only: this travels
+        self.rows = list(rows)
+        self.front_end = front_end
+        self.settings = settings
+        self.modalities = tuple(modalities)
+        self.train = train
+        self.seed = seed
+        self.views = views
+        self._durations: dict[str, float] = {}
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of one stream of each modality: video (T, C, H, W), audio (1, F, M)."""
+        video, audio = self.front_end.video, self.front_end.audio
+        shapes = {
+            VIDEO: (video.num_frames, 3, video.height, video.width),
+            AUDIO: (1, audio.num_frames, audio.num_mels),
+        }
+        return {name: shape for name, shape in shapes.items() if name in self.modalities}
+
+    @property
+    def deterministic(self) -> bool:
+        """True if a clip is the same in every epoch: windows and crops are not random."""
+        return not self.train or "random" not in (self.settings.windows, self.settings.crop)
+
+    def __getitem__(self, key: Key) -> Clip:
+        epoch, index, view = key
+        row = self.rows[index]
+        problems: list[Problem] = []
+        try:
+            streams = self._streams(row, epoch=epoch, view=view, problems=problems)
+        except DecodeError as error:
+            if self.settings.bad_files == "error":
+                raise
+            problems.append(Problem(row.id, error.path, "clip", error.cause, "dropped"))
+            streams = {}
+        video, video_valid = streams.get(VIDEO) or (None, None)
+        audio, audio_valid = streams.get(AUDIO) or (None, None)
+        target = torch.from_numpy(self.manifest.target(row))
+        return Clip(row.id, video, audio, video_valid, audio_valid, target, view, tuple(problems))
+
+    def _streams(
+        self, row: Row, *, epoch: int, view: int, problems: list[Problem]
+    ) -> dict[str, Stream | None]:
+        """What each modality gives; `problems` is added to."""
+        windows = self._windows(row, epoch=epoch, view=view)
+        crop = self._crop(row, epoch=epoch)
+        read: dict[str, Callable[[], tuple[Stream | None, tuple[str, ...]]]] = {
+            VIDEO: partial(self._read_video, row, windows[VIDEO], crop=crop),
+            AUDIO: partial(self._read_audio, row, windows[AUDIO]),
+        }
+        streams = {m: self._attempt(row, m, read[m], problems=problems) for m in self.modalities}
+        if not any(streams.values()):
+            wanted = " or ".join(self.modalities)
+            where = windows[self.modalities[0]]
+            if any(problem.action == "masked" for problem in problems):
+                raise DecodeError(row.path, where.start_seconds, problems[-1].cause)
+            raise DecodeError(row.path, where.start_seconds, f"no {wanted} in this stretch")
+        return streams
+
+    def _attempt(
+        self,
+        row: Row,
+        modality: str,
+        read: Callable[[], tuple[Stream | None, tuple[str, ...]]],
+        *,
+        problems: list[Problem],
+    ) -> Stream | None:
+        path = str(_path(row, modality))
+        try:
+            stream, causes = read()
+        except DecodeError as error:
+            if self.settings.bad_files != "mask":
+                raise
+            problems.append(Problem(row.id, path, modality, error.cause, "masked"))
+            return None
+        problems += [Problem(row.id, path, modality, cause, "partial") for cause in causes]
+        return stream
+
+    # --- where to look --------------------------------------------------------------------------
+
+    def _windows(self, row: Row, *, epoch: int, view: int) -> dict[str, Window]:
+        """{modality: window} in seconds of the file."""
+        duration = self._duration(row)
+        lengths = self.front_end.video.span_seconds, self.front_end.audio.window_seconds
+        if self.train:
+            pair = sample_windows(
+                duration,
+                *lengths,
+                mode=self.settings.windows,
+                synchronous=self.settings.synchronous,
+                generator=self._generator(row, epoch=epoch, purpose="window"),
+            )
+        else:
+            pair = [uniform_windows(duration, length, self.views)[view] for length in lengths]
+        return {
+            name: window.shifted(row.start_seconds)
+            for name, window in zip((VIDEO, AUDIO), pair, strict=True)
+        }
+
+    def _duration(self, row: Row) -> float:
+        """Length of the row in seconds: to its end or that of its longest file."""
+        paths = {str(_path(row, modality)) for modality in self.modalities}
+        for path in paths - self._durations.keys():
+            self._durations[path] = self._probed(path, alone=len(paths) == 1)
+        stop = max(self._durations[path] for path in paths)
+        if row.end_seconds is not None:
+            stop = min(stop, row.end_seconds)
+        return max(0.0, stop - row.start_seconds)
+
+    def _probed(self, path: str, *, alone: bool) -> float:
+        """Duration of one file; 0 for one that fails where another file may do."""
+        try:
+            return probe(path).duration_seconds
+        except DecodeError:
+            if alone or self.settings.bad_files != "mask":
+                raise
+            return 0.0
+
+    def _crop(self, row: Row, *, epoch: int) -> Crop:
+        height, width = self.front_end.video.height, self.front_end.video.width
+        kind = self.settings.crop
+        if kind == "full":
+            return full_box
+        if self.train and kind == "random":
+            generator = self._generator(row, epoch=epoch, purpose="crop")
+            scale, ratio = self.settings.crop_scale, self.settings.crop_ratio
+            return partial(
+                random_box, generator=generator, scale=scale, ratio=ratio, out_ratio=width / height
+            )
+        short_side = self.front_end.video.short_side
+        return partial(centre_box, out_height=height, out_width=width, short_side=short_side)
+
+    def _generator(self, row: Row, *, epoch: int, purpose: str) -> np.random.Generator:
+        return np.random.default_rng(stable_seed(self.seed, epoch, row.id, purpose))
+
+    # --- what is there --------------------------------------------------------------------------
+
+    def _read_video(
+        self, row: Row, window: Window, *, crop: Crop
+    ) -> tuple[Stream | None, tuple[str, ...]]:
+        """Pixels (T, C, H, W) uint8 and valid (T,), and what went wrong."""
+        video = self.front_end.video
+        times = frame_times(window, video.num_frames, video.stride_seconds)
+        inside = np.ones(len(times), bool)
+        if row.end_seconds is not None:
+            inside = times < row.end_seconds
+            times = np.minimum(times, row.end_seconds - _BEFORE_END_SECONDS)
+        frames = read_frames(row.path, times, (video.height, video.width), crop=crop)
+        if frames is None:
+            return None, ()
+        valid = frames.valid & inside
+        stream = (torch.from_numpy(frames.pixels), torch.from_numpy(valid)) if valid.any() else None
+        return stream, frames.problems
+
+    def _read_audio(self, row: Row, window: Window) -> tuple[Stream | None, tuple[str, ...]]:
+        """Log-mel (1, F, M) and valid (F,), and what went wrong."""
+        audio = self.front_end.audio
+        start = window.start_seconds
+        stop = start + samples_for(audio) / audio.rate_hz
+        if row.end_seconds is not None:
+            stop = min(stop, row.end_seconds)
+        sound = read_audio(_path(row, AUDIO), start, stop, audio.rate_hz) if stop > start else None
+        if sound is None:
+            return None, ()
+        samples, valid = torch.from_numpy(sound.samples), torch.from_numpy(sound.valid)
+        spectrogram, frame_valid = clip_log_mel(samples, valid, audio)
+        return ((spectrogram, frame_valid) if frame_valid.any() else None), sound.problems
+
+
+def _path(row: Row, modality: str) -> Path:
+    return row.audio_path if modality == AUDIO and row.audio_path is not None else row.path

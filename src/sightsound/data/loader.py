@@ -1,0 +1,328 @@
+"""Batches from a dataset: collated here or in worker processes, always in the order asked for.
+
+A batch is a pure function of its keys (epoch, index, view), so a run resumes by asking for the
+batches that are left. Workers are spawned (fork and FFmpeg's threads can dead-lock), decode with
+one thread, ignore Ctrl-C (the main process stops them) and end by themselves if the main process
+dies. They send arrays through pipes: `/dev/shm` is small in many containers. What a worker
+raises arrives as it was raised: a `DecodeError` stays one.
+"""
+
+from __future__ import annotations
+
+import copyreg
+import io
+import multiprocessing
+import os
+import pickle
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing.synchronize import Event
+
+import torch
+from torch import Tensor
+
+from sightsound.data.dataset import ClipDataset
+from sightsound.data.sampling import Key
+from sightsound.types import AUDIO, MODALITIES, VIDEO, Batch, Clip, Problem
+
+AHEAD = 2  # batches in flight per worker
+CACHE_CLIPS = 8  # clips per task while the cache fills
+
+
+def is_dropped(clip: Clip) -> bool:
+    """True for the empty clip that stands for a file left out by policy."""
+    return any(problem.action == "dropped" for problem in clip.problems)
+
+
+def collate(
+    clips: Sequence[Clip], *, shapes: Mapping[str, tuple[int, ...]] | None = None
+) -> Batch | None:
+    """The clips as one batch; `None` if all of them were dropped.
+
+    `shapes` {modality: shape of one stream} says which streams the batch has, also where no clip
+    has them; without it, those that some clip has. An absent stream is zero, not present and not
+    valid. Dropped clips leave only their problems.
+
+    Raises:
+        ValueError: streams of different shapes, naming the clip.
+    """
+    problems = tuple(problem for clip in clips for problem in clip.problems)
+    kept = [clip for clip in clips if not is_dropped(clip)]
+    if not kept:
+        return None
+    shapes = _shapes(kept) if shapes is None else shapes
+    present = {m: torch.tensor([_stream(c, m) is not None for c in kept]) for m in shapes}
+    valid = {m: torch.stack([_valid(c, m, shape=shapes[m]) for c in kept]) for m in shapes}
+    streams = {m: _stacked(kept, m, shape=shapes[m]) for m in shapes}
+    return Batch(
+        video=streams.get(VIDEO),
+        audio=streams.get(AUDIO),
+        present=present,
+        valid=valid,
+        target=torch.stack([clip.target for clip in kept]),
+        id=[clip.id for clip in kept],
+        view=torch.tensor([clip.view for clip in kept]),
+        complete=all(bool(mask.all()) for mask in (*present.values(), *valid.values())),
+        problems=problems,
+    )
+
+
+class Loader:
+    """Batches of one dataset, decoded ahead by `num_workers` processes that live until `close`.
+
+    With `cache` every clip of the dataset is decoded once, when the first batch is asked for;
+    then the workers end and batches are collated from memory.
+
+    `problems` lists, without repetition, what was dropped, masked or partly decoded so far, also
+    where a whole batch was dropped.
+    """
+
+    def __init__(self, dataset: ClipDataset, *, num_workers: int = 0, cache: bool = False) -> None:
+        if cache and not dataset.deterministic:
+            raise ValueError(
+                "data.cache keeps decoded clips, but windows or crops are random here: "
+                f"data.windows is {dataset.settings.windows!r}, data.crop is "
+                f"{dataset.settings.crop!r}; set data.windows centre and data.crop centre or full"
+            )
+        if num_workers < 0:
+            raise ValueError(f"data.num_workers is {num_workers}; accepted: 0 or more")
+        self.dataset = dataset
+        self.num_workers = num_workers
+        self.cache: dict[tuple[int, int], Clip] | None = {} if cache else None
+        self._seen: dict[Problem, None] = {}
+        self._pool: _Pool | None = None
+
+    @property
+    def problems(self) -> list[Problem]:
+        """What went wrong so far, each once, in the order met."""
+        return list(self._seen)
+
+    def iterate(self, batches: Iterable[Sequence[Key]]) -> Iterator[Batch | None]:
+        """One batch for each list of keys, in order; `None` where every clip was dropped.
+
+        `batches` may be endless; it is read a few batches ahead. Any error closes the workers.
+
+        Raises:
+            DecodeError: a clip that cannot be decoded, if `bad_files` is "error".
+            RuntimeError: a worker process died.
+        """
+        if self.cache is not None:
+            self._fill_cache()
+            results = (self._from_cache(keys) for keys in batches)
+        else:
+            results = self._run(_fetch_batch, batches)
+        finished = False
+        try:
+            for batch, problems in results:
+                self._seen.update(dict.fromkeys(problems))
+                yield batch
+            finished = True
+        finally:
+            if not finished:
+                self.close()
+
+    def close(self) -> None:
+        """End the workers. The loader can be used again."""
+        if self._pool is not None:
+            self._pool.close()
+            self._pool = None
+
+    def __enter__(self) -> Loader:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _run(self, task: Callable, arguments: Iterable) -> Iterator:
+        """`task(dataset, argument)` for each argument, in order."""
+        if self.num_workers == 0:
+            return (task(self.dataset, argument) for argument in arguments)
+        if self._pool is None:
+            self._pool = _Pool(self.dataset, num_workers=self.num_workers)
+        return self._pool.map(task, arguments)
+
+    def _fill_cache(self) -> None:
+        views = range(self.dataset.views)
+        keys = [(0, index, view) for index in range(len(self.dataset)) for view in views]
+        keys = [key for key in keys if key[1:] not in self.cache]
+        if not keys:
+            return
+        tasks = [keys[start : start + CACHE_CLIPS] for start in range(0, len(keys), CACHE_CLIPS)]
+        try:
+            for task, clips in zip(tasks, self._run(_fetch_clips, tasks), strict=True):
+                self.cache.update({key[1:]: clip for key, clip in zip(task, clips, strict=True)})
+        finally:
+            self.close()
+
+    def _from_cache(self, keys: Sequence[Key]) -> tuple[Batch | None, tuple[Problem, ...]]:
+        return _collated([self.cache[key[1:]] for key in keys], self.dataset)
+
+
+def train_loader(
+    dataset: ClipDataset,
+    *,
+    batches: Iterable[Sequence[Key]],
+    num_workers: int = 0,
+    cache: bool = False,
+) -> Iterator[Batch | None]:
+    """The batches of one pass; workers end with it. For several passes keep a `Loader`."""
+    with Loader(dataset, num_workers=num_workers, cache=cache) as loader:
+        yield from loader.iterate(batches)
+
+
+# --- collation ----------------------------------------------------------------------------------
+
+
+def _stream(clip: Clip, modality: str) -> Tensor | None:
+    return clip.video if modality == VIDEO else clip.audio
+
+
+def _shapes(clips: Sequence[Clip]) -> dict[str, tuple[int, ...]]:
+    streams = ((m, _stream(clip, m)) for m in MODALITIES for clip in clips)
+    return {m: tuple(stream.shape) for m, stream in streams if stream is not None}
+
+
+def _valid(clip: Clip, modality: str, *, shape: tuple[int, ...]) -> Tensor:
+    """(T,) or (F,) bool."""
+    if _stream(clip, modality) is None:
+        return torch.zeros(shape[0] if modality == VIDEO else shape[1], dtype=torch.bool)
+    return clip.video_valid if modality == VIDEO else clip.audio_valid
+
+
+def _stacked(clips: Sequence[Clip], modality: str, *, shape: tuple[int, ...]) -> Tensor:
+    """(B, *shape), zero where a clip lacks the stream."""
+    dtype = torch.uint8 if modality == VIDEO else torch.float32
+    stacked = torch.empty((len(clips), *shape), dtype=dtype)
+    for place, clip in zip(stacked, clips, strict=True):
+        stream = _stream(clip, modality)
+        if stream is None:
+            place.zero_()
+        elif tuple(stream.shape) != tuple(shape):
+            raise ValueError(
+                f"{modality} of clip {clip.id!r} has shape {tuple(stream.shape)}, the batch "
+                f"{tuple(shape)}; clips of one batch come from one front end"
+            )
+        else:
+            place.copy_(stream)
+    return stacked
+
+
+def _collated(
+    clips: Sequence[Clip], dataset: ClipDataset
+) -> tuple[Batch | None, tuple[Problem, ...]]:
+    problems = tuple(problem for clip in clips for problem in clip.problems)
+    return collate(clips, shapes=dataset.shapes), problems
+
+
+def _fetch_batch(dataset: ClipDataset, keys: Sequence[Key]) -> tuple:
+    return _collated([dataset[key] for key in _unless_stopped(keys)], dataset)
+
+
+def _fetch_clips(dataset: ClipDataset, keys: Sequence[Key]) -> list[Clip]:
+    return [dataset[key] for key in _unless_stopped(keys)]
+
+
+# --- worker processes ---------------------------------------------------------------------------
+
+
+class _Pool:
+    """Spawned processes that hold the dataset; results come in order."""
+
+    def __init__(self, dataset: ClipDataset, *, num_workers: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._stop = context.Event()
+        self._ahead = AHEAD * num_workers
+        self._executor = ProcessPoolExecutor(
+            num_workers, mp_context=context, initializer=_start, initargs=(dataset, self._stop)
+        )
+
+    def map(self, task: Callable, arguments: Iterable) -> Iterator:
+        """`task(dataset, argument)` for each argument; at most `ahead` of them wait."""
+        waiting: deque[Future] = deque()
+        try:
+            for argument in arguments:
+                with _sigint_blocked():  # inherited by the processes that `submit` starts
+                    waiting.append(self._executor.submit(_call, task, argument))
+                if len(waiting) >= self._ahead:
+                    yield pickle.loads(waiting.popleft().result())
+            while waiting:
+                yield pickle.loads(waiting.popleft().result())
+        except BrokenProcessPool as error:
+            raise RuntimeError(
+                "a decoding process ended unexpectedly: out of memory (fewer data.num_workers "
+                "need less), a crash in a damaged file (data.num_workers 0 shows which), or a "
+                "script that starts work outside `if __name__ == '__main__':`"
+            ) from error
+        finally:
+            for future in waiting:
+                future.cancel()
+
+    def close(self) -> None:
+        """Workers stop after the clip in hand; waits for them."""
+        self._stop.set()
+        self._executor.shutdown(wait=True, cancel_futures=True)
+
+
+class _State:
+    """What a worker process holds."""
+
+    dataset: ClipDataset | None = None
+    stop: Event | None = None
+
+
+class _Stopped(Exception):
+    """The main process no longer wants the result."""
+
+
+def _start(dataset: ClipDataset, stop: Event) -> None:
+    """Set a worker up."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
+    _State.dataset, _State.stop = dataset, stop
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    multiprocessing.parent_process().join()
+    os._exit(1)
+
+
+def _call(task: Callable, argument: object) -> object:
+    return _packed(task(_State.dataset, argument))
+
+
+def _unless_stopped(keys: Sequence[Key]) -> Iterator[Key]:
+    for key in keys:
+        if _State.stop is not None and _State.stop.is_set():
+            raise _Stopped
+        yield key
+
+
+@contextmanager
+def _sigint_blocked() -> Iterator[None]:
+    """Ctrl-C waits; processes started meanwhile never see it."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows: `_start` ignores it a little later
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class _Pickler(pickle.Pickler):
+    """Tensors as arrays: those travel through the pipe, torch's own way is shared memory."""
+
+    dispatch_table = copyreg.dispatch_table | {Tensor: lambda t: (torch.from_numpy, (t.numpy(),))}
+
+
+def _packed(value: object) -> bytes:
+    buffer = io.BytesIO()
+    _Pickler(buffer, protocol=5).dump(value)
+    return buffer.getvalue()

@@ -1,0 +1,610 @@
+"""Which clips there are: a table (CSV or Parquet) or a folder of class folders, checked on loading.
+
+A folder that holds `manifest.csv` or `manifest.parquet` is read by it; otherwise the folders are
+the classes, and a top level within {train, val, test} is the split. Both give the same ids, the
+path relative to the folder. Data that names no splits is split by group (by file where there is
+no `group` column; by sub-folder of a class folder), the same for the same seed.
+Free of torch.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import difflib
+import hashlib
+import json
+import math
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from sightsound.registry import unknown_name
+from sightsound.seeding import stable_seed
+from sightsound.settings import DataSettings
+
+SPLITS = ("train", "val", "test")
+LABEL = "label"  # the one head of single- and multi-label data
+HEADS = ("verb", "noun")
+TASKS = ("single", "multi", "heads")
+COLUMNS = (
+    "path",
+    "label",
+    "start_seconds",
+    "end_seconds",
+    "split",
+    "id",
+    "audio_path",
+    "group",
+    "verb",
+    "noun",
+)
+TABLE_NAMES = ("manifest.csv", "manifest.parquet")
+SUFFIXES = frozenset(
+    ".3gp .aac .avi .flac .flv .m2ts .m4a .m4v .mkv .mov .mp3 .mp4 .mpeg .mpg .mts .oga .ogg .ogv "
+    ".opus .ts .wav .webm .wma .wmv".split()
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One clip: a file, or the part [start_seconds, end_seconds) of one."""
+
+    id: str
+    path: Path  # absolute
+    labels: tuple[str, ...] | dict[str, str]  # names; {head: name} if the task is "heads"
+    start_seconds: float = 0.0
+    end_seconds: float | None = None  # None: to the end of the file
+    split: str = ""
+    audio_path: Path | None = None  # where the sound is, if not in `path`
+    group: str = ""  # clips of one group never lie in different splits
+
+    def names(self, head: str) -> tuple[str, ...]:
+        """Class names under `head`."""
+        return (self.labels[head],) if isinstance(self.labels, Mapping) else self.labels
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """All clips of a dataset and the order of its classes."""
+
+    rows: tuple[Row, ...]
+    labels: dict[str, list[str]]  # {head: class names in order}
+    task: str  # single, multi, heads
+    source: Path  # the table or folder that was read
+
+    @property
+    def num_classes(self) -> dict[str, int]:
+        """{head: number of classes}, the `heads` argument of a model."""
+        return {head: len(names) for head, names in self.labels.items()}
+
+    @property
+    def id_hash(self) -> str:
+        """Twelve hexadecimal digits that depend on the set of clip ids only."""
+        return id_hash(row.id for row in self.rows)
+
+    def split(self, name: str) -> list[Row]:
+        """Clips of one split, or of several joined by `+` (`val+test`).
+
+        Raises:
+            ValueError: a name that is not train, val or test.
+        """
+        names = name.split("+")
+        for part in names:
+            if part not in SPLITS:
+                raise unknown_name("split", part, SPLITS)
+        return [row for row in self.rows if row.split in names]
+
+    def target(self, row: Row) -> np.ndarray:
+        """(K,) float32, 1 at every class of `row`; heads lie side by side."""
+        parts = []
+        for head, names in self.labels.items():
+            part = np.zeros(len(names), np.float32)
+            part[[names.index(name) for name in row.names(head)]] = 1.0
+            parts.append(part)
+        return np.concatenate(parts)
+
+    def class_rows(self, rows: Sequence[Row]) -> list[list[int]]:
+        """For every class of the first head, the positions in `rows` that carry it."""
+        head, names = next(iter(self.labels.items()))
+        positions: dict[str, list[int]] = {name: [] for name in names}
+        for position, row in enumerate(rows):
+            for name in row.names(head):
+                positions[name].append(position)
+        return list(positions.values())
+
+
+@dataclass(frozen=True)
+class _Record:
+    """One line of a table as text: `place` says where it stands."""
+
+    place: str
+    cells: dict[str, str]
+
+    def error(self, message: str) -> ValueError:
+        return ValueError(f"{self.place}: {message}")
+
+
+def id_hash(ids: Iterable[str]) -> str:
+    """Twelve hexadecimal digits that depend on the set of `ids`, not on their order."""
+    text = "\n".join(sorted(ids))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def load_manifest(
+    settings: DataSettings, *, seed: int = 0, labels: Mapping[str, Sequence[str]] | None = None
+) -> Manifest:
+    """The clips that `settings.path` names, checked, with splits and an order of classes.
+
+    `labels` {head: names} fixes the order (that of a trained model); otherwise `labels.json`
+    beside the table does, a list or {head: list}; otherwise names are sorted, numbers by value.
+
+    Raises:
+        FileNotFoundError: `settings.path` does not exist.
+        ValueError: anything else that is wrong, naming file and line.
+    """
+    source = _source(settings.path)
+    folder = source if source.is_dir() else source.parent
+    records = list(_folder_records(source) if source.is_dir() else _table_records(source))
+    if not records:
+        raise ValueError(f"no clips in {str(source)!r}: the table has no rows below its header")
+    task = _task(settings.task, records, source=source)
+    rows = [_row(record, folder=folder, task=task) for record in records]
+    _check_unique(rows, records)
+    if settings.bad_files == "error":
+        _check_files(rows, records)
+    order = _label_order(rows, records, task=task, folder=folder, given=labels)
+    rows = _with_splits(rows, records, settings=settings, seed=seed, task=task)
+    return Manifest(tuple(rows), order, task, source)
+
+
+def write_manifest(manifest: Manifest | Sequence[Row], path: str | Path) -> None:
+    """Write a table that `load_manifest` reads back; CSV or Parquet by the suffix of `path`.
+
+    Files below the table's folder are written relative to it. The file appears at once, whole.
+    """
+    path = Path(path)
+    rows = manifest.rows if isinstance(manifest, Manifest) else manifest
+    lines = [_cells(row, folder=path.absolute().parent) for row in rows]
+    columns = [name for name in COLUMNS if any(line.get(name) for line in lines)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    write = _write_parquet if path.suffix == ".parquet" else _write_csv
+    write(temporary, columns=columns, lines=lines)
+    temporary.replace(path)
+
+
+def _write_csv(path: Path, *, columns: list[str], lines: list[dict[str, str]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(lines)
+
+
+def _write_parquet(path: Path, *, columns: list[str], lines: list[dict[str, str]]) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    table = {name: [line.get(name) or None for line in lines] for name in columns}
+    pyarrow.parquet.write_table(pyarrow.table(table), path)
+
+
+def _cells(row: Row, *, folder: Path) -> dict[str, str]:
+    cells = {"path": _relative(row.path, folder=folder), "split": row.split, "group": row.group}
+    cells |= dict(row.labels) if isinstance(row.labels, Mapping) else {LABEL: "|".join(row.labels)}
+    if row.start_seconds:
+        cells["start_seconds"] = repr(row.start_seconds)
+    if row.end_seconds is not None:
+        cells["end_seconds"] = repr(row.end_seconds)
+    if row.audio_path is not None:
+        cells["audio_path"] = _relative(row.audio_path, folder=folder)
+    if row.id != _default_id(cells["path"], row.start_seconds):
+        cells["id"] = row.id
+    return cells
+
+
+def _relative(path: Path, *, folder: Path) -> str:
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
+
+
+def _default_id(path: str, start_seconds: float) -> str:
+    return f"{path}#{start_seconds:g}" if start_seconds else path
+
+
+# --- reading ------------------------------------------------------------------------------------
+
+
+def _source(path: str) -> Path:
+    """The table or folder to read; a folder with a manifest gives the manifest."""
+    if not path:
+        raise ValueError("data.path is empty; give a folder of class folders or a manifest (.csv)")
+    source = Path(os.path.abspath(Path(path).expanduser()))
+    if not source.exists():
+        raise FileNotFoundError(f"no file or folder {str(source)!r}.{_sibling_hint(source)}")
+    if source.is_dir():
+        tables = [source / name for name in TABLE_NAMES if (source / name).is_file()]
+        return tables[0] if tables else source
+    return source
+
+
+def _sibling_hint(path: Path) -> str:
+    names = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    near = difflib.get_close_matches(path.name, names, n=1)
+    return f" Did you mean {str(path.parent / near[0])!r}?" if near else ""
+
+
+def _table_records(path: Path) -> Iterator[_Record]:
+    if path.suffix == ".parquet":
+        return _parquet_records(path)
+    if path.suffix == ".csv":
+        return _csv_records(path)
+    raise ValueError(
+        f"cannot read {str(path)!r} as a manifest; accepted: .csv, .parquet or a folder"
+    )
+
+
+def _csv_records(path: Path) -> Iterator[_Record]:
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.reader(file)
+        columns = [name.strip() for name in next(reader, [])]
+        _check_columns(columns, path=path)
+        for cells in reader:
+            if not any(cell.strip() for cell in cells):
+                continue
+            place = f"{path}, line {reader.line_num}"
+            if len(cells) > len(columns):
+                raise ValueError(
+                    f"{place}: {len(cells)} cells but {len(columns)} columns; quote cells that "
+                    "contain commas"
+                )
+            cells += [""] * (len(columns) - len(cells))
+            yield _Record(place, {n: c.strip() for n, c in zip(columns, cells, strict=True)})
+
+
+def _parquet_records(path: Path) -> Iterator[_Record]:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        table = pyarrow.parquet.read_table(path)
+    except pyarrow.ArrowException as error:
+        raise ValueError(f"cannot read {str(path)!r} as Parquet: {error}") from error
+    _check_columns(table.column_names, path=path)
+    for number, cells in enumerate(table.to_pylist(), start=1):
+        yield _Record(f"{path}, row {number}", {name: _text(cell) for name, cell in cells.items()})
+
+
+def _text(cell: object) -> str:
+    missing = cell is None or (isinstance(cell, float) and math.isnan(cell))
+    return "" if missing else str(cell).strip()
+
+
+def _check_columns(columns: Sequence[str], *, path: Path) -> None:
+    for name in columns:
+        if name not in COLUMNS:
+            error = unknown_name("column", name, COLUMNS)
+            raise ValueError(f"{path}: {error} Rename or remove it.")
+    doubled = [name for name, number in Counter(columns).items() if number > 1]
+    if doubled:
+        raise ValueError(f"{path}: column {doubled[0]!r} appears twice")
+    if "path" not in columns or not (LABEL in columns or set(HEADS) <= set(columns)):
+        raise ValueError(
+            f"{path}: columns {', '.join(columns) or '(none)'}; needed: path, and label or both "
+            "verb and noun"
+        )
+
+
+def _folder_records(folder: Path) -> Iterator[_Record]:
+    """Clips of class folders, with or without a level of splits above them."""
+    top = _subfolders(folder)
+    if not top:
+        _check_no_clips(folder)
+        raise ValueError(
+            f"no clips in {str(folder)!r}: expected a folder for each class with its clips "
+            f"(such as .mp4), or {' or '.join(TABLE_NAMES)}"
+        )
+    named = {entry.name for entry in top} <= set(SPLITS)
+    levels = [(entry, entry.name) for entry in top] if named else [(folder, "")]
+    _check_no_clips(folder)
+    for level, split in levels:
+        _check_no_clips(level)
+        for class_folder in _subfolders(level):
+            yield from _class_records(class_folder, folder=folder, split=split)
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
+def _is_clip(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+
+
+def _check_no_clips(folder: Path) -> None:
+    stray = sorted(path.name for path in folder.iterdir() if path.is_file() and _is_clip(path))
+    if stray:
+        raise ValueError(
+            f"{stray[0]!r} lies directly in {str(folder)!r}, outside any class folder; move clips "
+            "into folders named after their classes, or write a manifest"
+        )
+
+
+def _class_records(class_folder: Path, *, folder: Path, split: str) -> Iterator[_Record]:
+    """Clips below one class folder; those in one of its sub-folders form a group."""
+    empty = True
+    for directory, subfolders, names in os.walk(class_folder, followlinks=True):
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        group = Path(directory).relative_to(folder).as_posix()
+        for path in sorted(Path(directory) / name for name in names):
+            if _is_clip(path):
+                empty = False
+                cells = {"path": path.relative_to(folder).as_posix(), "split": split}
+                cells |= {LABEL: class_folder.name}
+                cells |= {"group": group} if Path(directory) != class_folder else {}
+                yield _Record(str(path), cells)
+    if empty:
+        raise ValueError(
+            f"class folder {str(class_folder)!r} holds no clips; accepted suffixes: "
+            f"{' '.join(sorted(SUFFIXES))}. Remove the folder or add clips"
+        )
+
+
+# --- rows ---------------------------------------------------------------------------------------
+
+
+def _task(task: str, records: list[_Record], *, source: Path) -> str:
+    """The task asked for, or what the columns and cells say."""
+    columns = records[0].cells
+    if task == "auto":
+        if set(HEADS) <= set(columns):
+            return "heads"
+        # In a folder a bar is part of the class name, in a table it separates names.
+        several = source.is_file() and any("|" in record.cells[LABEL] for record in records)
+        return "multi" if several else "single"
+    if task not in TASKS:
+        raise unknown_name("task", task, (*TASKS, "auto"))
+    needed = HEADS if task == "heads" else (LABEL,)
+    missing = [name for name in needed if name not in columns]
+    if missing:
+        raise ValueError(
+            f"{source}: data.task is {task!r}, which needs the column {missing[0]!r}; "
+            f"columns: {', '.join(columns)}"
+        )
+    return task
+
+
+def _row(record: _Record, *, folder: Path, task: str) -> Row:
+    cells = record.cells
+    if not cells["path"]:
+        raise record.error("path is empty")
+    start = _seconds(record, "start_seconds")
+    end = _seconds(record, "end_seconds")
+    if end is not None and end <= (start or 0.0):
+        raise record.error(f"end_seconds {end:g} is not after start_seconds {start or 0:g}")
+    split = cells.get("split", "")
+    if split and split not in SPLITS:
+        raise record.error(str(unknown_name("split", split, SPLITS)))
+    audio_path = cells.get("audio_path")
+    return Row(
+        id=cells.get("id") or _default_id(cells["path"], start or 0.0),
+        path=_absolute(folder, cells["path"]),
+        labels=_labels(record, task=task),
+        start_seconds=start or 0.0,
+        end_seconds=end,
+        split=split,
+        audio_path=_absolute(folder, audio_path) if audio_path else None,
+        group=cells.get("group", ""),
+    )
+
+
+def _absolute(folder: Path, path: str) -> Path:
+    return Path(os.path.normpath(folder / path))
+
+
+def _seconds(record: _Record, column: str) -> float | None:
+    text = record.cells.get(column, "")
+    if not text:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        raise record.error(f"{column} is {text!r}; accepted: a number of seconds") from None
+    if not 0 <= value < math.inf:
+        raise record.error(f"{column} is {text}; accepted: a number of seconds, 0 or more")
+    return value
+
+
+def _labels(record: _Record, *, task: str) -> tuple[str, ...] | dict[str, str]:
+    if task == "heads":
+        empty = [head for head in HEADS if not record.cells[head]]
+        if empty:
+            raise record.error(f"{empty[0]} is empty; every clip needs a verb and a noun")
+        return {head: record.cells[head] for head in HEADS}
+    text = record.cells[LABEL]
+    if task == "single":
+        if not text:
+            raise record.error(
+                "label is empty; name the class (for clips without any class: --data.task multi)"
+            )
+        return (text,)
+    names = (name.strip() for name in text.split("|"))
+    return tuple(dict.fromkeys(name for name in names if name))
+
+
+def _check_unique(rows: list[Row], records: list[_Record]) -> None:
+    seen: dict[str, _Record] = {}
+    for row, record in zip(rows, records, strict=True):
+        if row.id in seen:
+            raise record.error(
+                f"id {row.id!r} is already used at {seen[row.id].place}; ids are unique: give "
+                "start_seconds or a column id"
+            )
+        seen[row.id] = record
+
+
+def _check_files(rows: list[Row], records: list[_Record]) -> None:
+    missing = []
+    for row, record in zip(rows, records, strict=True):
+        paths = [path for path in (row.path, row.audio_path) if path is not None]
+        missing += [(record, path) for path in paths if not path.is_file()]
+    if missing:
+        record, path = missing[0]
+        more = f" ({len(missing)} files are missing in all)" if len(missing) > 1 else ""
+        raise record.error(
+            f"file {str(path)!r} does not exist{more}.{_sibling_hint(path)} Paths are relative to "
+            "the manifest; --data.bad_files drop leaves missing clips out"
+        )
+
+
+# --- order of classes ---------------------------------------------------------------------------
+
+
+def _label_order(
+    rows: list[Row],
+    records: list[_Record],
+    *,
+    task: str,
+    folder: Path,
+    given: Mapping[str, Sequence[str]] | None,
+) -> dict[str, list[str]]:
+    """{head: names}: given, from labels.json, or sorted; every label of the rows is in it."""
+    heads = HEADS if task == "heads" else (LABEL,)
+    order = given if given is not None else _labels_json(folder / "labels.json", heads=heads)
+    if order is None:
+        return {head: _sorted_names(rows, head=head) for head in heads}
+    if set(order) != set(heads):
+        raise ValueError(
+            f"the order of classes is given for {', '.join(order)}, but the data's heads are "
+            f"{', '.join(heads)}"
+        )
+    known = {head: frozenset(order[head]) for head in heads}
+    for row, record in zip(rows, records, strict=True):
+        for head in heads:
+            for name in row.names(head):
+                if name not in known[head]:
+                    raise record.error(str(unknown_name(head, name, order[head])))
+    return {head: list(order[head]) for head in heads}
+
+
+def _sorted_names(rows: list[Row], *, head: str) -> list[str]:
+    names = {name for row in rows for name in row.names(head)}
+    numbers = all(name.isascii() and name.isdigit() for name in names)
+    return sorted(names, key=(lambda name: (int(name), name)) if numbers else None)
+
+
+def _labels_json(path: Path, *, heads: Sequence[str]) -> dict[str, list[str]] | None:
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON: {error}") from error
+    order = {heads[0]: content} if isinstance(content, list) else content
+    lists = order.values() if isinstance(order, dict) else [None]
+    for names in lists:
+        if not isinstance(names, list) or len(set(map(str, names))) != len(names):
+            raise ValueError(f"{path}: accepted: a list of distinct names, or {{head: list}}")
+    return {head: [str(name) for name in names] for head, names in order.items()}
+
+
+# --- splits -------------------------------------------------------------------------------------
+
+
+def _with_splits(
+    rows: list[Row], records: list[_Record], *, settings: DataSettings, seed: int, task: str
+) -> list[Row]:
+    """Rows with a split each: named by the data, or drawn by group."""
+    unnamed = [record for row, record in zip(rows, records, strict=True) if not row.split]
+    if len(unnamed) == len(rows):
+        shares = {"val": settings.val_fraction, "test": settings.test_fraction}
+        splits = draw_splits(rows, seed=seed, shares=shares)
+        return [dataclasses.replace(r, split=s) for r, s in zip(rows, splits, strict=True)]
+    if unnamed:
+        raise unnamed[0].error("split is empty, but other clips have one; name all or none")
+    _check_trained(rows, task=task)
+    return rows
+
+
+def _check_trained(rows: list[Row], *, task: str) -> None:
+    """Every class of single-label data has a training clip, where there are training clips."""
+    trained = {row.labels for row in rows if row.split == "train"} if task == "single" else set()
+    if not trained:
+        return
+    numbers = Counter(row.labels for row in rows)
+    for labels, number in numbers.items():
+        if labels not in trained:
+            clips = f"{number} clips, none" if number > 1 else "only one clip, which is not"
+            raise ValueError(
+                f"class {labels[0]!r} has {clips} in train; move clips to train or leave the class "
+                "out"
+            )
+
+
+def draw_splits(rows: Sequence[Row], *, seed: int, shares: Mapping[str, float]) -> list[str]:
+    """The split of each row: every class in every split, no group in two.
+
+    `shares` {"val": share, "test": share} of the groups of each class, at least one group where
+    the share is not 0; the rest is train. Classes with few groups choose first; a group goes
+    where its class misses most (after Sechidis et al. 2011, iterative stratification).
+
+    Raises:
+        ValueError: shares that leave nothing for train; a class with too few groups.
+    """
+    if min(shares.values()) < 0 or sum(shares.values()) >= 1:
+        raise ValueError(
+            "data.val_fraction and data.test_fraction are "
+            f"{shares['val']:g} and {shares['test']:g}; accepted: 0 or more, together below 1"
+        )
+    groups = [row.group or str(row.path) for row in rows]
+    members = _class_groups(rows, groups)
+    chosen: dict[str, str] = {}
+    for name in sorted(members, key=lambda name: (len(members[name]), name)):
+        missing = _wanted(name, number=len(members[name]), shares=shares)
+        for group in members[name]:
+            if group in chosen:
+                missing[chosen[group]] -= 1
+        order = sorted(members[name], key=lambda group: stable_seed(seed, "split", group))
+        for group in order:
+            if group not in chosen:
+                chosen[group] = max(missing, key=missing.__getitem__)
+                missing[chosen[group]] -= 1
+        _check_spread(name, {chosen[group] for group in order}, wanted=missing)
+    return [chosen.get(group, "train") for group in groups]
+
+
+def _class_groups(rows: Sequence[Row], groups: list[str]) -> dict[str, list[str]]:
+    members: dict[str, dict[str, None]] = {}
+    for row, group in zip(rows, groups, strict=True):
+        names = row.labels.values() if isinstance(row.labels, Mapping) else row.labels
+        for name in names:
+            members.setdefault(name, {})[group] = None
+    return {name: list(found) for name, found in members.items()}
+
+
+def _wanted(name: str, *, number: int, shares: Mapping[str, float]) -> dict[str, int]:
+    """How many of a class's `number` groups each split should get."""
+    used = {split: share for split, share in shares.items() if share > 0}
+    if number < len(used) + 1:
+        plural = f"{number} clips or groups of clips" if number > 1 else "only one clip"
+        raise ValueError(
+            f"class {name!r} has {plural} and cannot be split into train, {', '.join(used)}: "
+            f"{len(used) + 1} are needed. Add clips, remove the class, or name the splits yourself "
+            "(folders train, val, test or a column split)"
+        )
+    wanted = {split: max(1, round(share * number)) for split, share in used.items()}
+    while sum(wanted.values()) > number - 1:
+        wanted[max(wanted, key=wanted.__getitem__)] -= 1
+    return {"train": number - sum(wanted.values()), **wanted}
+
+
+def _check_spread(name: str, found: set[str], *, wanted: Mapping[str, int]) -> None:
+    lacking = [split for split in wanted if split not in found]
+    if lacking:
+        raise ValueError(
+            f"class {name!r} cannot be split: its groups are shared with other classes and none "
+            f"is left for {lacking[0]}. Name the splits yourself in a column split"
+        )

@@ -1,0 +1,590 @@
+"""Scores of a model on a split: both streams, each alone, and what two unimodal models make of it.
+
+The same clips and views for every row, logits averaged over views, one table. Clips without a
+stream get an even score where that stream alone is asked for, and are counted.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sightsound.data.loader import Loader
+from sightsound.data.manifest import Manifest, Row, id_hash, load_manifest
+from sightsound.data.sampling import eval_batches
+from sightsound.metrics import (
+    bootstrap_interval,
+    joint_top_k_hits,
+    labelled,
+    per_class,
+    summarise,
+    top_k_hits,
+)
+from sightsound.predict import BOTH, Predictor, probabilities
+from sightsound.run import run_directory
+from sightsound.settings import DataSettings, EvaluateSettings
+from sightsound.types import AUDIO, VIDEO, Batch, Problem
+
+MAIN_SCORE = {"single": "top1", "multi": "map", "heads": "top1"}
+SCORE_WORDS = {"top1": "top-1", "top5": "top-5", "map": "mAP"}
+LATE = "average of both models"
+TRAINED = {AUDIO: "audio model", VIDEO: "video model"}
+
+
+@dataclass
+class Scored:
+    """Logits of one model or stream for every clip."""
+
+    ids: list[str]
+    logits: np.ndarray  # (n, K), nan where the clip has no such stream
+    targets: np.ndarray  # (n, K)
+
+    @property
+    def filled(self) -> np.ndarray:
+        """(n, K) logits; an even score where there is no stream."""
+        return np.nan_to_num(self.logits, nan=0.0)
+
+    @property
+    def num_absent(self) -> int:
+        """Clips without this stream."""
+        return int(np.isnan(self.logits).any(1).sum())
+
+
+@dataclass
+class Evaluation:
+    """Everything one evaluation found."""
+
+    rows: dict[str, dict[str, float]]  # {row of the table: {score: share}}
+    streams: dict[str, Scored]
+    task: str
+    labels: dict[str, list[str]]
+    source: str
+    split: str
+    problems: list[Problem]
+    verdict: str = ""
+    directory: Path | None = None
+    absent: dict[str, int] = field(default_factory=dict)  # {row: clips without that stream}
+
+    @property
+    def heads(self) -> dict[str, int]:
+        """{head: number of classes}."""
+        return {head: len(names) for head, names in self.labels.items()}
+
+    @property
+    def ids(self) -> list[str]:
+        """Clips that were scored."""
+        return next(iter(self.streams.values())).ids
+
+    def text(self) -> str:
+        """The table, what it means in words, and where the details lie."""
+        lines = [_title(self), "", _score_table(self), self.verdict]
+        lines += [_absent_words(name, count) for name, count in self.absent.items() if count]
+        if self.problems:
+            lines.append(_problem_words(self.problems))
+        if self.directory is not None:
+            lines.append(f"Predictions, classes and scores: {self.directory}")
+        return "\n".join(lines)
+
+
+# ---------------------------------------------------------------------------- scoring
+
+
+def score_clips(
+    model: nn.Module, loader: Loader, *, batch_size: int
+) -> tuple[dict[str, float], list[Problem]]:
+    """Scores of the whole model on the loader's clips, without intervals, and what went wrong.
+
+    For use during training: the model's mode is restored. Keep the `loader` between calls, so that
+    its workers stay.
+    """
+    was_training = model.training
+    device = next(model.parameters()).device
+    predictor = Predictor(model, device=device)
+    try:
+        name = next(iter(predictor.streams))
+        scored = collect({name: predictor}, loader, batch_size=batch_size)[name]
+    finally:
+        model.train(was_training)
+    scores = summarise(scored.filled, scored.targets, task=predictor.task, heads=model.heads)
+    return scores, loader.problems
+
+
+def collect(
+    jobs: dict[str, Predictor], loader: Loader, *, batch_size: int, alone: bool = False
+) -> dict[str, Scored]:
+    """Logits of each job for every clip of the loader, averaged over views.
+
+    Args:
+        jobs: {row: predictor} that share one front end.
+        alone: also the streams of each predictor alone, in rows of their own.
+
+    Raises:
+        ValueError: every clip was dropped.
+    """
+    batches = eval_batches(len(loader.dataset), views=loader.dataset.views, batch_size=batch_size)
+    found = _Sums()
+    for batch in loader.iterate(batches):
+        if batch is None:
+            continue
+        for name, predictor in jobs.items():
+            for row, logits in _rows(name, predictor, batch, alone=alone).items():
+                found.add(row, batch, logits.cpu())
+    if not found.targets:
+        causes = [problem.cause for problem in loader.problems]
+        raise ValueError(f"none of the {len(loader.dataset)} clips could be read: {causes[0]}")
+    return found.scored()
+
+
+def _rows(name: str, predictor: Predictor, batch: Batch, *, alone: bool) -> dict[str, Tensor]:
+    """{row of the table: (B, K) logits}."""
+    if not alone or len(predictor.streams) == 1:
+        return {name: predictor.logits(batch)}
+    return {
+        name if stream == BOTH else f"{stream} alone": logits
+        for stream, logits in predictor.stream_logits(batch).items()
+    }
+
+
+class _Sums:
+    """Logits by row and clip, summed over the views that have the stream."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, dict[str, Tensor]] = {}
+        self.views: dict[str, dict[str, int]] = {}
+        self.targets: dict[str, Tensor] = {}
+
+    def add(self, row: str, batch: Batch, logits: Tensor) -> None:
+        """Add the views of a batch, logits (B, K)."""
+        sums, views = self.sums.setdefault(row, {}), self.views.setdefault(row, {})
+        for clip, target, values in zip(batch.id, batch.target, logits, strict=True):
+            self.targets.setdefault(clip, target)
+            sums.setdefault(clip, torch.zeros_like(values))
+            views.setdefault(clip, 0)
+            if not values.isnan().any():
+                sums[clip] = sums[clip] + values
+                views[clip] += 1
+
+    def scored(self) -> dict[str, Scored]:
+        """The means, nan for clips that never had the stream."""
+        result = {}
+        for row, sums in self.sums.items():
+            ids = list(sums)
+            views = self.views[row]
+            means = [sums[i] / views[i] if views[i] else sums[i] * torch.nan for i in ids]
+            targets = torch.stack([self.targets[i] for i in ids])
+            result[row] = Scored(ids, torch.stack(means).numpy(), targets.numpy())
+        return result
+
+
+# ---------------------------------------------------------------------------- evaluation
+
+
+def evaluate(
+    predictor: Predictor,
+    manifest: Manifest,
+    settings: EvaluateSettings,
+    *,
+    output: str | Path | None = None,
+    late: tuple[Predictor, Predictor] | None = None,
+    num_workers: int = 0,
+    bad_files: str = "error",
+    seed: int = 0,
+) -> Evaluation:
+    """The table of `predictor` on one split of `manifest`, written to `output` if given.
+
+    `late`: an audio model and a video model, scored on the same clips, with their average.
+
+    Raises:
+        ValueError: the split is empty, or the models do not fit together.
+    """
+    rows = clips_of(manifest, settings.split)
+    name = BOTH if len(predictor.streams) > 1 else predictor.modalities[0]
+    jobs = {name: predictor} | _late_jobs(predictor, late)
+    streams, problems = _score_all(
+        jobs, manifest, rows, settings, num_workers=num_workers, bad_files=bad_files
+    )
+    if late is not None:
+        streams = _with_late_average(streams)
+    evaluation = Evaluation(
+        rows={
+            row: _summary(scored, predictor, settings=settings, seed=seed)
+            for row, scored in streams.items()
+        },
+        streams=streams,
+        task=predictor.task,
+        labels=predictor.labels,
+        source=str(manifest.source),
+        split=settings.split,
+        problems=problems,
+        absent={row: scored.num_absent for row, scored in streams.items()},
+    )
+    evaluation.verdict = verdict(evaluation, resamplings=settings.bootstrap, seed=seed)
+    if output is not None:
+        write(evaluation, Path(output), settings=settings)
+    return evaluation
+
+
+def clips_of(manifest: Manifest, split: str) -> list[Row]:
+    """The rows of a split.
+
+    Raises:
+        ValueError: there are none; the message says which splits there are.
+    """
+    rows = manifest.split(split)
+    if not rows:
+        known = sorted({row.split for row in manifest.rows})
+        raise ValueError(
+            f"{manifest.source} has no clips in split {split!r}; it has: {', '.join(known)} "
+            "(choose with --split)"
+        )
+    return rows
+
+
+def _late_jobs(
+    predictor: Predictor, late: tuple[Predictor, Predictor] | None
+) -> dict[str, Predictor]:
+    """{row: predictor} of the unimodal models, checked."""
+    jobs = {}
+    for modality, model in zip((AUDIO, VIDEO), late or (), strict=False):
+        if model.modalities != (modality,):
+            raise ValueError(
+                f"--late needs an audio model and a video model, in this order; the one given for "
+                f"{modality} looks at {' and '.join(model.modalities)}"
+            )
+        if model.labels != predictor.labels:
+            raise ValueError(
+                f"the {modality} model of --late was trained on other classes than the model: "
+                f"{_few(model.labels)} instead of {_few(predictor.labels)}"
+            )
+        jobs[TRAINED[modality]] = model
+    return jobs
+
+
+def _few(labels: dict[str, list[str]]) -> str:
+    names = [name for classes in labels.values() for name in classes]
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def _score_all(
+    jobs: dict[str, Predictor],
+    manifest: Manifest,
+    rows: Sequence[Row],
+    settings: EvaluateSettings,
+    *,
+    num_workers: int,
+    bad_files: str,
+) -> tuple[dict[str, Scored], list[Problem]]:
+    """Every job on every clip: one pass over the files for each way of reading them."""
+    streams: dict[str, Scored] = {}
+    problems: dict[Problem, None] = {}
+    first = next(iter(jobs))
+    for group in _same_input(jobs):
+        dataset = next(iter(group.values())).dataset(
+            manifest, rows, views=settings.views, bad_files=bad_files
+        )
+        with Loader(dataset, num_workers=num_workers) as loader:
+            streams |= collect(group, loader, batch_size=settings.batch_size, alone=first in group)
+            problems |= dict.fromkeys(loader.problems)
+    return _on_common_clips(streams), list(problems)
+
+
+def _same_input(jobs: dict[str, Predictor]) -> Iterator[dict[str, Predictor]]:
+    """Jobs that read files in the same way, together."""
+    groups: dict[tuple, dict[str, Predictor]] = {}
+    for name, predictor in jobs.items():
+        key = (predictor.front_end.id, predictor.crop, tuple(sorted(predictor.modalities)))
+        groups.setdefault(key, {})[name] = predictor
+    yield from groups.values()
+
+
+def _on_common_clips(streams: dict[str, Scored]) -> dict[str, Scored]:
+    """Only clips that every row has: a dropped file is dropped for all."""
+    common = set.intersection(*(set(scored.ids) for scored in streams.values()))
+    result = {}
+    for name, scored in streams.items():
+        kept = [index for index, clip in enumerate(scored.ids) if clip in common]
+        ids = [scored.ids[index] for index in kept]
+        result[name] = Scored(ids, scored.logits[kept], scored.targets[kept])
+    return result
+
+
+def _with_late_average(streams: dict[str, Scored]) -> dict[str, Scored]:
+    """`streams` and the mean of the logits of the two unimodal models."""
+    audio, video = (streams[TRAINED[name]] for name in (AUDIO, VIDEO))
+    both = np.stack([audio.logits, video.logits])
+    seen = ~np.isnan(both)
+    total = np.nan_to_num(both).sum(0)
+    mean = np.where(seen.any(0), total / np.maximum(seen.sum(0), 1), np.nan)
+    return streams | {LATE: Scored(audio.ids, mean, audio.targets)}
+
+
+def _summary(
+    scored: Scored, predictor: Predictor, *, settings: EvaluateSettings, seed: int
+) -> dict[str, float]:
+    return summarise(
+        scored.filled,
+        scored.targets,
+        task=predictor.task,
+        heads=predictor.model.heads,
+        bootstrap=settings.bootstrap,
+        seed=seed,
+    )
+
+
+# ---------------------------------------------------------------------------- in words
+
+
+def verdict(evaluation: Evaluation, *, resamplings: int, seed: int = 0) -> str:
+    """Whether looking and listening together beats the better single stream, in one sentence."""
+    score = MAIN_SCORE[evaluation.task]
+    singles = [row for row in evaluation.rows if row not in (BOTH, LATE)]
+    if BOTH not in evaluation.rows or not singles:
+        return ""
+    best = max(singles, key=lambda row: evaluation.rows[row][score])
+    values = evaluation.rows[BOTH][score], evaluation.rows[best][score]
+    words = f"{BOTH} {values[0]:.1%}, {best} {values[1]:.1%}"
+    if values[0] <= values[1]:
+        return f"Fusion does not beat the better single stream here: {words}."
+    points = 100 * (values[0] - values[1])
+    low, high = _difference_interval(evaluation, best, resamplings=resamplings, seed=seed)
+    if low is not None and low <= 0:
+        return (
+            f"Fusion is {points:.1f} points above the better single stream, but that may be "
+            f"chance (95 % interval {100 * low:.1f} to {100 * high:.1f}): {words}."
+        )
+    interval = f" (95 % interval {100 * low:.1f} to {100 * high:.1f})" if low is not None else ""
+    return f"Fusion beats the better single stream by {points:.1f} points{interval}: {words}."
+
+
+def _difference_interval(
+    evaluation: Evaluation, best: str, *, resamplings: int, seed: int
+) -> tuple[float, float] | tuple[None, None]:
+    """Interval of the difference in accuracy on the same clips; with several labels, from mAP's."""
+    if not resamplings:
+        return None, None
+    if evaluation.task == "multi":
+        both, single = evaluation.rows[BOTH], evaluation.rows[best]
+        return both["map_low"] - single["map_high"], both["map_high"] - single["map_low"]
+    difference = _hits(evaluation, BOTH) - _hits(evaluation, best)
+    return bootstrap_interval(
+        lambda counts: float(counts @ difference / counts.sum()),
+        len(difference),
+        resamplings=resamplings,
+        seed=seed,
+    )
+
+
+def _hits(evaluation: Evaluation, row: str) -> np.ndarray:
+    """(n,) 1 where the likeliest class, or combination of classes, is right."""
+    scored, heads = evaluation.streams[row], evaluation.heads
+    kept = labelled(scored.targets, heads=heads)
+    logits, targets = scored.filled[kept], scored.targets[kept]
+    if evaluation.task == "heads":
+        return joint_top_k_hits(logits, targets, heads=heads, k=1)
+    return top_k_hits(logits, targets, k=1)
+
+
+def _title(evaluation: Evaluation) -> str:
+    return (
+        f"{len(evaluation.ids)} clips of {evaluation.source}, split {evaluation.split} "
+        f"(ids {id_hash(evaluation.ids)})"
+    )
+
+
+def _absent_words(row: str, count: int) -> str:
+    return f"{row}: {count} clips have no such stream; they get an even score."
+
+
+def _problem_words(problems: Sequence[Problem]) -> str:
+    actions = [problem.action for problem in problems]
+    counts = ", ".join(f"{actions.count(a)} {a}" for a in sorted(set(actions)))
+    return f"Files with problems: {counts}; the first: {problems[0].path}: {problems[0].cause}"
+
+
+def _score_table(evaluation: Evaluation) -> str:
+    """Rows of the table with their intervals, for a terminal."""
+    from rich.console import Console
+    from rich.table import Table
+
+    shown = _shown_scores(evaluation)
+    table = Table(box=None, pad_edge=False)
+    table.add_column("")
+    for score in shown:
+        table.add_column(SCORE_WORDS.get(score, score.replace("_top1", " top-1")), justify="right")
+    for name, values in evaluation.rows.items():
+        table.add_row(name, *(_cell(values, score) for score in shown))
+    buffer = io.StringIO()
+    Console(file=buffer, width=100).print(table)
+    return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
+
+
+def _shown_scores(evaluation: Evaluation) -> list[str]:
+    """Scores in the table: top-5 only where there are more than five classes."""
+    names = next(iter(evaluation.rows.values()))
+    hidden = ("_low", "_high")
+    shown = [name for name in names if name != "num_clips" and not name.endswith(hidden)]
+    few = max(evaluation.heads.values()) <= 5
+    return [name for name in shown if not (few and name.endswith("top5"))]
+
+
+def _cell(values: dict[str, float], score: str) -> str:
+    text = f"{100 * values[score]:.1f}"
+    if f"{score}_low" not in values:
+        return text
+    return f"{text} ({100 * values[f'{score}_low']:.1f}-{100 * values[f'{score}_high']:.1f})"
+
+
+# ---------------------------------------------------------------------------- files
+
+
+def write(evaluation: Evaluation, directory: Path, *, settings: EvaluateSettings) -> None:
+    """`summary.json`, `per_class.csv`, `predictions.csv`, `predictions.parquet`, `problems.csv`."""
+    directory.mkdir(parents=True, exist_ok=True)
+    summary = {
+        "rows": evaluation.rows,
+        "verdict": evaluation.verdict,
+        "source": evaluation.source,
+        "ids": id_hash(evaluation.ids),
+        "settings": dataclasses.asdict(settings),
+        "absent": evaluation.absent,
+        "num_problems": len(evaluation.problems),
+    }
+    (directory / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    _write_csv(directory / "per_class.csv", _class_rows(evaluation))
+    _write_csv(directory / "predictions.csv", _prediction_rows(evaluation))
+    _write_csv(directory / "problems.csv", map(dataclasses.asdict, evaluation.problems))
+    _write_parquet(directory / "predictions.parquet", evaluation)
+    evaluation.directory = directory
+
+
+def _class_rows(evaluation: Evaluation) -> Iterator[dict[str, Any]]:
+    for name, scored in evaluation.streams.items():
+        rows = per_class(
+            scored.filled,
+            scored.targets,
+            task=evaluation.task,
+            heads=evaluation.heads,
+            labels=evaluation.labels,
+        )
+        for row in rows:
+            yield {"stream": name, **row}
+
+
+def _prediction_rows(evaluation: Evaluation) -> Iterator[dict[str, Any]]:
+    """One line per clip: truth, and class and probability of every row of the table."""
+    truth = next(iter(evaluation.streams.values()))
+    decided = {name: _decided(scored, evaluation) for name, scored in evaluation.streams.items()}
+    for index, clip in enumerate(truth.ids):
+        line: dict[str, Any] = {"id": clip, "label": _truth(truth.targets[index], evaluation)}
+        for name, cells in decided.items():
+            line[name], line[f"{name} probability"] = cells[index]
+        yield line
+
+
+def _decided(scored: Scored, evaluation: Evaluation) -> list[tuple[str, str]]:
+    """Likeliest class, or one per head, and its probability, of each clip."""
+    values = probabilities(torch.from_numpy(scored.filled), evaluation.task, evaluation.heads)
+    parts = values.split(list(evaluation.heads.values()), dim=1)
+    cells = []
+    for index in range(len(scored.ids)):
+        best = [part[index].max(0) for part in parts]
+        pairs = zip(best, evaluation.labels.values(), strict=True)
+        names = "|".join(classes[int(top.indices)] for top, classes in pairs)
+        cells.append((names, "|".join(f"{float(top.values):.4f}" for top in best)))
+    return cells
+
+
+def _truth(target: np.ndarray, evaluation: Evaluation) -> str:
+    names = [name for classes in evaluation.labels.values() for name in classes]
+    return "|".join(name for name, value in zip(names, target, strict=True) if value > 0)
+
+
+def _write_csv(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Write rows with the columns of the first; no file if there are none."""
+    rows = list(rows)
+    if not rows:
+        path.unlink(missing_ok=True)
+        return
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _write_parquet(path: Path, evaluation: Evaluation) -> None:
+    """The lines of `predictions.csv` and the logits of every row, lists of K numbers."""
+    import pyarrow
+    import pyarrow.parquet
+
+    rows = list(_prediction_rows(evaluation))
+    columns = {name: [row[name] for row in rows] for name in rows[0]}
+    for name, scored in evaluation.streams.items():
+        columns[f"{name} logits"] = scored.logits.tolist()
+    labels = {"labels": json.dumps(evaluation.labels), "task": evaluation.task}
+    table = pyarrow.table(columns).replace_schema_metadata(labels)
+    pyarrow.parquet.write_table(table, path)
+
+
+# ---------------------------------------------------------------------------- from the disk
+
+
+def evaluate_saved(
+    model: str | Path,
+    data: str | None,
+    settings: EvaluateSettings,
+    *,
+    late: Sequence[str] | None = None,
+    output: str | Path | None = None,
+    num_workers: int = 0,
+    bad_files: str = "error",
+    seed: int = 0,
+) -> Evaluation:
+    """`evaluate` of a run or model directory; without `data`, on the data of its run.
+
+    Splits of data that names none are drawn as in training: with the run's seed and shares.
+
+    Raises:
+        ValueError: no data given and the model belongs to no run.
+    """
+    predictor = Predictor(model)
+    saved = predictor.config
+    if data is None and (saved is None or not saved.data.path):
+        raise ValueError(
+            f"{str(model)!r} belongs to no run that names its data; add a folder or manifest: "
+            f"'sightsound evaluate {model} DATA'"
+        )
+    base = saved.data if saved is not None else DataSettings()
+    wanted = dataclasses.replace(
+        base, path=data or base.path, task=predictor.task, bad_files=bad_files
+    )
+    manifest = load_manifest(
+        wanted, seed=saved.seed if saved is not None else 0, labels=predictor.labels
+    )
+    return evaluate(
+        predictor,
+        manifest,
+        settings,
+        output=output or _output_directory(model),
+        late=tuple(map(Predictor, late)) if late else None,
+        num_workers=num_workers,
+        bad_files=bad_files,
+        seed=seed,
+    )
+
+
+def _output_directory(model: str | Path) -> Path:
+    """`evaluation/` in the run, or beside the model directory, or here for a model of the hub."""
+    if str(model).startswith("hf:"):
+        return Path("evaluation")
+    directory = run_directory(model)
+    return directory.parent / "evaluation"

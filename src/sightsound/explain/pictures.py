@@ -1,0 +1,138 @@
+"""Pictures for reports: which classes are confused; what a model saw, heard and said.
+
+Drawn with matplotlib's Agg canvas, so that no display is needed and nothing global changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from sightsound.media.front_end import FrontEnd
+from sightsound.types import Clip
+
+COLOURS = {"audio+video": "#4c4c4c", "audio": "#d9822b", "video": "#3b7dd8"}
+_MANY_CLASSES = 25  # above this numbers in the cells cannot be read
+
+
+def confusion_picture(
+    path: str | Path, counts: np.ndarray, labels: Sequence[str], *, title: str = ""
+) -> Path:
+    """Draw counts (K, K), true class by row, predicted by column; the path of the PNG.
+
+    Colour is the share of the row's clips, numbers are clips.
+
+    Raises:
+        ValueError: `counts` is not (K, K) for K labels.
+    """
+    if counts.shape != (len(labels), len(labels)):
+        raise ValueError(
+            f"counts has shape {counts.shape}; {len(labels)} labels need "
+            f"({len(labels)}, {len(labels)})"
+        )
+    side = min(14.0, 3.0 + 0.5 * len(labels))
+    figure = Figure(figsize=(side + 1, side), layout="constrained")
+    axes = figure.add_subplot()
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    if len(labels) <= _MANY_CLASSES:
+        _write_numbers(axes, counts, shares)
+    ticks = np.arange(len(labels))
+    axes.set_xticks(ticks, labels, rotation=45, ha="right")
+    axes.set_yticks(ticks, labels)
+    axes.set_xlabel("predicted class")
+    axes.set_ylabel("true class")
+    axes.set_title(title)
+    figure.colorbar(image, ax=axes, shrink=0.8, label="share of the true class")
+    return _saved(figure, path)
+
+
+def _write_numbers(axes: Axes, counts: np.ndarray, shares: np.ndarray) -> None:
+    for row, column in zip(*np.nonzero(counts), strict=True):
+        colour = "white" if shares[row, column] > 0.5 else "black"
+        axes.text(column, row, counts[row, column], ha="center", va="center", color=colour)
+
+
+def clip_picture(
+    path: str | Path,
+    clip: Clip,
+    front_end: FrontEnd,
+    scores: dict[str, dict[str, float]],
+    *,
+    title: str = "",
+    top: int = 5,
+) -> Path:
+    """Draw frames, spectrogram and the likeliest classes of one clip; the path of the PNG.
+
+    `scores` {stream: {class name: probability}}, the whole model first, as in `Prediction`.
+    A stream that the clip lacks is said to be missing.
+    """
+    figure = Figure(figsize=(10, 7.5), layout="constrained")
+    frames, sound, bars = figure.subfigures(3, 1, height_ratios=[1.0, 1.1, 1.3])
+    figure.suptitle(title)
+    _draw_frames(frames, clip)
+    _draw_sound(sound.add_subplot(), clip, front_end)
+    _draw_scores(bars.add_subplot(), scores, top=top)
+    return _saved(figure, path)
+
+
+def _draw_frames(figure: Figure, clip: Clip) -> None:
+    """The frames (T, C, H, W) side by side; padding is marked."""
+    if clip.video is None:
+        _say_missing(figure.add_subplot(), "no pictures")
+        return
+    axes = np.atleast_1d(figure.subplots(1, len(clip.video)))
+    for index, (axis, frame) in enumerate(zip(axes, clip.video, strict=True)):
+        axis.imshow(frame.permute(1, 2, 0).numpy())
+        valid = clip.video_valid is None or bool(clip.video_valid[index])
+        axis.set_title(f"frame {index + 1}" + ("" if valid else " (padding)"), fontsize=9)
+        axis.set_axis_off()
+
+
+def _draw_sound(axes: Axes, clip: Clip, front_end: FrontEnd) -> None:
+    """The log-mel (1, F, M) over time, low bins below."""
+    if clip.audio is None:
+        _say_missing(axes, "no sound")
+        return
+    seconds = front_end.audio.window_seconds
+    spectrogram = clip.audio[0].T.numpy()
+    extent = (0.0, seconds, 0.0, spectrogram.shape[0])
+    axes.imshow(spectrogram, origin="lower", aspect="auto", cmap="magma", extent=extent)
+    axes.set_xlabel("seconds of the window")
+    axes.set_ylabel("mel bin")
+    axes.set_title("what is heard: log-mel spectrogram", fontsize=10)
+
+
+def _draw_scores(axes: Axes, scores: dict[str, dict[str, float]], *, top: int) -> None:
+    """One group of bars per class, one bar per stream."""
+    whole = next(iter(scores.values()))
+    names = sorted(whole, key=whole.get, reverse=True)[:top]
+    height = 0.8 / len(scores)
+    for index, (stream, values) in enumerate(scores.items()):
+        places = np.arange(len(names)) + index * height
+        widths = [values[name] for name in names]
+        label = stream if index == 0 else f"{stream} alone"
+        axes.barh(places, widths, height, label=label, color=COLOURS[stream])
+    axes.set_yticks(np.arange(len(names)) + 0.4 - height / 2, names)
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1)
+    axes.set_xlabel("probability")
+    axes.legend(loc="lower right")
+
+
+def _say_missing(axes: Axes, text: str) -> None:
+    axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes)
+    axes.set_axis_off()
+
+
+def _saved(figure: Figure, path: str | Path) -> Path:
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    FigureCanvasAgg(figure)
+    figure.savefig(path, dpi=110)
+    return path

@@ -1,0 +1,291 @@
+"""Scores of predictions: accuracy, mean average precision, joint accuracy, with intervals.
+
+Everything takes whole arrays, scores (n, K) and targets (n, K), one row per clip, and NumPy alone;
+logits and probabilities give the same accuracies and average precisions. Several heads lie side by
+side. Intervals are percentile bootstraps over clips.
+
+Two conventions are those of the official MBT code: the accuracy of several labels is the target's
+value at the highest score (so a clip without a label counts 0), and average precision is that of
+scikit-learn. A class without a positive clip has none: it is left out of the mean ("skip", as with
+old scikit-learn), or counts 0 ("zero", as with scikit-learn 1.x). Published numbers use either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal
+
+import numpy as np
+
+from sightsound.registry import unknown_name
+
+TASKS = ("single", "multi", "heads")
+EmptyClass = Literal["skip", "zero"]
+Score = Callable[[np.ndarray], float]  # how often each clip counts, (n,) -> score
+
+
+def summarise(
+    scores: np.ndarray,
+    targets: np.ndarray,
+    *,
+    task: str,
+    heads: dict[str, int],
+    bootstrap: int = 0,
+    seed: int = 0,
+    empty_class: EmptyClass = "skip",
+) -> dict[str, float]:
+    """Every score that fits `task`, as shares in [0, 1].
+
+    "top1", "top5" and "map" for one or several labels. For several heads "top1" and "top5" are
+    joint (verb and noun both right, of the pairs' products) and "verb_top1" ... are each head's.
+    "num_clips" counts the clips scored: with one label or heads, those without a label are not.
+    With `bootstrap` resamplings each score has its 95 % interval: "top1_low" and "top1_high".
+
+    Raises:
+        ValueError: unknown task, shapes that do not fit, scores that are not finite, no clips.
+    """
+    scores, targets = _checked(scores, targets, task=task, heads=heads)
+    if task != "multi":
+        kept = labelled(targets, heads=heads)
+        scores, targets = scores[kept], targets[kept]
+        if not kept.any():
+            raise ValueError(
+                f"none of the {len(kept)} clips has a label in every head {sorted(heads)}; nothing "
+                "can be scored: does this split carry labels?"
+            )
+    parts = _score_functions(scores, targets, task=task, heads=heads, empty_class=empty_class)
+    result = {"num_clips": len(scores)}
+    for name, score in parts.items():
+        result[name] = score(np.ones(len(scores)))
+        if bootstrap:
+            low, high = bootstrap_interval(score, len(scores), resamplings=bootstrap, seed=seed)
+            result |= {f"{name}_low": low, f"{name}_high": high}
+    return result
+
+
+def per_class(
+    scores: np.ndarray,
+    targets: np.ndarray,
+    *,
+    task: str,
+    heads: dict[str, int],
+    labels: dict[str, Sequence[str]],
+) -> list[dict[str, object]]:
+    """One row per class: how many clips, how often found, how often right, what it is taken for.
+
+    `labels` {head: class names}. Keys: head, label, num_clips, recall, precision,
+    average_precision, mistaken_for. With several labels, where nothing is decided, recall,
+    precision and mistaken_for are `None`; a score that does not exist (no clip, nothing predicted)
+    is `None`, too.
+    """
+    scores, targets = _checked(scores, targets, task=task, heads=heads)
+    rows = []
+    for head, columns in head_slices(heads).items():
+        part, truth = scores[:, columns], targets[:, columns]
+        if task != "multi":
+            kept = truth.sum(1) > 0
+            part, truth = part[kept], truth[kept]
+        rows += _class_rows(part, truth, head=head, labels=labels[head], decided=task != "multi")
+    return rows
+
+
+def confusion(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Counts (K, K) of the labelled clips by true class (row) and highest score (column)."""
+    kept = targets.sum(1) > 0
+    counts = np.zeros((targets.shape[1],) * 2, dtype=int)
+    np.add.at(counts, (targets[kept].argmax(1), scores[kept].argmax(1)), 1)
+    return counts
+
+
+def top_k_hits(scores: np.ndarray, targets: np.ndarray, *, k: int) -> np.ndarray:
+    """(n,) the largest target among the k highest scores: 1 if a right class is among them.
+
+    Equal scores are ordered by class index.
+    """
+    highest = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(targets, highest, axis=1).max(1)
+
+
+def joint_top_k_hits(
+    scores: np.ndarray, targets: np.ndarray, *, heads: dict[str, int], k: int
+) -> np.ndarray:
+    """(n,) 1 if the right combination of all heads is among the k likeliest.
+
+    A combination's probability is the product of its classes' softmax; `scores` are logits.
+    """
+    parts = [(_softmax(scores[:, s]), targets[:, s]) for s in head_slices(heads).values()]
+    joint, truth = parts[0]
+    for part, part_truth in parts[1:]:
+        joint = (joint[:, :, None] * part[:, None, :]).reshape(len(joint), -1)
+        truth = (truth[:, :, None] * part_truth[:, None, :]).reshape(len(joint), -1)
+    return top_k_hits(joint, truth, k=k)
+
+
+def average_precisions(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """(K,) average precision of each class; nan for a class without a positive clip."""
+    return np.array([ranking(np.ones(len(scores))) for ranking in _rankings(scores, targets)])
+
+
+def mean_average_precision(
+    scores: np.ndarray, targets: np.ndarray, *, empty_class: EmptyClass = "skip"
+) -> float:
+    """Mean of `average_precisions`; a class without a positive clip is left out or counts 0."""
+    return _mean_over_classes(average_precisions(scores, targets), empty_class=empty_class)
+
+
+def bootstrap_interval(
+    score: Score, num_clips: int, *, resamplings: int, seed: int, level: float = 0.95
+) -> tuple[float, float]:
+    """Lowest and highest score of the central `level` of resampled sets of `num_clips` clips.
+
+    `score` takes how often each clip was drawn, (num_clips,).
+    """
+    generator = np.random.default_rng(seed)
+    draws = (generator.integers(num_clips, size=num_clips) for _ in range(resamplings))
+    values = [score(np.bincount(draw, minlength=num_clips).astype(float)) for draw in draws]
+    tail = 50 * (1 - level)
+    low, high = np.nanpercentile(values, [tail, 100 - tail])
+    return float(low), float(high)
+
+
+def head_slices(heads: dict[str, int]) -> dict[str, slice]:
+    """{head: its columns}, in the order of `heads`."""
+    stops = np.cumsum(list(heads.values())).tolist()
+    return {
+        name: slice(stop - size, stop)
+        for (name, size), stop in zip(heads.items(), stops, strict=True)
+    }
+
+
+def labelled(targets: np.ndarray, *, heads: dict[str, int]) -> np.ndarray:
+    """(n,) bool: clips that have a label in every head."""
+    return np.all([targets[:, s].sum(1) > 0 for s in head_slices(heads).values()], axis=0)
+
+
+def _score_functions(
+    scores: np.ndarray,
+    targets: np.ndarray,
+    *,
+    task: str,
+    heads: dict[str, int],
+    empty_class: EmptyClass,
+) -> dict[str, Score]:
+    """{name: score as a function of how often each clip counts}; rankings are computed once."""
+    if task != "heads":
+        hits = {f"top{k}": top_k_hits(scores, targets, k=k) for k in (1, 5)}
+        functions = {name: _weighted_mean(values) for name, values in hits.items()}
+        rankings = list(_rankings(scores, targets))
+        return functions | {"map": _weighted_map(rankings, empty_class=empty_class)}
+    hits = {f"top{k}": joint_top_k_hits(scores, targets, heads=heads, k=k) for k in (1, 5)}
+    for head, s in head_slices(heads).items():
+        for k in (1, 5):
+            hits[f"{head}_top{k}"] = top_k_hits(scores[:, s], targets[:, s], k=k)
+    return {name: _weighted_mean(values) for name, values in hits.items()}
+
+
+def _weighted_mean(values: np.ndarray) -> Score:
+    return lambda counts: float(counts @ values / counts.sum())
+
+
+def _weighted_map(rankings: Sequence[Score], *, empty_class: EmptyClass) -> Score:
+    return lambda counts: _mean_over_classes(
+        np.array([ranking(counts) for ranking in rankings]), empty_class=empty_class
+    )
+
+
+def _mean_over_classes(values: np.ndarray, *, empty_class: EmptyClass) -> float:
+    """The mean; nan where there is no class to average over."""
+    if empty_class not in ("skip", "zero"):
+        raise unknown_name("empty_class", empty_class, ("skip", "zero"))
+    if empty_class == "zero":
+        return float(np.nan_to_num(values, nan=0.0).mean())
+    kept = values[~np.isnan(values)]
+    return float(kept.mean()) if len(kept) else float("nan")
+
+
+def _rankings(scores: np.ndarray, targets: np.ndarray) -> Iterator[Score]:
+    for column, truth in zip(scores.T, targets.T, strict=True):
+        yield _ranking(column, truth > 0)
+
+
+def _ranking(scores: np.ndarray, positive: np.ndarray) -> Score:
+    """Average precision of one class as a function of how often each clip counts.
+
+    AP = sum over positives of the precision at their threshold / number of positives, where clips
+    with equal scores share one threshold.
+    """
+    order = np.argsort(-scores, kind="stable")
+    ranked = scores[order]
+    thresholds = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))  # last of its equals
+    hit = positive[order]
+    places = thresholds[np.searchsorted(thresholds, np.flatnonzero(hit))]
+
+    def average_precision(counts: np.ndarray) -> float:
+        counts = counts[order]
+        found, seen = np.cumsum(counts * hit), np.cumsum(counts)
+        weight = counts[hit]
+        if not weight.sum():
+            return float("nan")
+        return float(weight @ (found[places] / np.maximum(seen[places], 1)) / weight.sum())
+
+    return average_precision
+
+
+def _class_rows(
+    scores: np.ndarray, targets: np.ndarray, *, head: str, labels: Sequence[str], decided: bool
+) -> list[dict[str, object]]:
+    counts, precisions = confusion(scores, targets), average_precisions(scores, targets)
+    rows = []
+    for index, label in enumerate(labels):
+        wrong = np.where(np.arange(len(labels)) == index, 0, counts[index])
+        rows.append(
+            {
+                "head": head,
+                "label": label,
+                "num_clips": int((targets[:, index] > 0).sum()),
+                "recall": _share(counts[index, index], counts[index].sum()) if decided else None,
+                "precision": _share(counts[index, index], counts[:, index].sum())
+                if decided
+                else None,
+                "average_precision": None
+                if np.isnan(precisions[index])
+                else float(precisions[index]),
+                "mistaken_for": labels[wrong.argmax()] if decided and wrong.any() else None,
+            }
+        )
+    return rows
+
+
+def _share(part: int, whole: int) -> float | None:
+    return float(part / whole) if whole else None
+
+
+def _softmax(scores: np.ndarray) -> np.ndarray:
+    powers = np.exp(scores - scores.max(1, keepdims=True))
+    return powers / powers.sum(1, keepdims=True)
+
+
+def _checked(
+    scores: np.ndarray, targets: np.ndarray, *, task: str, heads: dict[str, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Both as float64; see `summarise` for what is refused."""
+    if task not in TASKS:
+        raise unknown_name("task", task, TASKS)
+    scores, targets = np.asarray(scores, dtype=float), np.asarray(targets, dtype=float)
+    num_classes = sum(heads.values())
+    if scores.ndim != 2 or scores.shape != targets.shape or scores.shape[1] != num_classes:
+        raise ValueError(
+            f"scores are {scores.shape} and targets {targets.shape}; both must be "
+            f"(n, {num_classes}) for heads {heads}"
+        )
+    if not len(scores):
+        raise ValueError(
+            "scores and targets are empty; give at least one clip: is the split empty?"
+        )
+    if not np.isfinite(scores).all():
+        bad = int((~np.isfinite(scores)).any(1).argmax())
+        raise ValueError(
+            f"scores of row {bad} are not finite: {scores[bad]}; the model has diverged, or its "
+            "input held nan"
+        )
+    return scores, targets

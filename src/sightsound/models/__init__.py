@@ -1,0 +1,1 @@
+"""Models: tensors in, `Output` out. They never see files or data sets."""

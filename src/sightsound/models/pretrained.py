@@ -1,0 +1,262 @@
+"""Models on disk: `model.safetensors`, `config.json`, `README.md` in one directory.
+
+Strict: no pickle, no network, no missing or left-over tensor.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from sightsound.registry import MODELS, resolve
+from sightsound.types import ModelInfo
+
+WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
+
+
+class Pretrained(nn.Module):
+    """A model that knows its own `info` and can be saved."""
+
+    info: ModelInfo
+
+    def save_pretrained(self, directory: str | Path) -> Path:
+        """Write the model to `directory`; the old content is replaced only when all is written."""
+        directory = Path(directory)
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
+        try:
+            tensors = {key: value.contiguous() for key, value in self.state_dict().items()}
+            save_file(tensors, temporary / WEIGHTS, metadata={"format": "pt"})
+            (temporary / CONFIG).write_text(info_to_json(self.info))
+            (temporary / CARD).write_text(model_card(self))
+            _replace(temporary, directory)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        return directory
+
+
+def _replace(temporary: Path, directory: Path) -> None:
+    """Move the three files over; the weights last but the config, which makes a model complete."""
+    temporary.chmod(0o755)
+    if not directory.exists():
+        temporary.rename(directory)
+        return
+    for name in (CARD, WEIGHTS, CONFIG):
+        os.replace(temporary / name, directory / name)
+
+
+def info_to_json(info: ModelInfo) -> str:
+    """The text of `config.json`."""
+    values = dataclasses.asdict(info)
+    model = {"name": values.pop("name"), **values.pop("arguments")}
+    return json.dumps({"model": model, **values}, indent=2) + "\n"
+
+
+def info_from_json(text: str, *, source: str = CONFIG) -> ModelInfo:
+    """The inverse of `info_to_json`; a `ValueError` that names `source` if that cannot be."""
+    try:
+        values = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{source} is not valid JSON: {error}; save the model again") from error
+    model = values.pop("model", None)
+    if not isinstance(model, dict) or "name" not in model:
+        raise ValueError(f"{source} has no 'model' with a 'name'; save the model again")
+    try:
+        return ModelInfo(name=model.pop("name"), arguments=model, **values)
+    except TypeError as error:
+        raise ValueError(f"{source} holds an entry this version does not know: {error}") from error
+
+
+def load_pretrained(directory: str | Path) -> Pretrained:
+    """The model saved in `directory`, on the CPU, in evaluation mode.
+
+    Raises:
+        FileNotFoundError: the directory, its weights or its configuration are missing.
+        ValueError: weights and configuration do not belong together.
+    """
+    directory = Path(directory)
+    _check_files(directory)
+    file = directory / CONFIG
+    info = info_from_json(file.read_text(), source=str(file))
+    model = _build(info, source=str(file))
+    tensors = load_file(directory / WEIGHTS)
+    _check_tensors(model.state_dict(), tensors, directory=directory)
+    model.load_state_dict(tensors)
+    model.info = info
+    return model.eval()
+
+
+def _build(info: ModelInfo, *, source: str) -> Pretrained:
+    """The model with a random start; unknown or missing arguments are a `ValueError`."""
+    model_class = resolve(MODELS, info.name, kind="model")
+    try:
+        inspect.signature(model_class).bind(**info.arguments)
+    except TypeError as error:
+        raise ValueError(f"{source} does not describe a {info.name!r} model: {error}") from error
+    return model_class(**info.arguments)
+
+
+def _check_files(directory: Path) -> None:
+    if not directory.is_dir():
+        raise FileNotFoundError(
+            f"model directory {str(directory)!r} does not exist; "
+            "give the directory that save_pretrained or a training run (RUN/model) wrote"
+        )
+    for name in (CONFIG, WEIGHTS):
+        if not (directory / name).is_file():
+            inside = (
+                " It is a run: give its model/ folder." if (directory / "model").is_dir() else ""
+            )
+            raise FileNotFoundError(
+                f"model directory {str(directory)!r} has no {name}; a model is a directory "
+                f"with {CONFIG} and {WEIGHTS}.{inside}"
+            )
+
+
+def _check_tensors(wanted: dict[str, Tensor], given: dict[str, Tensor], *, directory: Path) -> None:
+    """Raise a `ValueError` that lists missing, left-over and misshapen tensors."""
+    missing = sorted(set(wanted) - set(given))
+    unknown = sorted(set(given) - set(wanted))
+    shapes = [
+        f"{key} {tuple(given[key].shape)} instead of {tuple(wanted[key].shape)}"
+        for key in sorted(set(wanted) & set(given))
+        if wanted[key].shape != given[key].shape
+    ]
+    found = {"missing": missing, "not known to the model": unknown, "of another shape": shapes}
+    words = [f"{what}: {_few(names)}" for what, names in found.items() if names]
+    if words:
+        raise ValueError(
+            f"weights in {str(directory)!r} do not fit its {CONFIG}; tensors {'; '.join(words)}. "
+            "Keep both files of one save together"
+        )
+
+
+def _few(names: list[str], number: int = 5) -> str:
+    more = f" and {len(names) - number} more" if len(names) > number else ""
+    return ", ".join(names[:number]) + more
+
+
+@dataclass
+class InitReport:
+    """What `copy_matching` did, by parameter name; `str` gives it in words."""
+
+    taken: list[str] = field(default_factory=list)
+    interpolated: list[str] = field(default_factory=list)
+    not_taken: dict[str, str] = field(default_factory=dict)
+    """{name of a tensor of the other model: why it was left out}."""
+    untouched: list[str] = field(default_factory=list)
+    """Parameters of the model that keep their random start."""
+    front_end: list[str] = field(default_factory=list)
+    """Numbers of the front end that differ: "audio.log_offset: 0.0, now 0.01"."""
+
+    def __str__(self) -> str:
+        lines = [f"taken over: {len(self.taken)} tensors"]
+        if self.interpolated:
+            lines.append(f"positions interpolated: {', '.join(self.interpolated)}")
+        lines += [f"not taken over: {name} ({why})" for name, why in self.not_taken.items()]
+        if self.untouched:
+            lines.append(f"random start: {', '.join(self.untouched)}")
+        lines += [f"front end differs: {text}" for text in self.front_end]
+        return "\n".join(lines)
+
+
+@torch.no_grad()
+def copy_matching(model: Pretrained, source: Pretrained) -> InitReport:
+    """Copy what fits from `source` into `model`, in place, and say what did not.
+
+    A tensor fits if name and shape agree. A position table of another grid is interpolated
+    (`model.resize_state`). The classifier is copied only if both models have the same classes in
+    the same order.
+    """
+    report = InitReport(front_end=_front_end_differences(source.info, model.info))
+    wanted = model.state_dict()
+    same_classes = source.heads == model.heads and source.info.labels == model.info.labels
+    for name, tensor in source.state_dict().items():
+        if name not in wanted:
+            report.not_taken[name] = "the model has no such part"
+        elif name.startswith("head.") and not same_classes:
+            report.not_taken[name] = "other classes"
+        elif (resized := model.resize_state(name, tensor, source)) is not None:
+            wanted[name].copy_(resized)
+            report.interpolated.append(name)
+        elif tensor.shape == wanted[name].shape:
+            wanted[name].copy_(tensor)
+            report.taken.append(name)
+        else:
+            shapes = f"{tuple(tensor.shape)}, the model's is {tuple(wanted[name].shape)}"
+            report.not_taken[name] = f"its shape is {shapes}"
+    report.untouched = [n for n in wanted if n not in {*report.taken, *report.interpolated}]
+    return report
+
+
+def _front_end_differences(old: ModelInfo, new: ModelInfo) -> list[str]:
+    """Numbers that are not the same in both; none if a model does not know its front end."""
+    if not old.front_end or not new.front_end:
+        return []
+    return [
+        f"{part}.{key}: {value}, now {new.front_end[part].get(key)}"
+        for part in ("audio", "video")
+        for key, value in old.front_end[part].items()
+        if new.front_end[part].get(key) != value
+    ]
+
+
+def model_card(model: Pretrained) -> str:
+    """The text of the model's `README.md`."""
+    info = model.info
+    classes = "\n".join(
+        f"* {head}: {', '.join(info.labels.get(head, []) or [f'{count} classes'])}"
+        for head, count in model.heads.items()
+    )
+    arguments = "\n".join(f"* {key}: {value}" for key, value in info.arguments.items())
+    provenance = "\n".join(f"* {key}: {value}" for key, value in info.provenance.items())
+    return CARD_TEXT.format(
+        name=info.name,
+        task=info.task,
+        parameters=sum(p.numel() for p in model.parameters()),
+        front_end=(info.front_end or {}).get("name", "not stored"),
+        classes=classes,
+        arguments=arguments,
+        provenance=provenance or "* not stored",
+    )
+
+
+CARD_TEXT = """\
+---
+library_name: sightsound
+tags: [audio-visual, video-classification]
+---
+
+# {name}
+
+An audio-visual video classifier made with sightsound. Task: {task}; {parameters:,} parameters;
+front end: {front_end} (its numbers are in `config.json`).
+
+```python
+import sightsound
+
+model = sightsound.load_model("DIRECTORY")
+```
+
+## Classes
+
+{classes}
+
+## Arguments
+
+{arguments}
+
+## Where it comes from
+
+{provenance}
+"""

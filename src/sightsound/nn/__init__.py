@@ -1,0 +1,1 @@
+"""Layers: torch only, no modality, no data set, no model."""

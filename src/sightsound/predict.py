@@ -1,0 +1,302 @@
+"""From files to class probabilities: the only inference path, also behind `evaluate`."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import sightsound
+from sightsound.configuration import load_config
+from sightsound.data.augment.normalise import normalise
+from sightsound.data.dataset import ClipDataset
+from sightsound.data.loader import collate
+from sightsound.data.manifest import Manifest, Row
+from sightsound.media.decode import DecodeError
+from sightsound.media.front_end import FrontEnd
+from sightsound.run import RunConfig, run_directory
+from sightsound.settings import DataSettings
+from sightsound.types import AUDIO, VIDEO, Batch, Clip, Problem
+
+BOTH = "audio+video"
+STREAMS = {BOTH: (AUDIO, VIDEO), AUDIO: (AUDIO,), VIDEO: (VIDEO,)}
+WORDS = {AUDIO: "sound", VIDEO: "pictures"}
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says about one file.
+
+    `scores` has the whole model first, under "audio+video" (or the one stream of a unimodal
+    model), then each stream alone as far as the file has it. Several heads: names are "head:class".
+    """
+
+    id: str
+    scores: dict[str, dict[str, float]]  # {stream: {class name: probability}}
+    present: dict[str, bool]  # {modality: the file has it}
+    problems: tuple[Problem, ...] = ()
+
+    @property
+    def probabilities(self) -> dict[str, float]:
+        """{class name: probability} of the whole model."""
+        return next(iter(self.scores.values()))
+
+    @property
+    def label(self) -> str:
+        """The likeliest class, over all heads."""
+        return max(self.probabilities, key=self.probabilities.get)
+
+
+class Predictor:
+    """A model with everything needed to apply it to files and batches.
+
+    Args:
+        model: a run, a model directory, "hf:owner/name", or a loaded model.
+        device: where to compute; `None`: a GPU if there is one.
+        crop: how frames are cut, "centre" or "full"; `None`: as the model was trained.
+
+    Raises:
+        ValueError: the model carries no front end, so files cannot be turned into inputs.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module | str | Path,
+        *,
+        device: torch.device | str | None = None,
+        crop: str | None = None,
+    ) -> None:
+        self.config: RunConfig | None = None
+        if not isinstance(model, nn.Module):
+            self.config = saved_config(model)
+            model = sightsound.load_model(_source(model))
+        if model.info.front_end is None:
+            raise ValueError(
+                "this model has no front end, the numbers that turn files into inputs: "
+                "set model.info.front_end to FrontEnd(...).to_dict() and save it again"
+            )
+        default = "cuda" if torch.cuda.is_available() else "cpu"
+        self.device = torch.device(device or default)
+        self.model = model.to(self.device).eval()
+        self.front_end = FrontEnd.from_dict(model.info.front_end)
+        self.labels: dict[str, list[str]] = model.info.labels
+        self.task: str = model.info.task
+        self.crop = crop or self._trained_crop()
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """What the model looks at."""
+        return tuple(self.model.modalities)
+
+    @property
+    def streams(self) -> dict[str, tuple[str, ...]]:
+        """{name: modalities}: the whole model first, then each modality alone."""
+        return {n: m for n, m in STREAMS.items() if set(m) <= set(self.modalities)}
+
+    def _trained_crop(self) -> str:
+        saved = self.config.data.crop if self.config is not None else "centre"
+        return "full" if self.model.info.provenance.get("crop", saved) == "full" else "centre"
+
+    def dataset(
+        self, manifest: Manifest, rows: Sequence[Row], *, views: int = 4, bad_files: str = "error"
+    ) -> ClipDataset:
+        """`rows` as this model sees them."""
+        return ClipDataset(
+            manifest,
+            list(rows),
+            self.front_end,
+            DataSettings(crop=self.crop, windows="centre", bad_files=bad_files),
+            modalities=self.modalities,
+            train=False,
+            seed=0,
+            views=views,
+        )
+
+    def logits(self, batch: Batch, modalities: Sequence[str] | None = None) -> Tensor:
+        """(B, K) from `modalities` alone (default: all); nan for clips that have none of them.
+
+        `batch` comes from the loader: it is moved and normalised here.
+        """
+        batch = normalise(batch.to(self.device), self.front_end)
+        return self._masked(batch, tuple(modalities or self.modalities))
+
+    def stream_logits(self, batch: Batch) -> dict[str, Tensor]:
+        """{stream: (B, K)} for the whole model and each modality alone; see `logits`."""
+        batch = normalise(batch.to(self.device), self.front_end)
+        return {name: self._masked(batch, modalities) for name, modalities in self.streams.items()}
+
+    @torch.inference_mode()
+    def _masked(self, batch: Batch, modalities: tuple[str, ...]) -> Tensor:
+        """`logits` of a normalised batch: other streams are left out, absent ones masked."""
+        inputs = {name: x for name, x in batch.inputs.items() if name in modalities}
+        if batch.complete and inputs:
+            return self.model(inputs).logits.float()
+        num_classes = sum(self.model.heads.values())
+        logits = torch.full((len(batch), num_classes), torch.nan, device=self.device)
+        seen = torch.zeros(len(batch), dtype=torch.bool, device=self.device)
+        for name in inputs:
+            seen |= batch.present[name]
+        if seen.any():
+            masks = {
+                "present": {name: batch.present[name][seen] for name in inputs},
+                "valid": {name: batch.valid[name][seen] for name in inputs},
+            }
+            chosen = {name: x[seen] for name, x in inputs.items()}
+            logits[seen] = self.model(chosen, **masks).logits.float()
+        return logits
+
+    def clips(
+        self,
+        path: str | Path,
+        *,
+        views: int = 4,
+        start_seconds: float | None = None,
+        end_seconds: float | None = None,
+    ) -> list[Clip]:
+        """The views of one file as the model sees them; a stream that fails counts as absent."""
+        path = Path(path)
+        row = Row(
+            id=str(path),
+            path=path.absolute(),
+            labels=(),
+            start_seconds=start_seconds or 0.0,
+            end_seconds=end_seconds,
+        )
+        manifest = Manifest((row,), self.labels, self.task, path)
+        dataset = self.dataset(manifest, [row], views=views, bad_files="mask")
+        return [dataset[0, 0, view] for view in range(views)]
+
+    def predict(
+        self,
+        path: str | Path,
+        *,
+        views: int = 4,
+        start_seconds: float | None = None,
+        end_seconds: float | None = None,
+    ) -> Prediction:
+        """Class probabilities for one file; logits are averaged over `views` temporal views.
+
+        Raises:
+            FileNotFoundError: no such file.
+            DecodeError: the file has nothing that the model looks at.
+        """
+        if not Path(path).is_file():
+            raise FileNotFoundError(f"no such file: {str(path)!r}")
+        span = {"start_seconds": start_seconds, "end_seconds": end_seconds}
+        clips = self.clips(path, views=views, **span)
+        problems = tuple(dict.fromkeys(problem for clip in clips for problem in clip.problems))
+        present = {
+            name: any(getattr(clip, name) is not None for clip in clips) for name in self.modalities
+        }
+        if not any(present.values()):
+            causes = "; ".join(dict.fromkeys(problem.cause for problem in problems))
+            raise DecodeError(path, start_seconds or 0.0, causes)
+        batch = collate(clips)
+        logits = {name: nan_mean(x)[None] for name, x in self.stream_logits(batch).items()}
+        scores = {
+            name: named_scores(probabilities(x, self.task, self.model.heads)[0], self.labels)
+            for name, x in logits.items()
+            if not x.isnan().any()
+        }
+        return Prediction(str(path), scores, present, problems)
+
+
+def _source(model: str | Path) -> str | Path:
+    return model if str(model).startswith("hf:") else run_directory(model)
+
+
+def saved_config(model: str | Path) -> RunConfig | None:
+    """The configuration of the run that `model` (a run or its model directory) belongs to."""
+    for folder in (Path(model), Path(model).absolute().parent):
+        if (folder / "config.yaml").is_file():
+            return load_config(folder / "config.yaml")
+    return None
+
+
+def nan_mean(logits: Tensor) -> Tensor:
+    """(K,) mean over the rows of (V, K) that are not nan; nan if all are."""
+    return logits[~logits.isnan().any(1)].mean(0)
+
+
+def probabilities(logits: Tensor, task: str, heads: dict[str, int]) -> Tensor:
+    """(..., K): sigmoid for several labels, else softmax within each head."""
+    if task == "multi":
+        return logits.sigmoid()
+    parts = logits.split(list(heads.values()), dim=-1)
+    return torch.cat([part.softmax(-1) for part in parts], dim=-1)
+
+
+def named_scores(values: Tensor, labels: dict[str, list[str]]) -> dict[str, float]:
+    """{class name: value} of (K,) values; with several heads {"head:class": value}."""
+    names = [
+        f"{head}:{name}" if len(labels) > 1 else name
+        for head, classes in labels.items()
+        for name in classes
+    ]
+    return dict(zip(names, values.tolist(), strict=True))
+
+
+# ---------------------------------------------------------------------------- for people
+
+
+def as_json(predictions: Sequence[Prediction]) -> str:
+    """One object per file in a list; all classes, likeliest first."""
+    return json.dumps([_record(prediction) for prediction in predictions], indent=2)
+
+
+def _record(prediction: Prediction) -> dict[str, Any]:
+    scores = {
+        name: {k: round(v, 6) for k, v in sorted(values.items(), key=lambda item: -item[1])}
+        for name, values in prediction.scores.items()
+    }
+    return {
+        "file": prediction.id,
+        "label": prediction.label,
+        "present": prediction.present,
+        "scores": scores,
+        "problems": [dataclasses.asdict(problem) for problem in prediction.problems],
+    }
+
+
+def as_table(predictions: Sequence[Prediction], *, top: int = 5) -> str:
+    """The `top` likeliest classes of each file, with what each stream alone would say."""
+    from rich.console import Console
+
+    buffer = io.StringIO()
+    console = Console(file=buffer, width=100)
+    for prediction in predictions:
+        console.out(prediction.id)
+        console.print(_table(prediction, top=top))
+        for note in _notes(prediction):
+            console.out(note)
+        console.out()
+    return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()).rstrip()
+
+
+def _table(prediction: Prediction, *, top: int) -> Any:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("class")
+    for name in prediction.scores:
+        alone = len(prediction.scores) > 1 and name != next(iter(prediction.scores))
+        table.add_column(f"{name} alone" if alone else name, justify="right")
+    best = sorted(prediction.probabilities, key=prediction.probabilities.get, reverse=True)[:top]
+    for label in best:
+        cells = [f"{scores[label]:.1%}" for scores in prediction.scores.values()]
+        table.add_row(Text(label), *cells)
+    return table
+
+
+def _notes(prediction: Prediction) -> list[str]:
+    missing = [WORDS[name] for name, present in prediction.present.items() if not present]
+    notes = [f"no {word} in this file" for word in missing]
+    return notes + [f"{problem.modality}: {problem.cause}" for problem in prediction.problems]

@@ -1,0 +1,127 @@
+"""RunConfig, the whole description of a run, and the only place where parts are assembled."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sightsound.media.front_end import FrontEnd
+from sightsound.registry import MODELS, OBJECTIVES, resolve, unknown_name
+from sightsound.settings import AugmentSettings, DataSettings, EvaluateSettings, TrainSettings
+
+if TYPE_CHECKING:  # torch is imported when something is built, not when a command is parsed
+    from torch import nn
+
+    from sightsound.data.dataset import ClipDataset
+    from sightsound.data.manifest import Manifest
+
+
+@dataclass
+class RunConfig:
+    """Everything that determines a run; saved beside every checkpoint and result."""
+
+    model: dict[str, Any] = field(default_factory=lambda: {"name": "mbt"})
+    """`name` and the constructor arguments of that model."""
+    front_end: dict[str, Any] = field(default_factory=lambda: {"name": "mbt"})
+    """`name` of a shipped front end, with `audio:` and `video:` numbers that replace its own."""
+    data: DataSettings = field(default_factory=DataSettings)
+    augment: AugmentSettings = field(default_factory=AugmentSettings)
+    objective: dict[str, Any] = field(default_factory=lambda: {"name": "classification"})
+    """`name` and the constructor arguments of the objective."""
+    train: TrainSettings = field(default_factory=TrainSettings)
+    evaluate: EvaluateSettings = field(default_factory=EvaluateSettings)
+    seed: int = 0
+    """Every random choice follows from this number."""
+    output: str = "runs/default"
+    """Directory of the run."""
+
+
+def build_front_end(section: dict[str, Any]) -> FrontEnd:
+    """The front end that a configuration's `front_end:` section describes.
+
+    Raises:
+        ValueError: unknown name or field.
+    """
+    from sightsound.media.logmel import front_end
+
+    base = front_end(section["name"])
+    for key in section.keys() - {"name", "audio", "video"}:
+        raise unknown_name("field in front_end", key, ("name", "audio", "video"))
+    return dataclasses.replace(
+        base,
+        audio=_replace(base.audio, section.get("audio") or {}, part="audio"),
+        video=_replace(base.video, section.get("video") or {}, part="video"),
+    )
+
+
+def _replace(part_values: Any, changes: dict[str, Any], *, part: str) -> Any:
+    """`part_values` with `changes`; unknown names are errors, lists become tuples."""
+    known = [f.name for f in dataclasses.fields(part_values)]
+    for key in changes:
+        if key not in known:
+            raise unknown_name(f"field in front_end.{part}", key, known)
+    tuples = {k: tuple(v) if isinstance(v, list) else v for k, v in changes.items()}
+    return dataclasses.replace(part_values, **tuples)
+
+
+def build_model(section: dict[str, Any], manifest: Manifest, front_end: FrontEnd) -> nn.Module:
+    """A fresh model for the classes of `manifest`, sized for what `front_end` delivers."""
+    from sightsound.types import ModelInfo
+
+    arguments = {key: value for key, value in section.items() if key != "name"}
+    model_class = resolve(MODELS, section["name"], kind="model")
+    video, audio = front_end.video, front_end.audio
+    arguments |= {
+        "heads": manifest.num_classes,
+        "video_shape": (video.num_frames, video.height, video.width),
+        "audio_shape": (audio.num_frames, audio.num_mels),
+    }
+    model = model_class(**arguments)
+    model.info = ModelInfo(
+        name=section["name"],
+        arguments=model.info.arguments,
+        front_end=front_end.to_dict(),
+        labels=manifest.labels,
+        task=manifest.task,
+    )
+    return model
+
+
+def build_objective(section: dict[str, Any], manifest: Manifest) -> nn.Module:
+    """The training loss for the task and heads of `manifest`."""
+    objective_class = resolve(OBJECTIVES, section["name"], kind="objective")
+    arguments = {key: value for key, value in section.items() if key != "name"}
+    return objective_class(task=manifest.task, heads=manifest.num_classes, **arguments)
+
+
+def build_dataset(
+    config: RunConfig,
+    manifest: Manifest,
+    front_end: FrontEnd,
+    split: str,
+    *,
+    modalities: tuple[str, ...],
+    train: bool = False,
+    views: int = 1,
+) -> ClipDataset:
+    """The clips of one split; `val+test` pools two."""
+    from sightsound.data.dataset import ClipDataset
+
+    return ClipDataset(
+        manifest,
+        manifest.split(split),
+        front_end,
+        config.data,
+        modalities=modalities,
+        train=train,
+        seed=config.seed,
+        views=views,
+    )
+
+
+def run_directory(path: str | Path) -> Path:
+    """`path` as it is; the model directory inside when `path` is a run."""
+    path = Path(path)
+    return path / "model" if (path / "model" / "config.json").is_file() else path

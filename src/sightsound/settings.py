@@ -1,0 +1,147 @@
+"""The settings of a run: plain dataclasses, free of torch, so that a command's help is fast.
+
+They are the schema of recipes and of the command line: the text under each field is its help.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass
+class DataSettings:
+    """Where the clips are and how they are read."""
+
+    path: str = ""
+    """A folder of class folders, or a manifest (CSV or Parquet)."""
+    task: Literal["auto", "single", "multi", "heads"] = "auto"
+    """One label per clip, several, or verb and noun; `auto` reads it off the manifest."""
+    val_fraction: float = 0.15
+    """Share of groups used for validation where the data names no splits."""
+    test_fraction: float = 0.15
+    """Share of groups kept for the test where the data names no splits."""
+    num_workers: int = 2
+    """Decoding processes; 0 decodes in the main process."""
+    bad_files: Literal["error", "drop", "mask"] = "error"
+    """A file that cannot be decoded stops the run, is left out, or counts as absent stream."""
+    cache: bool = False
+    """Keep decoded clips in memory. Needs deterministic windows and crops."""
+    balanced: bool = False
+    """Draw training clips so that all classes come equally often."""
+    windows: Literal["random", "centre"] = "random"
+    """Position of the training window; clips shorter than the window are padded."""
+    synchronous: bool = True
+    """Cut both modalities from the same window (paper MBT, section 4.3.2)."""
+    crop: Literal["random", "centre", "full"] = "random"
+    """Training crop; `full` squeezes the whole frame. Evaluation: `full` if full, else `centre`."""
+    crop_scale: tuple[float, float] = (0.25, 1.0)
+    """Area of a random crop as a share of the frame."""
+    crop_ratio: tuple[float, float] = (0.75, 1.3333333333333333)
+    """Aspect ratio of a random crop."""
+
+
+@dataclass
+class AugmentSettings:
+    """What is done to a training batch on the device. Zero switches a part off."""
+
+    flip: float = 0.5
+    """Probability of a horizontal flip."""
+    affine_degrees: float = 0.0
+    """Rotation of up to this many degrees either way."""
+    affine_translate: float = 0.0
+    """Shift of up to this share of the frame."""
+    affine_scale: float = 0.0
+    """Zoom by a factor within 1 - s and 1 + s."""
+    colour: float = 0.0
+    """Probability of colour jitter: brightness 32/255, saturation and contrast .4, hue .2."""
+    grey: float = 0.0
+    """Probability of turning the clip grey."""
+    video_noise: float = 0.0
+    """Deviation of Gaussian noise added to normalised pixels."""
+    time_masks: int = 0
+    """SpecAugment: number of time masks."""
+    time_mask_frames: int = 192
+    """SpecAugment: largest width of a time mask."""
+    frequency_masks: int = 0
+    """SpecAugment: number of frequency masks."""
+    frequency_mask_bins: int = 48
+    """SpecAugment: largest width of a frequency mask."""
+    audio_shift_frames: int = 0
+    """Circular shift of the spectrogram in time by up to this many frames either way."""
+    audio_gain: float = 0.0
+    """Loudness change: up to this much is added to the normalised log-mel."""
+    audio_noise: float = 0.0
+    """Deviation of Gaussian noise added to the normalised log-mel."""
+    mixup_alpha: float = 0.0
+    """Beta(alpha, alpha) mixup with the reversed batch."""
+    modality_mixup: bool = False
+    """Draw mixup weights for each modality apart (paper MBT, section 4.3.2)."""
+    drop_video: float = 0.0
+    """Probability that a clip loses its pictures (its sound then stays)."""
+    drop_audio: float = 0.0
+    """Probability that a clip loses its sound (its pictures then stay)."""
+
+
+@dataclass
+class TrainSettings:
+    """How the model is trained."""
+
+    epochs: float | None = None
+    """Length of the run in epochs; give exactly one of epochs, steps, examples."""
+    steps: int | None = None
+    """Length of the run in optimiser steps."""
+    examples: int | None = None
+    """Length of the run in training clips."""
+    batch_size: int = 32
+    """Clips per optimiser step and device, split over `accumulate` passes."""
+    accumulate: int = 1
+    """Forward and backward passes per optimiser step."""
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    """AdamW, or SGD with momentum (paper MBT)."""
+    learning_rate: float = 1e-3
+    """Peak learning rate."""
+    weight_decay: float = 0.05
+    """Decoupled decay (adamw) or L2 (sgd) of matrices; biases, norms, positions are spared."""
+    momentum: float = 0.9
+    """Momentum of SGD."""
+    warmup: float = 0.05
+    """Linear warm-up as a share of the run."""
+    final_learning_rate: float = 0.0
+    """Learning rate at the end of the cosine, as a share of the peak."""
+    clip_norm: float = 1.0
+    """Largest global gradient norm; 0 does not clip."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Full precision, or bf16 autocast."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, more time."""
+    freeze: tuple[str, ...] = ()
+    """Patterns of parameter names that are not trained, such as `video.*`."""
+    init: str | None = None
+    """Start from this model directory; what does not fit is listed."""
+    evaluate_every: float = 1.0
+    """Epochs between validations."""
+    checkpoint_every: int = 0
+    """Steps between checkpoints besides those at validation; 0: none."""
+    overfit: int = 0
+    """Self-test: learn this many clips by heart, without augmentation."""
+    tensorboard: bool = False
+    """Also write TensorBoard files (extra `track`)."""
+    accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where to train."""
+    devices: int = 1
+    """Number of devices."""
+
+
+@dataclass
+class EvaluateSettings:
+    """How a model is scored."""
+
+    views: int = 4
+    """Temporal views per clip, averaged as logits (paper MBT, section 4.2)."""
+    batch_size: int = 32
+    """Clips per forward pass."""
+    bootstrap: int = 1000
+    """Resamplings for 95 % intervals; 0: none."""
+    split: Literal["train", "val", "test", "val+test"] = "test"
+    """Which clips; `val+test` pools both."""

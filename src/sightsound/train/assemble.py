@@ -1,0 +1,161 @@
+"""From a configuration to the parts of a run."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from sightsound.data.dataset import ClipDataset
+from sightsound.data.manifest import Manifest, load_manifest
+from sightsound.media.front_end import FrontEnd
+from sightsound.run import (
+    RunConfig,
+    build_dataset,
+    build_front_end,
+    build_model,
+    build_objective,
+)
+from sightsound.settings import AugmentSettings
+from sightsound.train.optim import build_optimizer, freeze
+from sightsound.train.schedule import total_steps
+from sightsound.weights.hub import initialise_from
+
+_OVERFIT_STEPS = 300  # enough for a tiny model to learn a handful of clips by heart
+
+
+@dataclass
+class Parts:
+    """What a run consists of once assembled. `wrapped` is `model` behind Fabric."""
+
+    config: RunConfig
+    fabric: Fabric
+    front_end: FrontEnd
+    manifest: Manifest
+    model: nn.Module
+    wrapped: nn.Module
+    objective: nn.Module
+    optimizer: torch.optim.Optimizer
+    train_clips: ClipDataset
+    val_clips: ClipDataset | None
+    steps_per_epoch: int
+    total: int
+    notes: list[str]
+
+    def describe(self, first_step: int) -> str:
+        """One line about data, model and length of the run."""
+        parameters = sum(p.numel() for p in self.model.parameters()) / 1e6
+        classes = sum(self.manifest.num_classes.values())
+        going_on = f", going on after step {first_step}" if first_step else ""
+        return (
+            f"{len(self.train_clips)} training clips of {classes} classes; {parameters:.2f} M "
+            f"parameters; {self.total} steps of {self.config.train.batch_size} clips on "
+            f"{self.fabric.world_size} device(s){going_on}"
+        )
+
+
+def assemble(config: RunConfig, fabric: Fabric) -> Parts:
+    """All parts, on the device of `fabric`; nothing is written and no clip is decoded."""
+    notes: list[str] = []
+    settings = config.train
+    front_end = build_front_end(config.front_end)
+    manifest = load_manifest(config.data, seed=config.seed)
+    torch.manual_seed(config.seed)
+    model = build_model(config.model, manifest, front_end)
+    if settings.init is not None:
+        notes += [str(initialise_from(model, settings.init))]
+    frozen = freeze(model, settings.freeze)
+    if frozen:
+        notes += [f"frozen: {len(frozen)} of {len(list(model.parameters()))} parameters"]
+    model.set_gradient_checkpointing(settings.gradient_checkpointing)
+    objective = build_objective(config.objective, manifest)
+    train_clips, val_clips = _datasets(config, manifest, front_end, model.modalities)
+    steps_per_epoch = num_steps_per_epoch(len(train_clips.rows), settings, fabric.world_size)
+    wrapped = fabric.setup_module(model)
+    wrapped.mark_forward_method("encode")
+    wrapped.mark_forward_method("fuse")
+    optimizer = fabric.setup_optimizers(build_optimizer([model, objective], settings))
+    return Parts(
+        config=config,
+        fabric=fabric,
+        front_end=front_end,
+        manifest=manifest,
+        model=model,
+        wrapped=wrapped,
+        objective=objective.to(fabric.device),
+        optimizer=optimizer,
+        train_clips=train_clips,
+        val_clips=val_clips,
+        steps_per_epoch=steps_per_epoch,
+        total=total_steps(settings, steps_per_epoch=steps_per_epoch),
+        notes=notes,
+    )
+
+
+def overfit(config: RunConfig) -> RunConfig:
+    """The same run as a self-test: nothing random in the data or the model, one fixed batch."""
+    train = dataclasses.replace(
+        config.train,
+        epochs=None,
+        examples=None,
+        steps=_OVERFIT_STEPS,
+        batch_size=config.train.overfit,
+        accumulate=1,
+        evaluate_every=_OVERFIT_STEPS,
+    )
+    crop = "full" if config.data.crop == "full" else "centre"
+    data = dataclasses.replace(config.data, windows="centre", crop=crop, balanced=False, cache=True)
+    still = AugmentSettings(flip=0.0)
+    rates = ("dropout", "attention_dropout", "stochastic_depth")
+    model = {key: 0.0 if key in rates else value for key, value in config.model.items()}
+    objective = {k: v for k, v in config.objective.items() if k != "label_smoothing"}
+    return dataclasses.replace(
+        config, train=train, data=data, augment=still, model=model, objective=objective
+    )
+
+
+def num_steps_per_epoch(num_rows: int, settings, world_size: int) -> int:
+    """Optimiser steps in an epoch; the incomplete last batch is left out.
+
+    Raises:
+        ValueError: there is not one whole batch, or it cannot be split as asked.
+    """
+    if settings.batch_size % settings.accumulate:
+        raise ValueError(
+            f"--train.batch_size {settings.batch_size} must be a multiple of "
+            f"--train.accumulate {settings.accumulate}"
+        )
+    steps = num_rows // (settings.batch_size * world_size)
+    if steps == 0:
+        raise ValueError(
+            f"{num_rows} training clips do not fill one batch of {settings.batch_size} on "
+            f"{world_size} device(s); lower --train.batch_size"
+        )
+    return steps
+
+
+def _datasets(
+    config: RunConfig, manifest: Manifest, front_end: FrontEnd, modalities: tuple[str, ...]
+) -> tuple[ClipDataset, ClipDataset | None]:
+    """Training and validation clips; in a self-test, the same few."""
+    if not manifest.split("train"):
+        raise ValueError(
+            f"{manifest.source} has no training clips; its splits are "
+            f"{sorted({row.split for row in manifest.rows})}, one must be called train"
+        )
+    train = build_dataset(config, manifest, front_end, "train", modalities=modalities, train=True)
+    if config.train.overfit:
+        train.rows = _spread(train.rows, config.train.overfit)
+        return train, train
+    if not manifest.split("val"):
+        return train, None
+    return train, build_dataset(config, manifest, front_end, "val", modalities=modalities)
+
+
+def _spread(rows: list, count: int) -> list:
+    """`count` rows taken at equal distances, so that several classes are among them."""
+    count = min(count, len(rows))
+    return [rows[index * len(rows) // count] for index in range(count)]

@@ -1,0 +1,124 @@
+"""Checkpoints that are whole or absent, whenever the process dies.
+
+    checkpoints/step_120/   model.safetensors objective.safetensors optimizer.safetensors state.json
+    checkpoints/last        one line, "step_120", replaced atomically
+
+A checkpoint is written under a temporary name, flushed to disk and renamed; then `last` is
+replaced; only then is the previous one removed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+
+def save_checkpoint(
+    folder: Path,
+    step: int,
+    *,
+    model: nn.Module,
+    objective: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    state: dict,
+) -> Path:
+    """The directory of the new checkpoint under `folder`."""
+    target, temporary = folder / f"step_{step}", folder / f".step_{step}.tmp"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    optimizer_tensors, optimizer_values = _flatten(optimizer)
+    save_file(_contiguous(model.state_dict()), temporary / "model.safetensors")
+    save_file(_contiguous(objective.state_dict()), temporary / "objective.safetensors")
+    save_file(optimizer_tensors, temporary / "optimizer.safetensors")
+    content = {"step": step, "optimizer": optimizer_values, **state}
+    (temporary / "state.json").write_text(json.dumps(content, indent=1))
+    for file in temporary.iterdir():
+        _flush(file)
+    shutil.rmtree(target, ignore_errors=True)
+    os.replace(temporary, target)
+    replace_text(folder / "last", target.name)
+    _remove_others(folder, keep=target)
+    return target
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest whole checkpoint; `None` before the first one.
+
+    Raises:
+        ValueError: the pointer names a directory that is gone.
+    """
+    pointer = folder / "last"
+    if not pointer.is_file():
+        return None
+    target = folder / pointer.read_text().strip()
+    if not (target / "state.json").is_file():
+        raise ValueError(f"{pointer} names {target.name}, which is not there; was it moved?")
+    return target
+
+
+def load_checkpoint(
+    directory: Path,
+    *,
+    model: nn.Module,
+    objective: nn.Module,
+    optimizer: torch.optim.Optimizer,
+) -> dict:
+    """The saved `state`, after filling model, objective and optimiser in place."""
+    state = json.loads((directory / "state.json").read_text())
+    model.load_state_dict(load_file(directory / "model.safetensors"))
+    objective.load_state_dict(load_file(directory / "objective.safetensors"))
+    tensors = load_file(directory / "optimizer.safetensors")
+    optimizer.load_state_dict(_unflatten(tensors, state.pop("optimizer")))
+    return state
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write `text` to `path` atomically: readers see the old or the new file, never a part."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text)
+    _flush(temporary)
+    os.replace(temporary, path)
+
+
+def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+
+
+def _flatten(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict]:
+    """State as named tensors, and the rest (groups, plain numbers) as JSON values."""
+    state = optimizer.state_dict()
+    tensors, numbers = {}, {}
+    for index, entries in state["state"].items():
+        for key, value in entries.items():
+            if isinstance(value, Tensor):
+                tensors[f"{index}.{key}"] = value.contiguous()
+            elif value is not None:
+                numbers[f"{index}.{key}"] = value
+    return tensors, {"numbers": numbers, "param_groups": state["param_groups"]}
+
+
+def _unflatten(tensors: dict[str, Tensor], values: dict) -> dict:
+    """The optimiser's `state_dict` from what `_flatten` made of it."""
+    state: dict[int, dict] = {}
+    for name, value in (tensors | values["numbers"]).items():
+        index, key = name.split(".", 1)
+        state.setdefault(int(index), {})[key] = value
+    return {"state": state, "param_groups": values["param_groups"]}
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _remove_others(folder: Path, *, keep: Path) -> None:
+    """Remove older checkpoints and what an interrupted save left behind."""
+    for path in folder.iterdir():
+        if path.is_dir() and path != keep and path.name.lstrip(".").startswith("step_"):
+            shutil.rmtree(path)

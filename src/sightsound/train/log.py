@@ -1,0 +1,143 @@
+"""What a run tells while it works: progress bar, metrics.jsonl, log.txt, TensorBoard."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from sightsound.optional import require
+from sightsound.train.checkpoint import replace_text
+from sightsound.types import Problem
+
+_SMOOTHING = 0.9  # of the displayed loss and speed; a guess that reads well
+
+
+class RunLog:
+    """Writes the files of one run and draws its progress; a context manager.
+
+    `metrics.jsonl` holds one object per optimiser step and one per validation, told apart by
+    `kind`. On resuming, lines of steps that will be done again are cut off.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        total: int,
+        first_step: int,
+        console: Console,
+        tensorboard: bool = False,
+    ) -> None:
+        self.directory = directory
+        self.console = console
+        self._metrics = _reopen(directory / "metrics.jsonl", first_step)
+        self._text = (directory / "log.txt").open("a")
+        self._board = _tensorboard(directory, first_step) if tensorboard else None
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            TextColumn("{task.completed}/{task.total}"),
+            TextColumn("{task.fields[text]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+        )
+        self._task = self._progress.add_task("train", total=total, completed=first_step, text="")
+        self._shown: dict[str, float] = {}
+        self._problems: dict[tuple[str, str, str], Problem] = {}
+
+    def __enter__(self) -> RunLog:
+        if self.console.is_terminal:
+            self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+        self._metrics.close()
+        self._text.close()
+        if self._board is not None:
+            self._board.close()
+
+    def step(self, step: int, values: dict[str, float]) -> None:
+        """Record one optimiser step and move the bar."""
+        self._write("step", step, values)
+        for key in ("loss", "clips_per_second", "data_wait"):
+            old = self._shown.get(key, values[key])
+            self._shown[key] = _SMOOTHING * old + (1 - _SMOOTHING) * values[key]
+        text = (
+            f"loss {self._shown['loss']:.3f}  lr {values['learning_rate']:.1e}  "
+            f"{self._shown['clips_per_second']:.0f} clips/s  "
+            f"waiting for data {self._shown['data_wait']:.0%}"
+        )
+        self._progress.update(self._task, completed=step + 1, text=text)
+
+    def validation(self, step: int, values: dict[str, float]) -> None:
+        """Record the scores after `step` updates."""
+        self._write("validation", step - 1, values)
+
+    def say(self, text: str) -> None:
+        """A line for the terminal and for log.txt."""
+        self.console.print(text, highlight=False, soft_wrap=True, markup=False)
+        self._text.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+        self._text.flush()
+
+    def problems(self, found: Iterable[Problem]) -> None:
+        """Count files that could not be used (each once) and list them in problems.csv."""
+        new = {(p.id, p.modality, p.cause): p for p in found}
+        if new.keys() <= self._problems.keys():
+            return
+        self._problems |= new
+        write_problems(self.directory / "problems.csv", self._problems.values())
+
+    @property
+    def num_problems(self) -> int:
+        """Distinct problems met so far."""
+        return len(self._problems)
+
+    def _write(self, kind: str, step: int, values: dict[str, float]) -> None:
+        self._metrics.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
+        self._metrics.flush()
+        if self._board is not None:
+            for key, value in values.items():
+                self._board.add_scalar(f"{kind}/{key}", value, step)
+
+
+def write_problems(path: Path, problems: Iterable[Problem]) -> None:
+    """A CSV table of problems, replaced atomically."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("id", "path", "modality", "action", "cause"))
+        writer.writerows((p.id, p.path, p.modality, p.action, p.cause) for p in problems)
+    os.replace(temporary, path)
+
+
+def _reopen(path: Path, first_step: int):
+    """`path` for appending, without the lines of `first_step` and later or a torn last line."""
+    if path.is_file():
+        kept = [line for line in path.read_text().splitlines() if _is_before(line, first_step)]
+        replace_text(path, "".join(line + "\n" for line in kept))
+    return path.open("a")
+
+
+def _is_before(line: str, first_step: int) -> bool:
+    try:
+        return json.loads(line)["step"] < first_step
+    except json.JSONDecodeError:  # the process died while writing this line
+        return False
+
+
+def _tensorboard(directory: Path, first_step: int):
+    writer = require("torch.utils.tensorboard", extra="track").SummaryWriter
+    return writer(str(directory / "tensorboard"), purge_step=first_step)

@@ -1,0 +1,249 @@
+"""The training loop: one loop for every model and objective.
+
+One number, the optimiser step, determines everything: which clips come, how they are cut and
+augmented, which branches are dropped, the learning rate. So a run that is killed and resumed
+repeats an uninterrupted one bit for bit (on CPU).
+
+How a run starts, in this order:
+1. `resume`: the last checkpoint of this run;
+2. `train.init`: the weights of another model, as far as they fit;
+3. from scratch.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+from rich.console import Console
+
+from sightsound.data.augment import augment
+from sightsound.data.augment.normalise import normalise
+from sightsound.data.dataset import ClipDataset
+from sightsound.data.loader import Loader
+from sightsound.evaluate import score_clips
+from sightsound.run import RunConfig
+from sightsound.seeding import stable_seed
+from sightsound.train.assemble import Parts, assemble, overfit
+from sightsound.train.checkpoint import (
+    last_checkpoint,
+    load_checkpoint,
+    replace_text,
+    save_checkpoint,
+)
+from sightsound.train.directory import open_run
+from sightsound.train.feed import step_keys, timed
+from sightsound.train.log import RunLog
+from sightsound.train.schedule import learning_rate
+from sightsound.types import Batch
+
+_PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed"}
+MAIN_SCORE = {"single": "top1", "multi": "map", "heads": "top1"}
+
+
+def train(config: RunConfig, *, resume: bool = False, console: Console | None = None) -> Path:
+    """The directory of the finished run; its `model/` is the best model on validation.
+
+    Raises:
+        ValueError: contradictory settings, or data that does not fit them.
+        DecodeError: a file cannot be read and `data.bad_files` is `error`.
+        FloatingPointError: the loss is no longer finite.
+    """
+    config = overfit(config) if config.train.overfit else config
+    fabric = _fabric(config)
+    console = console or Console(stderr=True, quiet=not fabric.is_global_zero)
+    parts = assemble(config, fabric)
+    directory = open_run(config, resume=resume)
+    replace_text(directory / "labels.json", json.dumps(parts.manifest.labels, indent=1))
+    state = _start(parts, directory / "checkpoints", resume=resume)
+    with RunLog(
+        directory,
+        total=parts.total,
+        first_step=state["step"],
+        console=console,
+        tensorboard=config.train.tensorboard,
+    ) as log:
+        for note in [*parts.notes, parts.describe(state["step"])]:
+            log.say(note)
+        with ExitStack() as stack:
+            clips = (parts.train_clips, parts.val_clips)
+            loaders = [stack.enter_context(_loader(parts, c)) if c else None for c in clips]
+            _run(parts, state, *loaders, log, directory)
+        log.say(_closing(parts, state, log, directory))
+    return directory
+
+
+def _fabric(config: RunConfig) -> Fabric:
+    settings = config.train
+    fabric = Fabric(
+        accelerator=settings.accelerator,
+        devices=settings.devices,
+        precision=_PRECISION[settings.precision],
+    )
+    fabric.launch()
+    return fabric
+
+
+def _loader(parts: Parts, clips: ClipDataset) -> Loader:
+    data = parts.config.data
+    return Loader(clips, num_workers=data.num_workers, cache=data.cache)
+
+
+def _start(parts: Parts, checkpoints: Path, *, resume: bool) -> dict:
+    """`step` updates done so far and the `best` score, after restoring the last checkpoint."""
+    checkpoint = last_checkpoint(checkpoints) if resume else None
+    if checkpoint is None:
+        return {"step": 0, "best": None}
+    return load_checkpoint(
+        checkpoint, model=parts.model, objective=parts.objective, optimizer=parts.optimizer
+    )
+
+
+def _run(
+    parts: Parts,
+    state: dict,
+    loader: Loader,
+    val_loader: Loader | None,
+    log: RunLog,
+    directory: Path,
+) -> None:
+    """Every remaining step, with validations and checkpoints where they are due.
+
+    One set of decoding processes serves the whole run and works on during validation.
+    """
+    settings = parts.config.train
+    validate_every = max(1, round(settings.evaluate_every * parts.steps_per_epoch))
+    batches = timed(loader.iterate(step_keys(parts, state["step"])))
+    for step in range(state["step"], parts.total):
+        started = time.perf_counter()
+        loaded = list(itertools.islice(batches, settings.accumulate))
+        usable = [batch for batch, _ in loaded if batch is not None and len(batch)]
+        log.problems(loader.problems)
+        values = update(parts, usable, step)
+        seconds = time.perf_counter() - started
+        values["clips_per_second"] = sum(map(len, usable)) / seconds
+        values["data_wait"] = sum(waited for _, waited in loaded) / seconds
+        log.step(step, values)
+        state["step"] = step + 1
+        is_last = state["step"] == parts.total
+        if is_last or state["step"] % validate_every == 0:
+            _validate(parts, state, val_loader, log, directory)
+        elif not (settings.checkpoint_every and state["step"] % settings.checkpoint_every == 0):
+            continue
+        _save(parts, state, directory)
+
+
+def update(parts: Parts, batches: list[Batch], step: int) -> dict[str, float]:
+    """Losses and norms of one optimiser step over `batches`, accumulated.
+
+    Raises:
+        FloatingPointError: loss or gradient is not finite; the weights are left as they were.
+    """
+    settings, seed, rank = parts.config.train, parts.config.seed, parts.fabric.global_rank
+    parts.wrapped.train()
+    logs: dict[str, float] = {"loss": 0.0}
+    for index, batch in enumerate(batches):
+        generator = torch.Generator(parts.fabric.device)
+        generator.manual_seed(stable_seed(seed, step, index, rank, "augment"))
+        torch.manual_seed(stable_seed(seed, step, index, rank, "model"))
+        batch = normalise(batch.to(parts.fabric.device), parts.front_end)
+        batch = augment(
+            batch,
+            generator=generator,
+            settings=parts.config.augment,
+            front_end=parts.front_end,
+        )
+        waits = index + 1 < len(batches)
+        with parts.fabric.no_backward_sync(parts.wrapped, enabled=waits):
+            with parts.fabric.autocast():
+                loss, values = parts.objective(parts.wrapped, batch, generator=generator)
+            parts.fabric.backward(loss / len(batches))
+        for key, value in {"loss": loss, **values}.items():
+            logs[key] = logs.get(key, 0.0) + float(value) / len(batches)
+    logs["gradient_norm"] = _clip(parts, settings.clip_norm)
+    _check_finite(logs, batches, step)
+    logs["learning_rate"] = _set_learning_rate(parts, step)
+    if batches:
+        parts.optimizer.step()
+    parts.optimizer.zero_grad()
+    return logs
+
+
+def _clip(parts: Parts, largest: float) -> float:
+    """The global gradient norm before clipping to `largest` (0: not clipped)."""
+    parameters = [p for group in parts.optimizer.param_groups for p in group["params"]]
+    norm = torch.nn.utils.clip_grad_norm_(parameters, largest if largest > 0 else math.inf)
+    return float(norm)
+
+
+def _check_finite(logs: dict[str, float], batches: list[Batch], step: int) -> None:
+    if not (math.isfinite(logs["loss"]) and math.isfinite(logs["gradient_norm"])):
+        ids = [clip for batch in batches for clip in batch.id]
+        raise FloatingPointError(
+            f"loss {logs['loss']} and gradient norm {logs['gradient_norm']} at step {step} are "
+            f"not finite; lower --train.learning_rate, or look at these clips: {', '.join(ids)}"
+        )
+
+
+def _set_learning_rate(parts: Parts, step: int) -> float:
+    settings = parts.config.train
+    rate = learning_rate(
+        step,
+        peak=settings.learning_rate,
+        total=parts.total,
+        warmup=settings.warmup * parts.total,
+        final=settings.final_learning_rate,
+    )
+    for group in parts.optimizer.param_groups:
+        group["lr"] = rate
+    return rate
+
+
+def _validate(
+    parts: Parts, state: dict, val_loader: Loader | None, log: RunLog, directory: Path
+) -> None:
+    """Score the validation clips and keep the model if it is the best so far."""
+    epoch = state["step"] / parts.steps_per_epoch
+    if val_loader is None:
+        parts.model.save_pretrained(directory / "model")
+        return
+    batch_size = parts.config.evaluate.batch_size
+    scores, problems = score_clips(parts.model, val_loader, batch_size=batch_size)
+    log.problems(problems)
+    log.validation(state["step"], scores)
+    name = MAIN_SCORE[parts.manifest.task]
+    is_best = state["best"] is None or scores[name] > state["best"]
+    if is_best:
+        state["best"] = scores[name]
+        parts.model.info.provenance |= {"step": state["step"], f"val_{name}": scores[name]}
+        parts.model.save_pretrained(directory / "model")
+    log.say(f"epoch {epoch:.4g}: {name} {scores[name]:.3f} on validation" + " (best)" * is_best)
+
+
+def _save(parts: Parts, state: dict, directory: Path) -> None:
+    if parts.fabric.is_global_zero:
+        save_checkpoint(
+            directory / "checkpoints",
+            state["step"],
+            model=parts.model,
+            objective=parts.objective,
+            optimizer=parts.optimizer,
+            state={"best": state["best"]},
+        )
+
+
+def _closing(parts: Parts, state: dict, log: RunLog, directory: Path) -> str:
+    lines = [f"the run is in {directory}, its best model in {directory / 'model'}"]
+    if log.num_problems:
+        lines.append(f"{log.num_problems} problems with files: {directory / 'problems.csv'}")
+    if parts.config.train.overfit:
+        learnt, clips = state["best"], len(parts.train_clips.rows)
+        verdict = "the pipeline learns" if learnt == 1 else "it should have learnt all of them"
+        lines.append(f"self-test: {learnt:.0%} of {clips} clips learnt by heart: {verdict}")
+    return "\n".join(lines)

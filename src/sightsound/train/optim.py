@@ -1,0 +1,54 @@
+"""The optimiser: which parameters are trained, and which are decayed."""
+
+from __future__ import annotations
+
+import fnmatch
+
+import torch
+from torch import nn
+
+from sightsound.registry import unknown_name
+from sightsound.settings import TrainSettings
+
+
+def freeze(model: nn.Module, patterns: tuple[str, ...]) -> list[str]:
+    """Names of the parameters that match `patterns` and no longer train.
+
+    Raises:
+        ValueError: a pattern matches nothing, or nothing is left to train.
+    """
+    names = [name for name, _ in model.named_parameters()]
+    frozen = set()
+    for pattern in patterns:
+        matched = fnmatch.filter(names, pattern)
+        if not matched:
+            tops = {name.split(".")[0] + ".*" for name in names}
+            raise unknown_name("parameter pattern in train.freeze", pattern, tops)
+        frozen.update(matched)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name not in frozen)
+    if len(frozen) == len(names):
+        raise ValueError(f"train.freeze {list(patterns)} freezes every parameter of the model")
+    return sorted(frozen)
+
+
+def build_optimizer(modules: list[nn.Module], settings: TrainSettings) -> torch.optim.Optimizer:
+    """The optimiser over all trainable parameters of `modules`.
+
+    Parameters that a module lists in `no_weight_decay()`, vectors and scalars are not decayed.
+    """
+    decayed, spared = [], []
+    for module in modules:
+        exempt = module.no_weight_decay() if hasattr(module, "no_weight_decay") else set()
+        for name, parameter in module.named_parameters():
+            if parameter.requires_grad:
+                is_spared = parameter.ndim < 2 or name in exempt
+                (spared if is_spared else decayed).append(parameter)
+    groups = [
+        {"params": decayed, "weight_decay": settings.weight_decay},
+        {"params": spared, "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=settings.learning_rate, momentum=settings.momentum)
+    return torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)

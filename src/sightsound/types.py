@@ -1,0 +1,126 @@
+"""Records that travel between the parts.
+
+Shapes use one alphabet: B batch, V views, T frames, C channels, H W pixels, F spectrogram frames,
+M mel bins, S samples, N tokens, Z bottleneck tokens, D width, K classes.
+Modalities are "video" and "audio" everywhere.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+VIDEO, AUDIO = "video", "audio"
+MODALITIES = (VIDEO, AUDIO)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One file that could not be used, or not wholly: what the run's report lists."""
+
+    id: str
+    path: str
+    modality: str  # "video", "audio" or "clip" (both)
+    cause: str
+    action: str  # "dropped": no example; "masked": stream absent; "partial": what decoded was used
+
+
+@dataclass
+class Clip:
+    """One example on the CPU, decoded and cut, before any augmentation.
+
+    An absent stream is `None` here and becomes a masked zero tensor in `Batch`.
+    """
+
+    id: str
+    video: Tensor | None  # (T, C, H, W) uint8
+    audio: Tensor | None  # (1, F, M) float32 log-mel, not yet normalised
+    video_valid: Tensor | None  # (T,) bool: false where a frame is padding
+    audio_valid: Tensor | None  # (F,) bool: false outside the audio stream
+    target: Tensor  # (K,) float; zeros where there is no label
+    view: int = 0
+    problems: tuple[Problem, ...] = ()
+
+
+@dataclass
+class Batch:
+    """Stacked clips. Treat as immutable: use `dataclasses.replace`."""
+
+    video: Tensor | None  # (B, T, C, H, W): uint8 from the loader, float once normalised
+    audio: Tensor | None  # (B, 1, F, M) float: log-mel from the loader, then normalised
+    present: dict[str, Tensor]  # {modality: (B,) bool}
+    valid: dict[str, Tensor]  # {"video": (B, T) bool, "audio": (B, F) bool}
+    target: Tensor  # (B, K) float
+    id: list[str]
+    view: Tensor  # (B,) long
+    modality_target: dict[str, Tensor] | None = None  # {modality: (B, K)} after modality mixup
+    complete: bool = False  # known on the CPU: everything present and valid, masks not needed
+    problems: tuple[Problem, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.id)
+
+    @property
+    def inputs(self) -> dict[str, Tensor]:
+        """{modality: tensor} of the streams this batch carries."""
+        streams = {VIDEO: self.video, AUDIO: self.audio}
+        return {name: stream for name, stream in streams.items() if stream is not None}
+
+    @property
+    def masks(self) -> dict[str, dict[str, Tensor]]:
+        """Keyword arguments `present` and `valid` of a model; empty if nothing is masked."""
+        return {} if self.complete else {"present": self.present, "valid": self.valid}
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch with every tensor on `device`."""
+
+        def move(value: object) -> object:
+            if isinstance(value, Tensor):
+                return value.to(device, non_blocking=True)
+            if isinstance(value, dict):
+                return {key: move(item) for key, item in value.items()}
+            return value
+
+        return Batch(**{f.name: move(getattr(self, f.name)) for f in dataclasses.fields(self)})
+
+
+@dataclass
+class Encoded:
+    """What `model.encode` returns: streams before fusion.
+
+    `present` and `key_mask` are `None` when nothing is masked.
+    """
+
+    tokens: dict[str, Tensor]  # {modality: (B, N, D)}, CLS first where the model has one
+    pooled: dict[str, Tensor]  # {modality: (B, D)}
+    present: dict[str, Tensor] | None = None  # {modality: (B,) bool}
+    key_mask: dict[str, Tensor] | None = None  # {modality: (B, N) bool}: true may be attended to
+    attention: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass
+class Output:
+    """What a model returns. `logits` holds all heads side by side, sliced by `model.heads`."""
+
+    logits: Tensor  # (B, K)
+    modality_logits: dict[str, Tensor] = field(default_factory=dict)  # {modality: (B, K)}
+    tokens: dict[str, Tensor] = field(default_factory=dict)  # {modality: (B, N, D)} after norm
+    pooled: dict[str, Tensor] = field(default_factory=dict)  # {modality: (B, D)} after fusion
+    encoded: dict[str, Tensor] = field(default_factory=dict)  # {modality: (B, D)} before fusion
+    attention: dict[str, Tensor] | None = None
+    contributions: dict[str, Tensor] | None = None
+
+
+@dataclass
+class ModelInfo:
+    """What a model needs besides its weights; the content of `config.json`."""
+
+    name: str  # key of registry.MODELS
+    arguments: dict  # of the constructor, JSON values only
+    front_end: dict | None = None  # FrontEnd.to_dict()
+    labels: dict[str, list[str]] = field(default_factory=dict)  # {head: class names in order}
+    task: str = "single"  # single, multi, heads
+    provenance: dict = field(default_factory=dict)

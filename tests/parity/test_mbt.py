@@ -1,0 +1,169 @@
+"""Our MBT against the official one: weights through our converter, outputs as stored."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy_mbt import bottleneck_logits
+from scenic_cases import LOGITS, OURS, TRAINED, Case, too_far
+
+from sightsound.models.mbt import MBT
+from sightsound.nn.patch import sample_frames
+from sightsound.nn.position import resize_positions
+from sightsound.objectives.classification import Classification
+from sightsound.types import Batch
+from sightsound.weights.scenic import convert
+
+
+def test_stored_outputs(cases: Path, mbt_model: str):
+    case = Case.read(cases, mbt_model)
+    assert "out/eval_logits" in case.arrays
+    assert too_far(case) == {}
+
+
+def test_every_array_is_used_or_dropped_for_a_reason(cases: Path, mbt_model: str):
+    case = Case.read(cases, mbt_model)
+    model = convert(
+        {k.removeprefix("params/"): v for k, v in case.arrays.items() if k.startswith("params/")},
+        case.config,
+    )
+    unused_fusion_tokens = ["bottleneck"] if model.fusion is None else []
+    assert set(model.info.provenance["dropped"]) <= set(unused_fusion_tokens)
+
+
+def as_sequential(case: Case) -> MBT:
+    """The case's weights in a model with the sequential update of v1."""
+    with_official_update = convert(
+        {k.removeprefix("params/"): v for k, v in case.arrays.items() if k.startswith("params/")},
+        case.config,
+        input_shapes={k: case.arrays[f"inputs/{k}"].shape for k in OURS},
+    )
+    model = MBT(**with_official_update.info.arguments | {"update": "sequential"})
+    model.load_state_dict(with_official_update.state_dict())
+    return model.eval()
+
+
+def is_bottleneck_with_frames(case: Case) -> bool:
+    official = case.config["model"]
+    return (
+        official["use_bottleneck"]
+        and len(official["modality_fusion"]) == 2
+        and official["fusion_layer"] < official["num_layers"]
+        and official["classifier"] == "token"
+        and not official.get("share_encoder")
+        and official.get("representation_size") is None
+        and case.arrays["params/embedding/kernel"].ndim == 4
+    )
+
+
+@pytest.mark.parametrize("update", ["averaged", "sequential"])
+def test_both_updates_against_numpy(cases: Path, mbt_model: str, update: str):
+    """The averaged row shows that the NumPy model is right; then it judges the sequential one."""
+    case = Case.read(cases, mbt_model)
+    if not is_bottleneck_with_frames(case):
+        pytest.skip("the NumPy model covers bottleneck fusion of frames with CLS tokens")
+    assert sequential_difference(case, update=update) <= LOGITS
+
+
+def sequential_difference(case: Case, *, update: str = "sequential") -> float:
+    """Largest difference of our logits from those of the NumPy model."""
+    official = case.config["model"]
+    num_frames = case.arrays["inputs/rgb"].shape[1]
+    expected = bottleneck_logits(
+        case.arrays,
+        frames=sample_frames(num_frames, official["temporal_encoding_config"]["n_sampled_frames"]),
+        depth=official["num_layers"],
+        fusion_layer=official["fusion_layer"],
+        update=update,
+    )
+    if update == "averaged":
+        return float(np.abs(case.run().logits.numpy() - expected).max())
+    with torch.no_grad():
+        ours = as_sequential(case)(case.inputs).logits
+    return float(np.abs(ours.numpy() - expected).max())
+
+
+def named(arrays: dict, prefix: str) -> dict:
+    return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
+
+
+def training_batch(case: Case) -> Batch:
+    inputs, target = case.inputs, torch.from_numpy(case.arrays["label"])
+    size = len(target)
+    return Batch(
+        **inputs,
+        present={name: torch.ones(size, dtype=torch.bool) for name in inputs},
+        valid={},
+        target=target,
+        id=[str(row) for row in range(size)],
+        view=torch.zeros(size, dtype=torch.long),
+        complete=True,
+    )
+
+
+def test_training(cases: Path, mbt_training: str):
+    """First gradients, losses of every step and the parameters after the last one."""
+    case = Case.read(cases, mbt_training)
+    shapes = {k: case.arrays[f"inputs/{k}"].shape for k in OURS}
+    load = lambda arrays: convert(arrays, case.config, input_shapes=shapes)  # noqa: E731
+    model = load(named(case.arrays, "params0/")).train()
+    batch = training_batch(case)
+    objective = Classification(
+        task="multi",
+        heads=model.heads,
+        label_smoothing=case.config["label_smoothing"],
+        average_weight=0.0,
+        stream_weight=1.0,
+    )
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0, momentum=0.9)
+    for step, rate in enumerate(case.arrays["lrs"]):
+        loss, _ = objective(model, batch)
+        assert abs(float(loss.detach()) - case.arrays["losses"][step]) < 2e-5
+        optimizer.zero_grad()
+        loss.backward()
+        if step == 0:
+            assert_gradients(model, load(named(case.arrays, "grads0/")), tolerance=LOGITS)
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), case.config["max_grad_norm"])
+        assert abs(float(norm) - case.arrays["grad_norms_before_clip"][step]) < 1e-4
+        optimizer.param_groups[0]["lr"] = float(rate)
+        optimizer.step()
+    expected = load(named(case.arrays, "params5/")).state_dict()
+    for name, parameter in model.state_dict().items():
+        torch.testing.assert_close(parameter, expected[name], rtol=0, atol=TRAINED)
+
+
+def assert_gradients(model: MBT, expected: MBT, *, tolerance: float):
+    """Gradients stored under the names of weights go through the same converter."""
+    stored = expected.state_dict()
+    for name, parameter in model.named_parameters():  # key biases have truly 0: no relative bound
+        torch.testing.assert_close(parameter.grad, stored[name], rtol=0, atol=tolerance)
+
+
+def test_frame_sampling(cases: Path):
+    path = cases / "mbt" / "temporal_indices.json"
+    if not path.is_file():
+        pytest.skip(f"{path} is not there")
+    for name, expected in json.loads(path.read_text()).items():
+        num_frames, count = map(int, name.split("->"))
+        assert sample_frames(num_frames, count) == expected, name
+
+
+def test_frame_sampling_gives_one_too_many_by_rounding_as_officially():
+    for count, times in {4: 0, 8: 0, 16: 0, 32: 0, 6: 117, 10: 87}.items():
+        more = [t for t in range(count + 1, 513) if len(sample_frames(t, count)) == count + 1]
+        assert len(more) == times, count
+
+
+def test_position_interpolation(cases: Path):
+    path = cases / "mbt" / "posembed_interp.npz"
+    if not path.is_file():
+        pytest.skip(f"{path} is not there")
+    arrays = np.load(path)
+    for name in (n for n in arrays.files if n.startswith("out_")):
+        _, side, size = name.split("_")
+        table = torch.from_numpy(arrays[f"in_{side}"])[None]
+        new = tuple(int(n) for n in size.split("x"))
+        ours = resize_positions(table, (int(side), int(side)), new, prefix=0)
+        np.testing.assert_allclose(ours.numpy(), arrays[name], rtol=0, atol=LOGITS)

@@ -1,0 +1,119 @@
+import numpy as np
+import pytest
+
+from sightsound.media.clips import (
+    Window,
+    centre_window,
+    frame_times,
+    random_window,
+    sample_windows,
+    uniform_windows,
+)
+
+
+def generator(seed=0):
+    return np.random.default_rng(seed)
+
+
+def test_random_windows_cover_the_clip_and_stay_inside():
+    draws = generator()
+    starts = np.array([random_window(10.0, 4.0, generator=draws).start_seconds for _ in range(500)])
+    assert starts.min() >= 0.0 and starts.max() <= 6.0
+    assert starts.min() < 0.1 and starts.max() > 5.9
+    assert abs(starts.mean() - 3.0) < 0.3
+
+
+def test_same_generator_same_window():
+    assert random_window(10.0, 4.0, generator=generator(3)) == random_window(
+        10.0, 4.0, generator=generator(3)
+    )
+
+
+def test_centre_window():
+    assert centre_window(10.0, 4.0) == Window(3.0, 7.0)
+    assert centre_window(10.0, 4.0).length_seconds == 4.0
+
+
+def test_clip_shorter_than_the_window_starts_at_zero():
+    expected = Window(0.0, 4.0)
+    assert random_window(1.0, 4.0, generator=generator()) == expected
+    assert centre_window(1.0, 4.0) == expected
+    assert uniform_windows(1.0, 4.0, 3) == [expected] * 3
+    assert centre_window(0.0, 4.0) == expected
+
+
+def test_uniform_windows_run_from_the_first_to_the_last():
+    windows = uniform_windows(10.0, 4.0, 4)
+    assert [w.start_seconds for w in windows] == [0.0, 2.0, 4.0, 6.0]
+    assert {w.length_seconds for w in windows} == {4.0}
+    assert uniform_windows(10.0, 4.0, 1) == [centre_window(10.0, 4.0)]
+
+
+def test_frame_times_are_the_middles_of_equal_pieces():
+    np.testing.assert_allclose(frame_times(Window(2.0, 10.0), 4), [3.0, 5.0, 7.0, 9.0])
+    np.testing.assert_allclose(frame_times(Window(0.0, 1.0), 1), [0.5])
+
+
+def test_frame_times_with_a_stride():
+    times = frame_times(Window(2.0, 2.5), 3, stride_seconds=0.25)
+    np.testing.assert_allclose(times, [2.125, 2.375, 2.625])
+    assert times.dtype == np.float64
+
+
+def test_eight_frames_of_the_paper_are_t_times_25_over_8_frames_apart():
+    times = frame_times(Window(0.0, 8.0), 8)
+    np.testing.assert_allclose(np.diff(times) * 25, 8 * 25 / 8)
+
+
+def test_synchronous_windows_of_equal_length_are_the_same():
+    video, audio = sample_windows(
+        10.0, 4.0, 4.0, mode="random", synchronous=True, generator=generator()
+    )
+    assert video == audio
+
+
+@pytest.mark.parametrize("duration", [0.5, 3.0, 5.0, 20.0])
+@pytest.mark.parametrize(("video_length", "audio_length"), [(2.0, 4.0), (4.0, 2.0)])
+def test_synchronous_shorter_window_lies_inside_the_longer(duration, video_length, audio_length):
+    draws = generator()
+    for _ in range(50):
+        video, audio = sample_windows(
+            duration, video_length, audio_length, mode="random", synchronous=True, generator=draws
+        )
+        assert video.length_seconds == pytest.approx(video_length)
+        assert audio.length_seconds == pytest.approx(audio_length)
+        outer, inner = (video, audio) if video_length > audio_length else (audio, video)
+        assert outer.start_seconds <= inner.start_seconds
+        assert inner.stop_seconds <= outer.stop_seconds + 1e-9
+        assert inner.start_seconds < duration  # the shorter one always meets content
+
+
+def test_asynchronous_windows_differ():
+    video, audio = sample_windows(
+        10.0, 4.0, 4.0, mode="random", synchronous=False, generator=generator()
+    )
+    assert video != audio
+
+
+def test_centred_windows_need_no_generator_and_share_their_centre():
+    video, audio = sample_windows(10.0, 2.0, 4.0, mode="centre", synchronous=True)
+    assert video == Window(4.0, 6.0) and audio == Window(3.0, 7.0)
+
+
+def test_shifted():
+    assert Window(1.0, 2.0).shifted(5.0) == Window(6.0, 7.0)
+
+
+def test_mistakes_are_named():
+    with pytest.raises(ValueError, match="duration, length: got 5.0, 0.0; accepted"):
+        centre_window(5.0, 0.0)
+    with pytest.raises(ValueError, match="duration, length: got nan, 1.0; accepted"):
+        centre_window(float("nan"), 1.0)
+    with pytest.raises(ValueError, match="num_views: got 0; accepted: 1 or more"):
+        uniform_windows(5.0, 1.0, 0)
+    with pytest.raises(ValueError, match="num_frames: got 0; accepted: 1 or more"):
+        frame_times(Window(0.0, 1.0), 0)
+    with pytest.raises(ValueError, match="mode: got 'middle'; accepted: 'random', 'centre'"):
+        sample_windows(5.0, 1.0, 1.0, mode="middle", synchronous=True)
+    with pytest.raises(ValueError, match="generator: got None; mode 'random' needs one"):
+        sample_windows(5.0, 1.0, 1.0, mode="random", synchronous=True)

@@ -1,0 +1,185 @@
+"""Clips as a model sees them: shapes, absent streams, policies, the same clip for the same key."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from sightsound.data.dataset import ClipDataset
+from sightsound.data.manifest import Manifest, Row
+from sightsound.media.decode import DecodeError
+from sightsound.media.encode import write_video
+from sightsound.media.front_end import AudioFrontEnd, FrontEnd, VideoFrontEnd
+from sightsound.settings import DataSettings
+
+FRONT_END = FrontEnd(
+    "tiny",
+    AudioFrontEnd(num_frames=100, num_mels=32, log_offset=1e-6),
+    VideoFrontEnd(num_frames=4, window_seconds=1.0, height=16, width=24, short_side=16),
+)
+CENTRE = DataSettings(windows="centre", crop="full")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Three-second clips whose brightness is the frame number times 8."""
+    folder = tmp_path_factory.mktemp("clips")
+    frames = np.broadcast_to(
+        np.arange(30, dtype=np.uint8)[:, None, None, None] * 8, (30, 32, 48, 3)
+    )
+    tone = (0.3 * np.sin(np.arange(48000) / 5)).astype(np.float32)
+    write_video(folder / "both.mp4", frames, frames_per_second=10, waveform=tone)
+    write_video(folder / "silent.mp4", frames, frames_per_second=10, waveform=None)
+    write_video(folder / "short.mp4", frames[:5], frames_per_second=10, waveform=tone[:8000])
+    ramp = np.broadcast_to(np.arange(48, dtype=np.uint8)[None, None, :, None] * 5, (30, 32, 48, 3))
+    write_video(folder / "ramp.mp4", ramp, frames_per_second=10, waveform=tone)
+    (folder / "bad.mp4").write_bytes(b"not a video at all")
+    return folder
+
+
+def make(folder, *names: str, settings=CENTRE, train=False, views=1, **options) -> ClipDataset:
+    extra = {k: options.pop(k) for k in ("start_seconds", "end_seconds") if k in options}
+    audio_path = options.pop("audio", None)
+    audio_path = folder / audio_path if audio_path else None
+    rows = tuple(
+        Row(n, folder / n, ("b",), split="train", audio_path=audio_path, **extra) for n in names
+    )
+    manifest = Manifest(rows, {"label": ["a", "b"]}, "single", folder)
+    seed = options.pop("seed", 0)
+    return ClipDataset(
+        manifest, rows, FRONT_END, settings, train=train, seed=seed, views=views, **options
+    )
+
+
+def brightness(clip) -> torch.Tensor:
+    """Frame numbers seen, (T,)."""
+    return clip.video.float().mean((1, 2, 3)) / 8
+
+
+def equal(first, second) -> bool:
+    pairs = zip(vars(first).values(), vars(second).values(), strict=True)
+    return all(torch.equal(a, b) if torch.is_tensor(a) else a == b for a, b in pairs)
+
+
+def test_a_clip_has_the_front_ends_shapes(folder):
+    dataset = make(folder, "both.mp4")
+    clip = dataset[0, 0, 0]
+    assert dataset.shapes == {"video": (4, 3, 16, 24), "audio": (1, 100, 32)}
+    assert {"video": clip.video.shape, "audio": clip.audio.shape} == dataset.shapes
+    assert (clip.video.dtype, clip.audio.dtype) == (torch.uint8, torch.float32)
+    assert clip.video_valid.all() and clip.audio_valid.all()
+    assert (clip.id, clip.view, clip.problems) == ("both.mp4", 0, ())
+    assert clip.target.tolist() == [0, 1]
+
+
+def test_frames_come_from_the_centre_and_from_the_views(folder):
+    dataset = make(folder, "silent.mp4", views=3, modalities=("video",))
+    seen = [brightness(dataset[0, 0, view]).mean().item() for view in range(3)]
+    # Windows [0, 1), [1, 2), [2, 3): the middles of four quarters average to 4.5 frames or so.
+    assert np.allclose(seen, [4.25, 14.25, 24.25], atol=0.8)
+    assert dataset[0, 0, 2].view == 2
+
+
+def test_a_short_clip_is_padded_at_the_end(folder):
+    clip = make(folder, "short.mp4")[0, 0, 0]
+    assert clip.video_valid.tolist() == [True, True, False, False]
+    assert clip.audio_valid[:48].all() and not clip.audio_valid[60:].any()
+    assert not clip.audio[0, 60:].any()
+
+
+def test_a_row_sees_only_its_part_of_the_file(folder):
+    dataset = make(folder, "both.mp4", start_seconds=2.0, end_seconds=2.5)
+    clip = dataset[0, 0, 0]
+    assert clip.video_valid.tolist() == [True, True, False, False]
+    assert brightness(clip)[:2].min() > 19 and brightness(clip).max() < 25
+    assert clip.audio_valid[:50].all() and not clip.audio_valid[55:].any()
+
+
+def test_absent_stream_is_none_not_an_error(folder):
+    clip = make(folder, "silent.mp4")[0, 0, 0]
+    assert clip.audio is None and clip.audio_valid is None and clip.video is not None
+    assert clip.problems == ()
+
+
+def test_sound_from_another_file(folder):
+    assert make(folder, "silent.mp4", audio="both.mp4")[0, 0, 0].audio.std() > 0.1
+
+
+def test_same_key_same_clip_and_epochs_differ(folder):
+    settings = DataSettings(windows="random", crop="random")
+    dataset = make(folder, "both.mp4", settings=settings, train=True)
+    again = make(folder, "both.mp4", settings=settings, train=True)
+    again[5, 0, 0]
+    assert equal(dataset[3, 0, 0], again[3, 0, 0])
+    assert not equal(dataset[3, 0, 0], dataset[4, 0, 0])
+    other = make(folder, "both.mp4", settings=settings, train=True, seed=1)
+    assert not equal(dataset[3, 0, 0], other[3, 0, 0])
+
+
+@pytest.mark.parametrize(
+    ("windows", "crop", "train", "expected"),
+    [
+        ("random", "random", True, False),
+        ("centre", "random", True, False),
+        ("random", "full", True, False),
+        ("centre", "centre", True, True),
+        ("random", "random", False, True),
+    ],
+)
+def test_deterministic(folder, windows, crop, train, expected):
+    settings = DataSettings(windows=windows, crop=crop)
+    dataset = make(folder, "ramp.mp4", settings=settings, train=train)
+    assert dataset.deterministic is expected
+    # Its pictures never change, so that a crop is seen as such; its sound does not repeat.
+    assert equal(dataset[0, 0, 0], dataset[1, 0, 0]) is expected
+
+
+def test_random_windows_are_synchronous(folder):
+    settings = DataSettings(windows="random", crop="full")
+    dataset = make(folder, "both.mp4", settings=settings, train=True)
+    for epoch in range(5):
+        windows = dataset._windows(dataset.rows[0], epoch=epoch, view=0)
+        assert windows["video"] == windows["audio"]
+
+
+def policy(name: str) -> DataSettings:
+    return dataclasses.replace(CENTRE, bad_files=name)
+
+
+def test_bad_file_stops_by_default(folder):
+    with pytest.raises(DecodeError, match="bad.mp4"):
+        make(folder, "bad.mp4")[0, 0, 0]
+
+
+@pytest.mark.parametrize("name", ["drop", "mask"])
+def test_bad_file_is_dropped_and_told(folder, name):
+    clip = make(folder, "bad.mp4", settings=policy(name))[0, 0, 0]
+    assert clip.video is None and clip.audio is None
+    assert [(p.id, p.modality, p.action) for p in clip.problems] == [("bad.mp4", "clip", "dropped")]
+    assert clip.problems[0].path == str(folder / "bad.mp4")
+
+
+def test_bad_stream_is_masked(folder):
+    clip = make(folder, "silent.mp4", audio="bad.mp4", settings=policy("mask"))[0, 0, 0]
+    assert clip.video is not None and clip.audio is None
+    assert [(p.modality, p.action) for p in clip.problems] == [("audio", "masked")]
+    assert clip.problems[0].path == str(folder / "bad.mp4")
+    dropped = make(folder, "silent.mp4", audio="bad.mp4", settings=policy("drop"))[0, 0, 0]
+    assert dropped.video is None
+
+
+def test_clip_without_the_wanted_stream_counts_as_bad(folder):
+    with pytest.raises(DecodeError, match="silent.mp4.*no audio in this stretch"):
+        make(folder, "silent.mp4", modalities=("audio",))[0, 0, 0]
+    with pytest.raises(DecodeError, match="no video or audio in this stretch"):
+        make(folder, "both.mp4", start_seconds=50.0)[0, 0, 0]
+
+
+def test_mistakes_are_refused(folder):
+    with pytest.raises(ValueError, match="no clips to read from .*: rows is empty"):
+        make(folder)
+    with pytest.raises(ValueError, match="unknown modality 'sound'"):
+        make(folder, "both.mp4", modalities=("sound",))
+    with pytest.raises(ValueError, match="views is 4; accepted: 1 in training"):
+        make(folder, "both.mp4", train=True, views=4)
