@@ -249,7 +249,10 @@ def convert(argv: Sequence[str]) -> None:
     config = yaml.safe_load(Path(options.config).read_text()) if options.config else None
     model = load_foreign(options.kind, Path(options.file), config)
     model.save_pretrained(options.output)
-    _say(f"The model is in {options.output}.")
+    _say(
+        f"The model is in {options.output}. Train it further on your own videos:\n"
+        f"  sightsound train videos/ --init {options.output}"
+    )
 
 
 def flops(argv: Sequence[str]) -> None:

@@ -132,7 +132,7 @@ def collect(
         ValueError: every clip was dropped.
     """
     batches = eval_batches(len(loader.dataset), views=loader.dataset.views, batch_size=batch_size)
-    found = _Sums()
+    found = Sums()
     for batch in loader.iterate(batches):
         if batch is None:
             continue
@@ -155,7 +155,7 @@ def _rows(name: str, predictor: Predictor, batch: Batch, *, alone: bool) -> dict
     }
 
 
-class _Sums:
+class Sums:
     """Logits by row and clip, summed over the views that have the stream."""
 
     def __init__(self) -> None:
@@ -209,12 +209,12 @@ def evaluate(
     """
     rows = clips_of(manifest, settings.split)
     name = BOTH if len(predictor.streams) > 1 else predictor.modalities[0]
-    jobs = {name: predictor} | _late_jobs(predictor, late)
+    jobs = {name: predictor} | late_jobs(predictor, late)
     streams, problems = _score_all(
         jobs, manifest, rows, settings, num_workers=num_workers, bad_files=bad_files
     )
     if late is not None:
-        streams = _with_late_average(streams)
+        streams = with_late_average(streams)
     evaluation = Evaluation(
         rows={
             row: _summary(scored, predictor, settings=settings, seed=seed)
@@ -250,7 +250,7 @@ def clips_of(manifest: Manifest, split: str) -> list[Row]:
     return rows
 
 
-def _late_jobs(
+def late_jobs(
     predictor: Predictor, late: tuple[Predictor, Predictor] | None
 ) -> dict[str, Predictor]:
     """{row: predictor} of the unimodal models, checked."""
@@ -295,7 +295,7 @@ def _score_all(
         with Loader(dataset, num_workers=num_workers) as loader:
             streams |= collect(group, loader, batch_size=settings.batch_size, alone=first in group)
             problems |= dict.fromkeys(loader.problems)
-    return _on_common_clips(streams), list(problems)
+    return on_common_clips(streams), list(problems)
 
 
 def _same_input(jobs: dict[str, Predictor]) -> Iterator[dict[str, Predictor]]:
@@ -307,7 +307,7 @@ def _same_input(jobs: dict[str, Predictor]) -> Iterator[dict[str, Predictor]]:
     yield from groups.values()
 
 
-def _on_common_clips(streams: dict[str, Scored]) -> dict[str, Scored]:
+def on_common_clips(streams: dict[str, Scored]) -> dict[str, Scored]:
     """Only clips that every row has: a dropped file is dropped for all."""
     common = set.intersection(*(set(scored.ids) for scored in streams.values()))
     result = {}
@@ -318,7 +318,7 @@ def _on_common_clips(streams: dict[str, Scored]) -> dict[str, Scored]:
     return result
 
 
-def _with_late_average(streams: dict[str, Scored]) -> dict[str, Scored]:
+def with_late_average(streams: dict[str, Scored]) -> dict[str, Scored]:
     """`streams` and the mean of the logits of the two unimodal models."""
     audio, video = (streams[TRAINED[name]] for name in (AUDIO, VIDEO))
     both = np.stack([audio.logits, video.logits])
@@ -352,7 +352,7 @@ def verdict(evaluation: Evaluation, *, resamplings: int, seed: int = 0) -> str:
         return ""
     best = max(singles, key=lambda row: evaluation.rows[row][score])
     values = evaluation.rows[BOTH][score], evaluation.rows[best][score]
-    words = f"{BOTH} {values[0]:.1%}, {best} {values[1]:.1%}"
+    words = f"{BOTH} {100 * values[0]:.1f} %, {best} {100 * values[1]:.1f} %"
     if values[0] <= values[1]:
         return f"Fusion does not beat the better single stream here: {words}."
     points = 100 * (values[0] - values[1])

@@ -291,7 +291,7 @@ def _table(prediction: Prediction, *, top: int) -> Any:
         table.add_column(f"{name} alone" if alone else name, justify="right")
     best = sorted(prediction.probabilities, key=prediction.probabilities.get, reverse=True)[:top]
     for label in best:
-        cells = [f"{scores[label]:.1%}" for scores in prediction.scores.values()]
+        cells = [f"{100 * scores[label]:.1f} %" for scores in prediction.scores.values()]
         table.add_row(Text(label), *cells)
     return table
 

@@ -45,29 +45,14 @@ def as_sequential(case: Case) -> MBT:
     return model.eval()
 
 
-def is_bottleneck_with_frames(case: Case) -> bool:
-    official = case.config["model"]
-    return (
-        official["use_bottleneck"]
-        and len(official["modality_fusion"]) == 2
-        and official["fusion_layer"] < official["num_layers"]
-        and official["classifier"] == "token"
-        and not official.get("share_encoder")
-        and official.get("representation_size") is None
-        and case.arrays["params/embedding/kernel"].ndim == 4
-    )
-
-
 @pytest.mark.parametrize("update", ["averaged", "sequential"])
-def test_both_updates_against_numpy(cases: Path, mbt_model: str, update: str):
+def test_both_updates_against_numpy(cases: Path, mbt_bottleneck: str, update: str):
     """The averaged row shows that the NumPy model is right; then it judges the sequential one."""
-    case = Case.read(cases, mbt_model)
-    if not is_bottleneck_with_frames(case):
-        pytest.skip("the NumPy model covers bottleneck fusion of frames with CLS tokens")
-    assert sequential_difference(case, update=update) <= LOGITS
+    case = Case.read(cases, mbt_bottleneck)
+    assert difference_from_numpy(case, update=update) <= LOGITS
 
 
-def sequential_difference(case: Case, *, update: str = "sequential") -> float:
+def difference_from_numpy(case: Case, *, update: str) -> float:
     """Largest difference of our logits from those of the NumPy model."""
     official = case.config["model"]
     num_frames = case.arrays["inputs/rgb"].shape[1]
@@ -143,8 +128,6 @@ def assert_gradients(model: MBT, expected: MBT, *, tolerance: float):
 
 def test_frame_sampling(cases: Path):
     path = cases / "mbt" / "temporal_indices.json"
-    if not path.is_file():
-        pytest.skip(f"{path} is not there")
     for name, expected in json.loads(path.read_text()).items():
         num_frames, count = map(int, name.split("->"))
         assert sample_frames(num_frames, count) == expected, name
@@ -158,8 +141,6 @@ def test_frame_sampling_gives_one_too_many_by_rounding_as_officially():
 
 def test_position_interpolation(cases: Path):
     path = cases / "mbt" / "posembed_interp.npz"
-    if not path.is_file():
-        pytest.skip(f"{path} is not there")
     arrays = np.load(path)
     for name in (n for n in arrays.files if n.startswith("out_")):
         _, side, size = name.split("_")

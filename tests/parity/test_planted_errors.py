@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from scenic_cases import LOGITS, Case, too_far
-from test_mbt import sequential_difference
+from test_mbt import difference_from_numpy
 
 import sightsound.nn.block
 import sightsound.nn.drop
@@ -35,7 +35,7 @@ def is_averaged() -> bool:
 
 
 def is_sequential() -> bool:
-    return sequential_difference(case(BOTTLENECK)) <= LOGITS
+    return difference_from_numpy(case(BOTTLENECK), update="sequential") <= LOGITS
 
 
 def is_cross() -> bool:

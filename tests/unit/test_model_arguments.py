@@ -87,6 +87,12 @@ def test_patches_across_frames_as_officially():
     torch.nn.init.normal_(model.head.weight)
     video, valid = torch.randn(1, 6, 3, 12, 16), torch.ones(1, 6, dtype=torch.bool)
     valid[:, 3:] = False  # the second sampled frame is padding
+    weight, bias = model.video.patches.projection.weight, model.video.patches.projection.bias
+    tall = video[:, [2, 4]].transpose(1, 2).flatten(2, 3)
+    tokens = torch.nn.functional.conv2d(tall, weight.unflatten(1, (3, 8, 8)), bias, stride=8)
+    expected = torch.cat((model.video.cls, tokens.flatten(2).mT), dim=1)
+    expected = expected + model.video.positions.table
+    torch.testing.assert_close(model.video(video), expected)
     mask = model.video.token_mask(valid, (6, 12, 16))
     assert mask.tolist() == [[True] * 5 + [False] * 2]
     other = video.clone()

@@ -784,7 +784,7 @@ def _mono(frame: av.AudioFrame) -> np.ndarray:
     """The mean of a frame's channels, (S,) float32, full scale 1."""
     samples = _channels(frame)
     if samples.dtype.kind == "f":
-        return samples.mean(axis=0, dtype=np.float32)
+        return samples[0] if len(samples) == 1 else samples.mean(axis=0, dtype=np.float32)
     bits = 8 * samples.dtype.itemsize - 1
     middle = 1 << bits if samples.dtype.kind == "u" else 0
     return ((samples.mean(axis=0, dtype=np.float64) - middle) / (1 << bits)).astype(np.float32)
@@ -799,8 +799,8 @@ def _channels(frame: av.AudioFrame) -> np.ndarray:
     num_channels, num_samples = frame.layout.nb_channels, frame.samples
     kind = _SAMPLE_TYPES[frame.format.name.removesuffix("p")]
     if frame.format.is_planar:
-        planes = frame.planes[:num_channels]
-        return np.stack([np.frombuffer(plane, kind, num_samples) for plane in planes])
+        planes = [np.frombuffer(p, kind, num_samples) for p in frame.planes[:num_channels]]
+        return planes[0][None] if num_channels == 1 else np.stack(planes)
     packed = np.frombuffer(frame.planes[0], kind, num_samples * num_channels)
     return packed.reshape(num_samples, num_channels).T
 

@@ -1,0 +1,216 @@
+"""Evaluation: averages over views, absent streams, words, files. No media, no training."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet
+import pytest
+import torch
+
+from sightsound.data.manifest import Manifest, Row
+from sightsound.evaluate import (
+    LATE,
+    Evaluation,
+    Scored,
+    Sums,
+    clips_of,
+    late_jobs,
+    on_common_clips,
+    verdict,
+    with_late_average,
+    write,
+)
+from sightsound.metrics import summarise
+from sightsound.predict import BOTH, Predictor
+from sightsound.settings import EvaluateSettings
+from sightsound.types import Batch, Problem
+
+LABELS = {"label": ["cat", "dog", "owl"]}
+CLIPS = 40
+
+
+def scored(num_right: int, *, num_classes: int = 3, absent: int = 0, seed: int = 0) -> Scored:
+    """`num_right` of 40 clips right; the first `absent` have no such stream."""
+    rng = np.random.default_rng(seed)
+    targets = np.eye(num_classes)[np.arange(CLIPS) % num_classes]
+    answers = np.where(np.arange(CLIPS) < num_right, 0, 1)
+    logits = 3 * np.stack([np.roll(t, k) for t, k in zip(targets, answers, strict=True)])
+    logits = (logits + 0.1 * rng.standard_normal(logits.shape)).astype(np.float32)
+    logits[:absent] = np.nan
+    return Scored([f"clip{index}" for index in range(CLIPS)], logits, targets)
+
+
+def evaluation(streams: dict[str, Scored], *, task: str = "single", bootstrap: int = 200):
+    heads = {"label": 3}
+    rows = {
+        name: summarise(s.filled, s.targets, task=task, heads=heads, bootstrap=bootstrap)
+        for name, s in streams.items()
+    }
+    return Evaluation(rows, streams, task, LABELS, "videos", "test", [])
+
+
+def batch(ids: list[str], views: list[int]) -> Batch:
+    size = len(ids)
+    return Batch(None, None, {}, {}, torch.eye(3)[:size], ids, torch.tensor(views))
+
+
+def test_logits_are_averaged_over_the_views_that_have_the_stream():
+    sums = Sums()
+    nan = [torch.nan] * 3
+    sums.add("audio", batch(["a", "a", "b"], [0, 1, 0]), torch.tensor([[1.0, 2, 3], nan, nan]))
+    sums.add("audio", batch(["b"], [1]), torch.tensor([nan]))
+    sums.add(
+        "video", batch(["a", "a", "b"], [0, 1, 0]), torch.tensor([[1.0, 2, 3], [3, 4, 5], nan])
+    )
+    sums.add("video", batch(["b"], [1]), torch.tensor([[4.0, 4, 4]]))
+    found = sums.scored()
+    assert found["audio"].ids == ["a", "b"]
+    np.testing.assert_array_equal(found["audio"].logits, [[1, 2, 3], nan])
+    np.testing.assert_array_equal(found["video"].logits, [[2, 3, 4], [4, 4, 4]])
+    assert found["audio"].num_absent == 1 and found["video"].num_absent == 0
+    np.testing.assert_array_equal(found["audio"].filled[1], [0, 0, 0])
+
+
+def test_late_average_uses_what_is_there():
+    audio, video = scored(40, absent=2), scored(20, seed=1)
+    video.logits[0] = np.nan
+    late = with_late_average({"audio model": audio, "video model": video})[LATE]
+    assert np.isnan(late.logits[0]).all()
+    np.testing.assert_array_equal(late.logits[1], video.logits[1])
+    np.testing.assert_allclose(late.logits[5], (audio.logits[5] + video.logits[5]) / 2, rtol=1e-6)
+
+
+def test_a_dropped_clip_is_dropped_for_every_row():
+    first, second = scored(40), scored(40)
+    second = Scored(second.ids[1:], second.logits[1:], second.targets[1:])
+    common = on_common_clips({"a": first, "b": second})
+    assert common["a"].ids == common["b"].ids == first.ids[1:]
+    np.testing.assert_array_equal(common["a"].logits, first.logits[1:])
+
+
+def test_words_when_fusion_helps():
+    found = evaluation({BOTH: scored(40), "audio alone": scored(20), "video alone": scored(12)})
+    text = verdict(found, resamplings=200)
+    assert text.startswith("Fusion beats the better single stream by 50.0 points (95 % interval ")
+    assert text.endswith("audio+video 100.0 %, audio alone 50.0 %.")
+
+
+def test_words_when_fusion_does_not_help():
+    streams = {BOTH: scored(20), "audio alone": scored(10), "video model": scored(20)}
+    text = verdict(evaluation(streams), resamplings=200)
+    assert text == (
+        "Fusion does not beat the better single stream here: "
+        "audio+video 50.0 %, video model 50.0 %."
+    )
+
+
+def test_words_when_fusion_may_help_by_chance():
+    found = evaluation({BOTH: scored(21), "audio alone": scored(20), "video alone": scored(3)})
+    text = verdict(found, resamplings=200)
+    assert "Fusion is 2.5 points above the better single stream, but that may be chance" in text
+    without = verdict(found, resamplings=0)
+    assert without.startswith("Fusion beats the better single stream by 2.5 points: ")
+
+
+def test_words_for_several_labels_and_for_one_stream():
+    streams = {BOTH: scored(40), "audio alone": scored(5), "video alone": scored(5, seed=1)}
+    assert "Fusion beats" in verdict(evaluation(streams, task="multi"), resamplings=100)
+    assert verdict(evaluation({"audio": scored(40)}), resamplings=100) == ""
+
+
+def test_words_for_heads():
+    heads = {"verb": ["cut", "peel"], "noun": ["egg", "leek"]}
+    targets = np.array([[1, 0, 1, 0], [0, 1, 0, 1]] * 10, dtype=float)
+    right, half = Scored([str(i) for i in range(20)], 5 * targets, targets), targets.copy()
+    half[:, 2:] = half[:, [3, 2]]
+    streams = {BOTH: right, "audio alone": Scored(right.ids, 5 * half, targets)}
+    sizes = {"verb": 2, "noun": 2}
+    rows = {
+        name: summarise(s.filled, s.targets, task="heads", heads=sizes)
+        for name, s in streams.items()
+    }
+    found = Evaluation(rows, streams, "heads", heads, "videos", "test", [])
+    assert "beats the better single stream by 100.0 points" in verdict(found, resamplings=50)
+    assert "verb top-1" in found.text()
+
+
+def test_text_says_what_matters(tmp_path):
+    found = evaluation({BOTH: scored(40), "audio alone": scored(20, absent=3)})
+    found.verdict = "Fusion helps."
+    found.absent = {"audio alone": 3, BOTH: 0}
+    found.problems = [Problem("a", "a.mp4", "clip", "no stream", "dropped")]
+    found.directory = tmp_path
+    text = found.text()
+    assert text.startswith("40 clips of videos, split test (ids ")
+    assert "audio alone: 3 clips have no such stream; they get an even score." in text
+    assert "Files with problems: 1 dropped; the first: a.mp4: no stream" in text
+    assert f"Predictions, classes and scores: {tmp_path}" in text
+    assert "top-5" not in text, "of three classes"
+    assert "100.0 (100.0-100.0)" in text
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_files(tmp_path):
+    streams = {BOTH: scored(40), "audio alone": scored(20, absent=1)}
+    found = evaluation(streams)
+    found.problems = [Problem("a", "a.mp4", "clip", "no stream", "dropped")]
+    write(found, tmp_path, settings=EvaluateSettings())
+    lines = read(tmp_path / "predictions.csv")
+    assert len(lines) == CLIPS and lines[0]["id"] == "clip0" and lines[0]["label"] == "cat"
+    assert lines[0][BOTH] == "cat" and float(lines[0][f"{BOTH} probability"]) > 0.8
+    assert lines[39]["audio alone"] != lines[39]["label"]
+    table = pyarrow.parquet.read_table(tmp_path / "predictions.parquet")
+    logits = np.array(table[f"{BOTH} logits"].to_pylist(), dtype=np.float32)
+    np.testing.assert_array_equal(logits, streams[BOTH].logits)
+    assert json.loads(table.schema.metadata[b"labels"]) == LABELS
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["rows"][BOTH]["top1"] == 1 and summary["settings"]["views"] == 4
+    classes = read(tmp_path / "per_class.csv")
+    assert len(classes) == 6 and classes[0]["stream"] == BOTH and classes[0]["label"] == "cat"
+    problems = read(tmp_path / "problems.csv")
+    assert problems[0]["cause"] == "no stream"
+    found.problems = []
+    write(found, tmp_path, settings=EvaluateSettings())
+    assert not (tmp_path / "problems.csv").exists(), "left over from before"
+
+
+def test_empty_split_is_named(tmp_path):
+    rows = (Row("a", tmp_path / "a.mp4", ("cat",), split="train"),)
+    manifest = Manifest(rows, LABELS, "single", tmp_path)
+    with pytest.raises(ValueError, match=r"has no clips in split 'test'; it has: train \(choose"):
+        clips_of(manifest, "test")
+
+
+class Fake:
+    """The part of a predictor that is looked at before anything is computed."""
+
+    def __init__(self, *modalities: str, labels: dict | None = None) -> None:
+        self.modalities, self.labels = modalities, labels or LABELS
+
+
+def test_late_models_must_fit():
+    both = Fake("audio", "video")
+    with pytest.raises(ValueError, match="the one given for audio looks at audio and video"):
+        late_jobs(both, (both, Fake("video")))
+    with pytest.raises(ValueError, match="the one given for audio looks at video"):
+        late_jobs(both, (Fake("video"), Fake("audio")))
+    other = Fake("video", labels={"label": ["x", "y", "z"]})
+    with pytest.raises(ValueError, match="other classes than the model: x, y, z instead of cat"):
+        late_jobs(both, (Fake("audio"), other))
+    assert list(late_jobs(both, (Fake("audio"), Fake("video")))) == ["audio model", "video model"]
+
+
+def test_a_model_without_front_end_is_refused():
+    from sightsound.models.mbt import MBT
+
+    model = MBT(heads={"label": 3}, size="tiny", width=8, depth=1, num_heads=1, fusion_layer=0)
+    with pytest.raises(ValueError, match="this model has no front end"):
+        Predictor(model)
