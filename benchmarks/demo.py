@@ -43,9 +43,7 @@ def one(kind: str, folder: Path, *, seed: int) -> dict:
     """Every model on one generated set: test scores by row of the table."""
     clips = folder / f"clips-{kind}-{seed}"
     num_train, num_val, num_test = NUMBERS[kind]
-    write_demo(
-        clips, num_train=num_train, num_val=num_val, num_test=num_test, seed=seed, kind=kind
-    )
+    write_demo(clips, num_train=num_train, num_val=num_val, num_test=num_test, seed=seed, kind=kind)
     scores = {}
     for name, extra in MODELS.items():
         run = folder / f"{kind}-{name.replace(' ', '_')}-{seed}"

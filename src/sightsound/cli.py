@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import linecache
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -58,11 +59,13 @@ def train(argv: Sequence[str]) -> None:
         sys.stdout.write(config_text(config))
         return
     _require_data(config.data.path)
+    config.data.path = str(Path(config.data.path).absolute())  # the run may be used from anywhere
 
     from sightsound.train.loop import train as run_training
 
     directory = run_training(config, resume=options.resume)
-    _say(f"The run is in {directory}. Score it:\n  sightsound evaluate {directory}")
+    if not config.train.overfit:
+        _say(f"Score it:\n  sightsound evaluate {directory}")
 
 
 def _train_parser() -> Parser:
@@ -144,13 +147,12 @@ def evaluate(argv: Sequence[str]) -> None:
         _require_data(path)
 
     from sightsound.evaluate import evaluate_saved
-    from sightsound.settings import EvaluateSettings
 
-    names = [field.name for field in dataclasses.fields(EvaluateSettings)]
+    given = {name: getattr(options, name) for name in _evaluate_settings()}
     evaluation = evaluate_saved(
         options.model,
         options.data,
-        EvaluateSettings(**{name: getattr(options, name) for name in names}),
+        changes={name: value for name, value in given.items() if value is not None},
         late=options.late,
         output=options.output,
         num_workers=options.num_workers,
@@ -168,7 +170,8 @@ def _evaluate_parser() -> Parser:
         prog="sightsound evaluate",
         usage="sightsound evaluate MODEL [DATA] [--late AUDIO_MODEL VIDEO_MODEL] [options]",
         description=evaluate.__doc__,
-        epilog="Examples:\n  sightsound evaluate runs/a\n"
+        epilog="Views, batch size, resamplings and split are those of the run unless given.\n\n"
+        "Examples:\n  sightsound evaluate runs/a\n"
         "  sightsound evaluate runs/a clips.csv --late runs/audio runs/video --split val+test",
     )
     add = parser.add_argument
@@ -180,7 +183,14 @@ def _evaluate_parser() -> Parser:
     add("--bad_files", choices=["error", "drop", "mask"], default="error", help=_BAD_FILES)
     add("--seed", type=int, default=0, help="Seed of the bootstrap.")
     parser.add_class_arguments(EvaluateSettings)
+    parser.set_defaults({name: None for name in _evaluate_settings()})
     return parser
+
+
+def _evaluate_settings() -> list[str]:
+    from sightsound.settings import EvaluateSettings
+
+    return [field.name for field in dataclasses.fields(EvaluateSettings)]
 
 
 _LATE = "Two models of one stream each: also score them, and the average of their logits."
@@ -290,34 +300,36 @@ COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code: 0, 2 after a mistake, 130 after Ctrl-C."""
     argv = list(sys.argv[1:] if argv is None else argv)
-    if not argv or argv[0] in ("-h", "--help"):
-        _say(_overview())
-        return 0
-    if argv[0] == "--version":
-        _say(_version())
-        return 0
-    return _run(argv[0], argv[1:])
-
-
-def _run(name: str, argv: list[str]) -> int:
-    """The exit code of command `name`."""
+    name = argv[0] if argv else "--help"
     try:
-        if name not in COMMANDS:
-            from sightsound.registry import unknown_name
-
-            raise unknown_name("command", name, COMMANDS)
-        COMMANDS[name](argv)
-    except SystemExit as error:  # --help
+        _run(name, argv[1:])
+    except SystemExit as error:  # a command's --help
         return int(error.code or 0)
     except KeyboardInterrupt:
         _complain(name, "interrupted" + (_RESUME if name == "train" else ""))
         return 130
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except MISTAKES as error:
         if not _is_mistake(error):
             raise
         _complain(name, _message(error))
         return 2
     return 0
+
+
+def _run(name: str, argv: list[str]) -> None:
+    if name in ("-h", "--help"):
+        _say(_overview())
+    elif name == "--version":
+        _say(_version())
+    elif name in COMMANDS:
+        COMMANDS[name](argv)
+    else:
+        from sightsound.registry import unknown_name
+
+        raise unknown_name("command", name, COMMANDS)
 
 
 _RESUME = "; the same command with --resume continues"
@@ -368,8 +380,10 @@ def _message(error: BaseException) -> str:
 
 
 def _complain(command: str, sentence: str) -> None:
-    sys.stderr.write(f"sightsound {command}: {sentence}\n")
+    name = f"sightsound {command}" if command in COMMANDS else "sightsound"
+    sys.stderr.write(f"{name}: {sentence}\n")
 
 
 def _say(text: str) -> None:
     sys.stdout.write(text.rstrip("\n") + "\n")
+    sys.stdout.flush()

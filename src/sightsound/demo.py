@@ -28,12 +28,16 @@ alone, four only by both together. One stream alone can reach 50 % at best."""
 
 
 def run_demo(
-    output: Path, *, seed: int = 0, numbers: dict[str, int] | None = None, **overrides: object
+    output: Path,
+    *,
+    seed: int = 0,
+    numbers: dict[str, int] | None = None,
+    overrides: dict[str, object] | None = None,
 ) -> Prediction:
     """Everything once, below `output`; says what happens and where it lies.
 
-    An interrupted demonstration goes on where it stopped. `overrides` are those of `load_config`,
-    with two underscores for a dot.
+    An interrupted demonstration goes on where it stopped. `numbers` of clips and `overrides` of the
+    recipe (dotted names) make it smaller.
 
     Raises:
         ValueError: `output` holds something else, or another demonstration.
@@ -43,7 +47,7 @@ def run_demo(
     _step(console, 1, f"writing clips to {output / 'clips'}")
     clips = write_clips(output / "clips", seed=seed, console=console, **(numbers or NUM_CLIPS))
     _step(console, 2, "training a tiny MBT")
-    run = _trained(output / "run", clips, seed=seed, overrides=overrides)
+    run = _trained(output / "run", clips, seed=seed, overrides=overrides or {})
     _step(console, 3, "scoring the test clips: both streams, then one of them hidden")
     evaluation = _evaluated(run)
     console.print(evaluation.text(), markup=False)
@@ -77,15 +81,13 @@ def write_clips(folder: Path, *, seed: int, console: Console, **numbers: int) ->
 
 def _trained(output: Path, clips: Path, *, seed: int, overrides: dict[str, object]) -> Path:
     """The finished run; one that was begun is continued."""
-    changes = {name.replace("__", "."): value for name, value in overrides.items()}
     here = {"data.path": str(clips.absolute()), "output": str(output), "seed": seed}
-    config = load_config("demo", overrides=changes | here)
+    config = load_config("demo", overrides=overrides | here)
     return train(config, resume=(output / "config.yaml").is_file())
 
 
 def _evaluated(run: Path) -> Evaluation:
-    config = load_config(run)
-    return evaluate_saved(run, None, config.evaluate, num_workers=config.data.num_workers)
+    return evaluate_saved(run, num_workers=load_config(run).data.num_workers)
 
 
 def fresh_clip(folder: Path, *, seed: int) -> SyntheticClip:
@@ -125,6 +127,6 @@ Everything is in {output}:
                    clip.png: frames, sound and scores of new_clip.mp4
 
 Your own videos, one folder per class:
-  sightsound train videos/ --config demo --output runs/first
+  sightsound train videos/ --config first --output runs/first
   sightsound evaluate runs/first
   sightsound predict some.mp4 --model runs/first"""

@@ -540,9 +540,9 @@ def _write_parquet(path: Path, evaluation: Evaluation) -> None:
 
 def evaluate_saved(
     model: str | Path,
-    data: str | None,
-    settings: EvaluateSettings,
+    data: str | None = None,
     *,
+    changes: dict[str, Any] | None = None,
     late: Sequence[str] | None = None,
     output: str | Path | None = None,
     num_workers: int = 0,
@@ -551,7 +551,8 @@ def evaluate_saved(
 ) -> Evaluation:
     """`evaluate` of a run or model directory; without `data`, on the data of its run.
 
-    Splits of data that names none are drawn as in training: with the run's seed and shares.
+    Settings are those of the run with `changes`. Splits of data that names none are drawn as in
+    training: with the run's seed and shares.
 
     Raises:
         ValueError: no data given and the model belongs to no run.
@@ -563,6 +564,7 @@ def evaluate_saved(
             f"{str(model)!r} belongs to no run that names its data; add a folder or manifest: "
             f"'sightsound evaluate {model} DATA'"
         )
+    settings = saved.evaluate if saved is not None else EvaluateSettings()
     base = saved.data if saved is not None else DataSettings()
     wanted = dataclasses.replace(
         base, path=data or base.path, task=predictor.task, bad_files=bad_files
@@ -573,7 +575,7 @@ def evaluate_saved(
     return evaluate(
         predictor,
         manifest,
-        settings,
+        dataclasses.replace(settings, **(changes or {})),
         output=output or _output_directory(model),
         late=tuple(map(Predictor, late)) if late else None,
         num_workers=num_workers,

@@ -246,6 +246,12 @@ def test_interrupt_is_one_line(monkeypatch, capsys):
     assert err == "sightsound train: interrupted; the same command with --resume continues\n"
 
 
+def test_reader_that_stops_is_no_error():
+    command = f"{sys.executable} -m sightsound train --help | true; exit ${{PIPESTATUS[0]}}"
+    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert result.returncode in (0, 141) and result.stderr == ""
+
+
 def test_defects_keep_their_traceback(monkeypatch):
     def defect(argv):
         return [][0]

@@ -183,3 +183,16 @@ def test_mistakes_are_refused(folder):
         make(folder, "both.mp4", modalities=("sound",))
     with pytest.raises(ValueError, match="views is 4; accepted: 1 in training"):
         make(folder, "both.mp4", train=True, views=4)
+
+
+def test_a_clip_shorter_than_the_first_frame_time_still_shows_a_frame(tmp_path):
+    frames = np.full((1, 32, 32, 3), 200, np.uint8)
+    write_video(tmp_path / "short.mp4", frames, frames_per_second=24, waveform=None)
+    row = Row("short", tmp_path / "short.mp4", ("a",))
+    manifest = Manifest((row,), {"label": ["a"]}, "single", tmp_path)
+    video = VideoFrontEnd(num_frames=2, window_seconds=4.0, height=32, width=32, short_side=32)
+    front_end = FrontEnd("mbt", AudioFrontEnd(num_frames=8, num_mels=16), video)
+    dataset = ClipDataset(manifest, [row], front_end, DataSettings(), train=False, seed=0)
+    clip = dataset[0, 0, 0]
+    assert clip.video_valid.tolist() == [True, False]
+    assert clip.video[0].float().mean() > 150

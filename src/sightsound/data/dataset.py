@@ -217,6 +217,9 @@ class ClipDataset(Dataset):
         """Pixels (T, C, H, W) uint8 and valid (T,), and what went wrong."""
         video = self.front_end.video
         times = frame_times(window, video.num_frames, video.stride_seconds)
+        end = row.start_seconds + self._duration(row)
+        if times[0] >= end:  # so short that it ends before the first of them: look at its middle
+            times[0] = (window.start_seconds + end) / 2
         inside = np.ones(len(times), bool)
         if row.end_seconds is not None:
             inside = times < row.end_seconds

@@ -102,7 +102,7 @@ def _write_streams(
     crf: int,
 ) -> None:
     # Both streams are declared before the first packet: the header is written with it.
-    options = {"crf": str(crf), "preset": "veryfast"}
+    options = {"crf": str(crf), "preset": "superfast"}
     video = container.add_stream("libx264", rate=rate, options=options)
     video.height, video.width = frames.shape[1:3]
     video.pix_fmt = "yuv420p"

@@ -14,6 +14,7 @@ What differs from two ViTs side by side:
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -220,7 +221,7 @@ class MBT(Pretrained):
     ) -> None:
         arguments = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
         super().__init__()
-        self.info = ModelInfo("mbt", _as_json(arguments))
+        self.info = ModelInfo("mbt", json.loads(json.dumps(arguments)))  # tuples become lists
         self.heads = dict(heads)
         self.modalities = tuple(modalities)
         self.size = _size(size, width, depth, num_heads, mlp_width)
@@ -636,8 +637,3 @@ def _with_accepted(fusion_class: type, options: Mapping[str, object]) -> nn.Modu
         return fusion_class()
     accepted = inspect.signature(fusion_class).parameters
     return fusion_class(**{key: value for key, value in options.items() if key in accepted})
-
-
-def _as_json(arguments: Mapping[str, object]) -> dict[str, object]:
-    """Constructor arguments as JSON values: tuples become lists."""
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in arguments.items()}

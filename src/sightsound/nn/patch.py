@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from sightsound.nn.block import GELU_APPROXIMATION, layer_norm
+from sightsound.nn.block import GELU_APPROXIMATION
 
 
 def cut_patches(x: Tensor, patch: tuple[int, ...]) -> Tensor:
@@ -50,8 +50,8 @@ class ConvolutionPatches(nn.Module):
     """A few strided 3x3 convolutions in place of one patch projection (Xiao et al. 2021).
 
     They see each frame (or the spectrogram) as a picture; their strides multiply to the patch.
-    The frames of one tubelet are stacked as channels before the last, 1x1 layer. Norms are over
-    channels at each place, so neither padding frames nor other clips change a frame's tokens.
+    The frames of one tubelet are stacked as channels before the last, 1x1 layer. Neither padding
+    frames nor other clips change a frame's tokens.
 
     Args:
         patch: (height, width) of a picture or (time, height, width) of a clip; for a spectrogram
@@ -86,21 +86,23 @@ class ConvolutionPatches(nn.Module):
 
 
 class _StemLayer(nn.Module):
-    """Convolution, LayerNorm over channels, GELU: (B, C, H, W) -> (B, C', H / s, W / s)."""
+    """Convolution, GELU: (B, C, H, W) -> (B, C', H / s, W / s).
+
+    No norm: one over the few channels at each place makes silence as loud as sound. With it, audio
+    accuracy on 1200 spoken digits was .40 after 24 epochs; without, .69 (docs/LOG.md).
+    """
 
     def __init__(self, channels: int, out_channels: int, *, stride: tuple[int, int]) -> None:
         super().__init__()
         kernel = tuple(max(3, size | 1) for size in stride)  # odd, and no pixel is skipped
         padding = tuple(size // 2 for size in kernel)
         self.convolution = nn.Conv2d(channels, out_channels, kernel, stride, padding)
-        self.norm = layer_norm(out_channels)
         self.activation = nn.GELU(approximate=GELU_APPROXIMATION)
         lecun_normal_(self.convolution.weight)
         nn.init.zeros_(self.convolution.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.norm(self.convolution(x).permute(0, 2, 3, 1))
-        return self.activation(x).permute(0, 3, 1, 2)
+        return self.activation(self.convolution(x))
 
 
 def _strides(patch: tuple[int, int]) -> list[tuple[int, int]]:

@@ -67,6 +67,7 @@ def assemble(config: RunConfig, fabric: Fabric) -> Parts:
     model = build_model(config.model, manifest, front_end)
     if settings.init is not None:
         notes += [str(initialise_from(model, settings.init))]
+    model.info.provenance |= {"crop": config.data.crop, "seed": config.seed}
     frozen = freeze(model, settings.freeze)
     if frozen:
         notes += [f"frozen: {len(frozen)} of {len(list(model.parameters()))} parameters"]

@@ -249,7 +249,7 @@ def _state(read: _Reader, model: MBT) -> dict[str, Tensor]:
     """Our state dict. Official weights are (in, out), ours (out, in)."""
     state = _layer_norm(read, "Transformer/encoder_norm", "norm")
     state |= _linear(read, "output_projection", "head")
-    if len(model.pre_logits._modules):
+    if model.info.arguments["representation_size"] is not None:
         state |= _linear(read, "pre_logits", "pre_logits.0")
     if model.fusion is not None and hasattr(model.fusion, "tokens"):
         state["fusion.tokens"] = read("bottleneck")
