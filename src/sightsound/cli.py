@@ -54,6 +54,8 @@ def train(argv: Sequence[str]) -> None:
     config.data.path = options.path or config.data.path
     config.train.init = options.init or config.train.init
     if options.overfit is not None:
+        if options.overfit < 1:
+            raise ValueError(f"--overfit is {options.overfit}; accepted: 1 clip or more")
         config.train.overfit = options.overfit
     if options.print_config:
         sys.stdout.write(config_text(config))
@@ -94,10 +96,12 @@ def _train_parser() -> Parser:
 
 
 _TRAIN_EXAMPLES = """Examples:
-  sightsound train videos/ --overfit 8                    is everything in order? learn 8 clips
-  sightsound train videos/ --train.epochs 30              class folders of videos
-  sightsound train clips.csv --config demo --output runs/a --model.width 96
-  sightsound train --output runs/a --resume               continue after an interruption"""
+  sightsound train videos/ --config first --overfit 8 --output runs/check    learn 8 clips by heart
+  sightsound train videos/ --config first --output runs/a                    class folders
+  sightsound train clips.csv --config first --output runs/b --model.width 192
+  sightsound train --output runs/a --resume             continue after an interruption
+
+Without --config the model is MBT as published: ViT-B, 224 x 224 pixels, made for a GPU."""
 
 _FRONT_END_TEXT = "Numbers that replace those of the front end named by --front_end (default: mbt)."
 
@@ -111,11 +115,18 @@ def _recipes() -> str:
 def _resumed(argv: Sequence[str]) -> list[str]:
     """`argv`; with `--resume` and no `--config`, the configuration of the run in `--output`."""
     argv = list(argv)
-    output = _option_value(argv, "--output")
-    if "--resume" not in argv or _option_value(argv, "--config") or output is None:
+    if "--resume" not in argv or _option_value(argv, "--config"):
         return argv
-    saved = Path(output) / "config.yaml"
-    return ["--config", str(saved), *argv] if saved.is_file() else argv
+    from sightsound.registry import nearest_path
+    from sightsound.run import RunConfig
+
+    saved = Path(_option_value(argv, "--output") or RunConfig.output) / "config.yaml"
+    if not saved.is_file():
+        raise FileNotFoundError(
+            f"nothing to resume in {str(saved.parent)!r}: it has no config.yaml; name the run with "
+            f"--output, or leave out --resume.{nearest_path(saved.parent)}"
+        )
+    return ["--config", str(saved), *argv]
 
 
 def _option_value(argv: list[str], option: str) -> str | None:
@@ -131,10 +142,12 @@ def _require_data(path: str) -> None:
     if not path:
         raise ValueError(
             "no data given: name a folder of class folders or a manifest, "
-            "such as 'sightsound train videos/'"
+            "such as 'sightsound train videos/ --config first'"
         )
     if not Path(path).exists():
-        raise FileNotFoundError(f"no such file or folder: {path!r}")
+        from sightsound.registry import nearest_path
+
+        raise FileNotFoundError(f"no such file or folder: {path!r}.{nearest_path(Path(path))}")
 
 
 # ---------------------------------------------------------------------------- evaluate
@@ -143,8 +156,8 @@ def _require_data(path: str) -> None:
 def evaluate(argv: Sequence[str]) -> None:
     """Score a model with both streams, sound alone and pictures alone."""
     options = _evaluate_parser().parse_args(list(argv))
-    for path in filter(None, [options.data, *(options.late or [])]):
-        _require_data(path)
+    if options.data:
+        _require_data(options.data)
 
     from sightsound.evaluate import evaluate_saved
 
@@ -244,7 +257,7 @@ def convert(argv: Sequence[str]) -> None:
         epilog="Example:\n  sightsound convert scenic mbt.npz --config mbt.json --output mbt/",
     )
     add = parser.add_argument
-    add("kind", choices=sorted(WEIGHTS), help="Where the weights come from.")
+    add("kind", metavar="KIND", choices=sorted(WEIGHTS), help="Where the weights come from.")
     add("file", metavar="FILE", help="The checkpoint in its original format.")
     add("--config", metavar="FILE", help="JSON or YAML file with the original configuration.")
     add("--output", required=True, metavar="DIR", help="Directory of the new model.")
@@ -278,6 +291,8 @@ def flops(argv: Sequence[str]) -> None:
     parser.add_argument("--config", metavar="RECIPE", help="Recipe name or file. " + _recipes())
     parser.add_argument("--classes", type=int, default=10, help="Number of classes.")
     config, options = parse_run(parser, argv)
+    if options.classes < 1:
+        raise ValueError(f"--classes is {options.classes}; accepted: 1 or more")
 
     from sightsound.profile.flops import flops_table
 
@@ -332,7 +347,7 @@ def _run(name: str, argv: list[str]) -> None:
         raise unknown_name("command", name, COMMANDS)
 
 
-_RESUME = "; the same command with --resume continues"
+_RESUME = "; the same command with --resume goes on from the last checkpoint, if there is one"
 
 
 def _overview() -> str:

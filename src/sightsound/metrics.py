@@ -44,6 +44,8 @@ def summarise(
     Raises:
         ValueError: unknown task, shapes that do not fit, scores that are not finite, no clips.
     """
+    if bootstrap < 0:
+        raise ValueError(f"bootstrap is {bootstrap}; accepted: 0 (no intervals) or more")
     scores, targets = _checked(scores, targets, task=task, heads=heads)
     if task != "multi":
         kept = labelled(targets, heads=heads)

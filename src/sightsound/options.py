@@ -58,6 +58,10 @@ def _sentence(message: str, *, parser: Parser) -> str:
         return _wrong_value(match[1], match[2], parser=parser)
     if match := re.match(r"argument (\S+): expected one argument", message):
         return f"option {match[1]!r} needs a value{_accepted_by(match[1], parser=parser)}"
+    if match := re.match(
+        r"argument (\S+): invalid choice: '?(.*?)'? \(choose from (.*)\)", message
+    ):
+        return _wrong_choice(match[1], match[2], match[3].replace("'", "").split(", "))
     if match := re.match(r"the following arguments are required: (.*)", message):
         return f"missing: {_required(match[1].split(', '), parser=parser)}"
     return " ".join(message.split())
@@ -101,6 +105,12 @@ def _wrong_value(key: str, details: str, *, parser: Parser) -> str:
         return f"{key}: {' '.join(details.split())}"
     choices = _choices(f"--{key}", parser=parser)
     return f"{key} cannot be {value!r}{accepted}.{did_you_mean(value, choices)}"
+
+
+def _wrong_choice(option: str, value: str, choices: list[str]) -> str:
+    """An option or argument that takes one of a few words."""
+    near = did_you_mean(value, choices)
+    return f"{option} cannot be {value!r}: expected one of {', '.join(choices)}.{near}"
 
 
 def _options(parser: Parser) -> list[str]:
@@ -158,7 +168,7 @@ def _describe(hint: Any) -> str:
     if get_origin(hint) in (tuple, list):
         items = get_args(hint)
         count = "" if Ellipsis in items or get_origin(hint) is list else f"{len(items)} "
-        return f"a list of {count}{_PLURALS.get(items[0] if items else None, 'values')}"
+        return f"a list of {count}{_PLURALS.get(items[0] if items else None, 'values')}, [a,b]"
     if hint in _WORDS:
         return _WORDS[hint]
     parts = get_args(hint)

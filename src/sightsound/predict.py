@@ -188,7 +188,9 @@ class Predictor:
             DecodeError: the file has nothing that the model looks at.
         """
         if not Path(path).is_file():
-            raise FileNotFoundError(f"no such file: {str(path)!r}")
+            folder = " (it is a folder; name the files in it)" if Path(path).is_dir() else ""
+            raise FileNotFoundError(f"no such file: {str(path)!r}{folder}")
+        _check_span(start_seconds or 0.0, end_seconds)
         span = {"start_seconds": start_seconds, "end_seconds": end_seconds}
         clips = self.clips(path, views=views, **span)
         problems = tuple(dict.fromkeys(problem for clip in clips for problem in clip.problems))
@@ -206,6 +208,14 @@ class Predictor:
             if not x.isnan().any()
         }
         return Prediction(str(path), scores, present, problems)
+
+
+def _check_span(start_seconds: float, end_seconds: float | None) -> None:
+    if start_seconds < 0 or (end_seconds is not None and end_seconds <= start_seconds):
+        raise ValueError(
+            f"start_seconds is {start_seconds:g} and end_seconds {end_seconds}; accepted: a start "
+            "of 0 or more and an end after it"
+        )
 
 
 def _source(model: str | Path) -> str | Path:

@@ -6,6 +6,7 @@ Adding a fusion, backbone, objective or front end is one file and one line here.
 import difflib
 import importlib
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 MODELS = {
     "mbt": "sightsound.models.mbt:MBT",
@@ -39,6 +40,13 @@ def unknown_name(kind: str, name: object, known: Iterable[str]) -> ValueError:
     near = difflib.get_close_matches(str(name), known, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     return ValueError(f"unknown {kind} {name!r}; known: {', '.join(known)}.{hint}")
+
+
+def nearest_path(path: Path) -> str:
+    """The question with the nearest name in the folder of a missing `path`, or nothing."""
+    names = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    near = difflib.get_close_matches(path.name, names, n=1)
+    return f" Did you mean {str(path.parent / near[0])!r}?" if near else ""
 
 
 def resolve(table: Mapping[str, str], name: str, *, kind: str) -> object:

@@ -97,8 +97,16 @@ def test_overfit_says_whether_the_pipeline_learns(clips, tmp_path, capsys):
 
 def test_init_takes_over_what_fits(clips, tmp_path):
     first = train(configuration(clips, tmp_path / "first", steps=2))
-    second = train(configuration(clips, tmp_path / "second", steps=1, init=str(first / "model")))
-    assert "second" in str(second)
+    config = configuration(clips, tmp_path / "second", steps=1, init=str(first / "model"))
+    config.model = MODEL | {"bottleneck_tokens": 6}
+    config.train.learning_rate = 0.0
+    second = train(config)
+    log = (second / "log.txt").read_text()
+    assert "taken over: " in log and "not taken over: fusion." in log and "random start: f" in log
+    ours = load_file(second / "model" / "model.safetensors")
+    theirs = load_file(first / "model" / "model.safetensors")
+    other = [name for name in ours if not ours[name].equal(theirs[name])]
+    assert len(other) == 1 and other[0].startswith("fusion.")
 
 
 def test_a_finished_directory_is_not_overwritten(clips, tmp_path):

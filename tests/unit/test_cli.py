@@ -77,7 +77,7 @@ def test_unknown_command(capsys):
         (["a"], "unexpected argument 'a'; see 'sightsound train --help'"),
         (["--seed"], "option '--seed' needs a value: expected a whole number"),
         (["--config"], "option '--config' needs a value"),
-        (["--model.width", "--resume"], "option '--model.width' needs a value"),
+        (["--model.width", "--print_config"], "option '--model.width' needs a value"),
         (["--seed", "1.5"], "seed cannot be '1.5': expected a whole number."),
         (["--train.epochs", "x"], "train.epochs cannot be 'x': expected a number or null."),
         (
@@ -85,7 +85,8 @@ def test_unknown_command(capsys):
             "train.precision cannot be 'fp23': expected one of fp32, bf16. Did you mean 'fp32'?",
         ),
         (["--data.crop_scale", "3"], "data.crop_scale cannot be '3': expected a list of 2 numbers"),
-        (["--train.freeze", "a"], "train.freeze cannot be 'a': expected a list of names"),
+        (["--train.freeze", "a"], "train.freeze cannot be 'a': expected a list of names, [a,b]"),
+        (["--overfit", "0"], "--overfit is 0; accepted: 1 clip or more"),
         (["--data.cache", "x"], "data.cache cannot be 'x': expected true or false."),
         (["--model.widht", "3"], "unknown setting 'model.widht'. Did you mean 'model.width'?"),
         (["--model.zzz", "3"], "unknown setting 'model.zzz'. Known in model: attention_dropout,"),
@@ -142,6 +143,46 @@ def test_missing_data(capsys, tmp_path):
     )
 
 
+def test_misspelt_path(capsys, tmp_path):
+    (tmp_path / "videos").mkdir()
+    nearest = f"Did you mean {str(tmp_path / 'videos')!r}?"
+    assert nearest in complaint(capsys, "train", tmp_path / "vidoes")
+    assert nearest in complaint(capsys, "evaluate", tmp_path / "vidoes")
+
+
+def test_late_models_may_be_on_the_hub(capsys, tmp_path):
+    text = complaint(capsys, "evaluate", tmp_path, "--late", "hf:a/b", "hf:a/c")
+    assert "has no config.json" in text  # the first model is looked at, not a file called hf:a/b
+
+
+def test_nothing_to_resume(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("runs/first").mkdir(parents=True)
+    text = complaint(capsys, "train", "--resume", "--output", "runs/frist")
+    assert "nothing to resume in 'runs/frist'" in text and "Did you mean 'runs/first'?" in text
+    assert "nothing to resume in 'runs/default'" in complaint(capsys, "train", "--resume")
+
+
+def test_flops_of_no_classes(capsys):
+    assert "--classes is 0; accepted: 1 or more" in complaint(capsys, "flops", "--classes", 0)
+
+
+def test_configuration_that_is_no_table(capsys, tmp_path):
+    (tmp_path / "a.npz").touch()
+    (tmp_path / "a.yaml").write_text("text")
+    text = complaint(
+        capsys,
+        "convert",
+        "scenic",
+        tmp_path / "a.npz",
+        "--config",
+        tmp_path / "a.yaml",
+        "--output",
+        tmp_path / "model",
+    )
+    assert "config has no 'model' part but 'text'" in text
+
+
 def test_empty_folder(capsys, tmp_path):
     folder = tmp_path / "videos"
     folder.mkdir()
@@ -174,7 +215,14 @@ def test_required_options(capsys, tmp_path):
     assert "missing: --model (A run, a model directory," in complaint(capsys, "predict", tmp_path)
     assert "missing: --output (" in complaint(capsys, "convert", "scenic", "x.npz")
     assert "missing: MODEL" in complaint(capsys, "evaluate")
-    assert "'scenix'" in complaint(capsys, "convert", "scenix", "x.npz", "--output", "x")
+    assert "missing: KIND" in complaint(capsys, "convert")
+
+
+def test_wrong_choice(capsys, tmp_path):
+    text = complaint(capsys, "convert", "scenix", "x.npz", "--output", "x")
+    assert "KIND cannot be 'scenix': expected one of scenic. Did you mean 'scenic'?" in text
+    text = complaint(capsys, "predict", tmp_path, "--model", "x", "--format", "jsn")
+    assert "--format cannot be 'jsn': expected one of table, json. Did you mean 'json'?" in text
 
 
 def test_print_config_is_accepted_back(capsys, tmp_path):
@@ -243,7 +291,10 @@ def test_interrupt_is_one_line(monkeypatch, capsys):
 
     assert run_command(monkeypatch, interrupted) == 130
     err = capsys.readouterr().err
-    assert err == "sightsound train: interrupted; the same command with --resume continues\n"
+    assert err == (
+        "sightsound train: interrupted; the same command with --resume goes on from the last "
+        "checkpoint, if there is one\n"
+    )
 
 
 def test_reader_that_stops_is_no_error():

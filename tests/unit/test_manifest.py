@@ -11,11 +11,11 @@ from sightsound.data.manifest import (
     SPLITS,
     Manifest,
     Row,
-    draw_splits,
     id_hash,
     load_manifest,
     write_manifest,
 )
+from sightsound.data.splits import draw_splits
 from sightsound.settings import DataSettings
 
 

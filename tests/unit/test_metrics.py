@@ -190,3 +190,9 @@ def test_bad_arrays(scores: np.ndarray, targets: np.ndarray, text: str):
 def test_unknown_task():
     with pytest.raises(ValueError, match="unknown task 'heds'.*Did you mean 'heads'"):
         summarise(np.zeros((1, 3)), np.eye(3)[:1], task="heds", heads={"label": 3})
+
+
+def test_negative_number_of_resamplings_is_refused():
+    one = np.eye(2)
+    with pytest.raises(ValueError, match="bootstrap is -1; accepted: 0"):
+        summarise(one, one, task="single", heads={"label": 2}, bootstrap=-1)

@@ -54,6 +54,7 @@ def test_width_alone_sets_the_mlp():
         ({"modalities": ("audio", "audio")}, "one or two different names are accepted"),
         ({"audio_shape": None}, r"audio_shape is None.*leave 'audio' out of modalities"),
         ({"fusion_layer": 3}, r"fusion_layer is 3; of 2 layers.*0 \(early.*2 \(late"),
+        ({"width": 0}, "width is 0; accepted: 1 or more, or None to follow size"),
         ({"num_heads": 3}, "width 8 is not a multiple of num_heads 3; give num_heads, too"),
         ({"update_order": ("video",)}, r"update_order is \('video',\); it must hold each"),
         ({"video_shape": (4, 4, 16)}, "is smaller than video_patch"),

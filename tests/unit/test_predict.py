@@ -157,6 +157,10 @@ def test_unusable_files(tmp_path):
     predictor = Predictor(make_model("audio"), device="cpu")
     with pytest.raises(FileNotFoundError, match="no such file: 'none.mp4'"):
         predictor.predict("none.mp4")
+    with pytest.raises(FileNotFoundError, match="it is a folder; name the files in it"):
+        predictor.predict(tmp_path)
+    with pytest.raises(ValueError, match="start_seconds is 2 and end_seconds 1.0; accepted: a st"):
+        predictor.predict(write(tmp_path / "a.mp4"), start_seconds=2.0, end_seconds=1.0)
     (tmp_path / "text.mp4").write_text("not a video")
     with pytest.raises(DecodeError, match="text.mp4"):
         predictor.predict(tmp_path / "text.mp4")

@@ -64,3 +64,8 @@ def test_nothing_to_draw_from_is_refused():
         epoch_batches(0, seed=0, epoch=0, batch_size=4)
     with pytest.raises(ValueError, match="balanced sampling needs clips with labels"):
         epoch_batches(3, seed=0, epoch=0, batch_size=4, balanced=[[], []])
+
+
+def test_empty_batches_are_refused():
+    with pytest.raises(ValueError, match="batch_size is 0; accepted: 1 or more"):
+        eval_batches(3, batch_size=0)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import difflib
 import hashlib
 import json
 import math
@@ -23,8 +22,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sightsound.registry import unknown_name
-from sightsound.seeding import stable_seed
+from sightsound.data.splits import draw_splits
+from sightsound.registry import nearest_path, unknown_name
 from sightsound.settings import DataSettings
 
 SPLITS = ("train", "val", "test")
@@ -224,17 +223,11 @@ def _source(path: str) -> Path:
         raise ValueError("data.path is empty; give a folder of class folders or a manifest (.csv)")
     source = Path(os.path.abspath(Path(path).expanduser()))
     if not source.exists():
-        raise FileNotFoundError(f"no file or folder {str(source)!r}.{_sibling_hint(source)}")
+        raise FileNotFoundError(f"no file or folder {str(source)!r}.{nearest_path(source)}")
     if source.is_dir():
         tables = [source / name for name in TABLE_NAMES if (source / name).is_file()]
         return tables[0] if tables else source
     return source
-
-
-def _sibling_hint(path: Path) -> str:
-    names = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-    near = difflib.get_close_matches(path.name, names, n=1)
-    return f" Did you mean {str(path.parent / near[0])!r}?" if near else ""
 
 
 def _table_records(path: Path) -> Iterator[_Record]:
@@ -455,7 +448,7 @@ def _check_files(rows: list[Row], records: list[_Record]) -> None:
         record, path = missing[0]
         more = f" ({len(missing)} files are missing in all)" if len(missing) > 1 else ""
         raise record.error(
-            f"file {str(path)!r} does not exist{more}.{_sibling_hint(path)} Paths are relative to "
+            f"file {str(path)!r} does not exist{more}.{nearest_path(path)} Paths are relative to "
             "the manifest; --data.bad_files drop leaves missing clips out"
         )
 
@@ -542,69 +535,3 @@ def _check_trained(rows: list[Row], *, task: str) -> None:
                 f"class {labels[0]!r} has {clips} in train; move clips to train or leave the class "
                 "out"
             )
-
-
-def draw_splits(rows: Sequence[Row], *, seed: int, shares: Mapping[str, float]) -> list[str]:
-    """The split of each row: every class in every split, no group in two.
-
-    `shares` {"val": share, "test": share} of the groups of each class, at least one group where
-    the share is not 0; the rest is train. Classes with few groups choose first; a group goes
-    where its class misses most (after Sechidis et al. 2011, iterative stratification).
-
-    Raises:
-        ValueError: shares that leave nothing for train; a class with too few groups.
-    """
-    if min(shares.values()) < 0 or sum(shares.values()) >= 1:
-        raise ValueError(
-            "data.val_fraction and data.test_fraction are "
-            f"{shares['val']:g} and {shares['test']:g}; accepted: 0 or more, together below 1"
-        )
-    groups = [row.group or str(row.path) for row in rows]
-    members = _class_groups(rows, groups)
-    chosen: dict[str, str] = {}
-    for name in sorted(members, key=lambda name: (len(members[name]), name)):
-        missing = _wanted(name, number=len(members[name]), shares=shares)
-        for group in members[name]:
-            if group in chosen:
-                missing[chosen[group]] -= 1
-        order = sorted(members[name], key=lambda group: stable_seed(seed, "split", group))
-        for group in order:
-            if group not in chosen:
-                chosen[group] = max(missing, key=missing.__getitem__)
-                missing[chosen[group]] -= 1
-        _check_spread(name, {chosen[group] for group in order}, wanted=missing)
-    return [chosen.get(group, "train") for group in groups]
-
-
-def _class_groups(rows: Sequence[Row], groups: list[str]) -> dict[str, list[str]]:
-    members: dict[str, dict[str, None]] = {}
-    for row, group in zip(rows, groups, strict=True):
-        names = row.labels.values() if isinstance(row.labels, Mapping) else row.labels
-        for name in names:
-            members.setdefault(name, {})[group] = None
-    return {name: list(found) for name, found in members.items()}
-
-
-def _wanted(name: str, *, number: int, shares: Mapping[str, float]) -> dict[str, int]:
-    """How many of a class's `number` groups each split should get."""
-    used = {split: share for split, share in shares.items() if share > 0}
-    if number < len(used) + 1:
-        plural = f"{number} clips or groups of clips" if number > 1 else "only one clip"
-        raise ValueError(
-            f"class {name!r} has {plural} and cannot be split into train, {', '.join(used)}: "
-            f"{len(used) + 1} are needed. Add clips, remove the class, or name the splits yourself "
-            "(folders train, val, test or a column split)"
-        )
-    wanted = {split: max(1, round(share * number)) for split, share in used.items()}
-    while sum(wanted.values()) > number - 1:
-        wanted[max(wanted, key=wanted.__getitem__)] -= 1
-    return {"train": number - sum(wanted.values()), **wanted}
-
-
-def _check_spread(name: str, found: set[str], *, wanted: Mapping[str, int]) -> None:
-    lacking = [split for split in wanted if split not in found]
-    if lacking:
-        raise ValueError(
-            f"class {name!r} cannot be split: its groups are shared with other classes and none "
-            f"is left for {lacking[0]}. Name the splits yourself in a column split"
-        )

@@ -57,6 +57,8 @@ def eval_batches(
     A process takes every `world_size`-th row, so that the views of a clip stay together and no
     clip is scored twice.
     """
+    if batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}; accepted: 1 or more")
     keys = [
         (0, index, view) for index in range(rank, num_rows, world_size) for view in range(views)
     ]

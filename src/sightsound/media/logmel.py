@@ -8,6 +8,7 @@ preparations of Kaldi's filter banks. Frames are never centred: frame i covers t
 
 from __future__ import annotations
 
+import dataclasses
 from functools import lru_cache
 
 import numpy as np
@@ -78,16 +79,7 @@ VGGISH_AUDIO = AudioFrontEnd(
 )
 
 # YAMNet: VGGish's spectrum with a smaller offset.
-YAMNET_AUDIO = AudioFrontEnd(
-    window="hann",
-    periodic_window=True,
-    num_mels=64,
-    low_hz=125.0,
-    high_hz=7500.0,
-    spectrum="magnitude",
-    log_offset=0.001,
-    num_frames=960,
-)
+YAMNET_AUDIO = dataclasses.replace(VGGISH_AUDIO, log_offset=0.001)
 
 _PER_EXAMPLE = VideoFrontEnd(num_frames=10, window_seconds=9.6)  # one frame per 0.96 s of sound
 

@@ -608,6 +608,10 @@ def _size(
     """The row of `SIZES`, with what was given in its place."""
     if size not in SIZES:
         raise unknown_name("size", size, SIZES)
+    given = {"width": width, "depth": depth, "num_heads": num_heads, "mlp_width": mlp_width}
+    for name, value in given.items():
+        if value is not None and value < 1:
+            raise ValueError(f"{name} is {value}; accepted: 1 or more, or None to follow size")
     table = SIZES[size]
     mlp_width = mlp_width or (table.mlp_width if width is None else 4 * width)
     result = Size(

@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from sightsound.registry import MODELS, resolve
+from sightsound.registry import MODELS, nearest_path, resolve
 from sightsound.types import ModelInfo
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
@@ -109,8 +109,8 @@ def _build(info: ModelInfo, *, source: str) -> Pretrained:
 def _check_files(directory: Path) -> None:
     if not directory.is_dir():
         raise FileNotFoundError(
-            f"model directory {str(directory)!r} does not exist; "
-            "give the directory that save_pretrained or a training run (RUN/model) wrote"
+            f"model directory {str(directory)!r} does not exist; give the directory that "
+            f"save_pretrained or a training run (RUN/model) wrote.{nearest_path(directory)}"
         )
     for name in (CONFIG, WEIGHTS):
         if not (directory / name).is_file():

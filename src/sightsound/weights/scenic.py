@@ -39,10 +39,11 @@ def load(path: Path, config: dict | None) -> MBT:
         FileNotFoundError: no such file.
         ValueError: no configuration, or arrays are missing or do not fit.
     """
-    if config is not None and not isinstance(config.get("model"), dict):
+    parts = config if isinstance(config, dict) else {}
+    if config is not None and not isinstance(parts.get("model"), dict):
+        found = ", ".join(sorted(parts)[:5]) or repr(config)
         raise ValueError(
-            f"config has no 'model' part but {sorted(config)}; give Scenic's whole experiment "
-            "configuration"
+            f"config has no 'model' part but {found}; give Scenic's whole experiment configuration"
         )
     if config is None:
         raise ValueError(
