@@ -234,12 +234,23 @@ def predict(argv: Sequence[str]) -> None:
     for file in options.files:
         _require_data(file)
 
+    from sightsound.media.decode import DecodeError
     from sightsound.predict import Predictor, as_json, as_table
 
     predictor = Predictor(options.model)
     span = {"start_seconds": options.start_seconds, "end_seconds": options.end_seconds}
-    found = [predictor.predict(file, views=options.views, **span) for file in options.files]
-    _say(as_json(found) if options.format == "json" else as_table(found))
+    found, failures = [], []
+    for file in options.files:
+        try:
+            found.append(predictor.predict(file, views=options.views, **span))
+        except DecodeError as error:
+            failures.append(error)
+    if found:
+        _say(as_json(found) if options.format == "json" else as_table(found))
+    for error in failures[:-1]:
+        _complain("predict", _message(error))
+    if failures:
+        raise failures[-1]
 
 
 # ---------------------------------------------------------------------------- convert, flops

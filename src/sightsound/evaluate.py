@@ -266,6 +266,11 @@ def late_jobs(
                 f"the {modality} model of --late was trained on other classes than the model: "
                 f"{_few(model.labels)} instead of {_few(predictor.labels)}"
             )
+        if model.task != predictor.task:
+            raise ValueError(
+                f"the {modality} model of --late was trained for the task {model.task!r}, the "
+                f"model for {predictor.task!r}"
+            )
         jobs[TRAINED[modality]] = model
     return jobs
 
@@ -374,6 +379,8 @@ def _difference_interval(
         return None, None
     if evaluation.task == "multi":
         both, single = evaluation.rows[BOTH], evaluation.rows[best]
+        if "map_low" not in both or "map_low" not in single:
+            return None, None
         return both["map_low"] - single["map_high"], both["map_high"] - single["map_low"]
     difference = _hits(evaluation, BOTH) - _hits(evaluation, best)
     return bootstrap_interval(

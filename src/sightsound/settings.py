@@ -6,7 +6,21 @@ They are the schema of recipes and of the command line: the text under each fiel
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
+
+
+def _check(section: str, values: Any, accepted: str, *names: str) -> None:
+    """`ValueError` for the first of `names` whose value is not as `accepted` says."""
+    tests = {
+        "at least 1": lambda value: value >= 1,
+        "at least 0": lambda value: value >= 0,
+        "above 0": lambda value: value > 0,
+        "between 0 and 1": lambda value: 0 <= value <= 1,
+    }
+    for name in names:
+        value = getattr(values, name)
+        if not tests[accepted](value):
+            raise ValueError(f"--{section}.{name} is {value}; accepted: {accepted}")
 
 
 @dataclass
@@ -39,6 +53,10 @@ class DataSettings:
     """Area of a random crop as a share of the frame."""
     crop_ratio: tuple[float, float] = (0.75, 1.3333333333333333)
     """Aspect ratio of a random crop."""
+
+    def __post_init__(self) -> None:
+        _check("data", self, "at least 0", "num_workers")
+        _check("data", self, "between 0 and 1", "val_fraction", "test_fraction")
 
 
 @dataclass
@@ -81,6 +99,12 @@ class AugmentSettings:
     """Probability that a clip loses its pictures (its sound then stays)."""
     drop_audio: float = 0.0
     """Probability that a clip loses its sound (its pictures then stay)."""
+
+    def __post_init__(self) -> None:
+        chances = ("flip", "colour", "grey", "drop_video", "drop_audio")
+        _check("augment", self, "between 0 and 1", *chances)
+        counts = ("time_masks", "time_mask_frames", "frequency_masks", "frequency_mask_bins")
+        _check("augment", self, "at least 0", *counts, "mixup_alpha", "audio_shift_frames")
 
 
 @dataclass
@@ -132,6 +156,18 @@ class TrainSettings:
     devices: int = 1
     """Number of devices."""
 
+    def __post_init__(self) -> None:
+        _check("train", self, "at least 1", "batch_size", "accumulate", "devices")
+        _check("train", self, "above 0", "learning_rate", "evaluate_every")
+        amounts = ("weight_decay", "clip_norm", "checkpoint_every", "overfit")
+        _check("train", self, "at least 0", *amounts)
+        _check("train", self, "between 0 and 1", "momentum", "warmup", "final_learning_rate")
+        if self.batch_size % self.accumulate:
+            raise ValueError(
+                f"--train.batch_size {self.batch_size} must be a multiple of "
+                f"--train.accumulate {self.accumulate}"
+            )
+
 
 @dataclass
 class EvaluateSettings:
@@ -145,3 +181,7 @@ class EvaluateSettings:
     """Resamplings for 95 % intervals; 0: none."""
     split: Literal["train", "val", "test", "val+test"] = "test"
     """Which clips; `val+test` pools both."""
+
+    def __post_init__(self) -> None:
+        _check("evaluate", self, "at least 1", "views", "batch_size")
+        _check("evaluate", self, "at least 0", "bootstrap")

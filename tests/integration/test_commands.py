@@ -102,6 +102,16 @@ def test_predict_table_and_json(videos, runs, capsys):
     assert len(records[0]["scores"]["audio+video"]) == 8
 
 
+def test_predict_goes_on_after_a_bad_file(videos, runs, tmp_path, capsys):
+    clip = sorted((videos / "test").rglob("*.mp4"))[0]
+    (tmp_path / "bad.mp4").write_text("no video")
+    files = (tmp_path / "bad.mp4", clip)
+    assert run("predict", *files, "--model", runs / "both", "--views=1") == 2
+    output = capsys.readouterr()
+    assert output.out.startswith(f"{clip}\nclass ")
+    assert f"{tmp_path / 'bad.mp4'}" in output.err and output.err.count("\n") == 1
+
+
 def test_flops(capsys):
     assert run("flops", "--config", "demo", "--classes", 8) == 0
     assert "encode video" in capsys.readouterr().out

@@ -9,13 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sightsound.media.decode import (
-    DecodeError,
-    probe,
-    read_audio,
-    read_frame_times,
-    read_frames,
-)
+from sightsound.media.decode import DecodeError
+from sightsound.media.frames import read_frame_times, read_frames
+from sightsound.media.probe import probe
+from sightsound.media.sound import read_audio
 
 pytestmark = pytest.mark.data
 

@@ -1,6 +1,7 @@
 """Training on real files: killed and resumed, self-tested, started from another model."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -8,9 +9,11 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from sightsound.data.synthetic import write_demo
+from sightsound.media.decode import DecodeError
 from sightsound.run import RunConfig
 from sightsound.settings import AugmentSettings, DataSettings, TrainSettings
 from sightsound.train.loop import train
@@ -24,7 +27,6 @@ MODEL = {
     "fusion_layer": 1,
     "video_patch": [1, 16, 16],
     "audio_patch": [20, 16],
-    "stochastic_depth": 0.2,
 }
 FRONT_END = {
     "name": "mbt",
@@ -40,16 +42,19 @@ def clips(tmp_path_factory) -> Path:
     return folder
 
 
-def configuration(clips: Path, output: Path, **train_settings) -> RunConfig:
-    settings = {"steps": 12, "batch_size": 8, "evaluate_every": 1.0, **train_settings}
+def configuration(clips: Path, output: Path, *, plain=False, data=None, **settings) -> RunConfig:
+    """A run of a few seconds; `plain` is without anything random but the order of clips."""
+    augment = AugmentSettings(
+        time_masks=1, time_mask_frames=20, mixup_alpha=0.3, modality_mixup=True, drop_audio=0.2
+    )
+    window = "centre" if plain else "random"
+    data = {"num_workers": 0, "windows": window, "crop": window, **(data or {})}
     return RunConfig(
-        model=MODEL,
+        model=MODEL | {"stochastic_depth": 0.0 if plain else 0.2},
         front_end=FRONT_END,
-        data=DataSettings(path=str(clips), num_workers=0, windows="random", crop="random"),
-        augment=AugmentSettings(
-            time_masks=1, time_mask_frames=20, mixup_alpha=0.3, modality_mixup=True, drop_audio=0.2
-        ),
-        train=TrainSettings(**settings),
+        data=DataSettings(path=str(clips), **data),
+        augment=AugmentSettings(flip=0.0) if plain else augment,
+        train=TrainSettings(**{"steps": 12, "batch_size": 8, "evaluate_every": 1.0, **settings}),
         output=str(output),
     )
 
@@ -66,14 +71,23 @@ def weights(run: Path) -> dict:
     return load_file(checkpoint / "model.safetensors")
 
 
-def test_killed_and_resumed_equals_uninterrupted(clips, tmp_path):
-    whole = train(configuration(clips, tmp_path / "whole", checkpoint_every=1))
+@pytest.mark.parametrize(
+    ("options", "lines"),
+    [
+        ({"checkpoint_every": 1}, 6),
+        # Workers, accumulation, balance; the kill falls between two checkpoints.
+        ({"accumulate": 2, "data": {"num_workers": 2, "balanced": True}}, 7),
+    ],
+    ids=["every_step", "workers"],
+)
+def test_killed_and_resumed_equals_uninterrupted(clips, tmp_path, options, lines):
+    whole = train(configuration(clips, tmp_path / "whole", **options))
     config = tmp_path / "whole" / "config.yaml"
     command = [sys.executable, "-m", "sightsound", "train", "--config", str(config)]
     command += ["--output", str(tmp_path / "killed")]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     metrics = tmp_path / "killed" / "metrics.jsonl"
-    while not (metrics.is_file() and len(metrics.read_text().splitlines()) >= 6):
+    while not (metrics.is_file() and len(metrics.read_text().splitlines()) >= lines):
         assert process.poll() is None, "the run ended before it could be killed"
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
@@ -85,9 +99,50 @@ def test_killed_and_resumed_equals_uninterrupted(clips, tmp_path):
     assert all(ours[name].equal(theirs[name]) for name in ours)
 
 
-def test_accumulated_passes_cover_the_same_clips(clips, tmp_path):
-    run = train(configuration(clips, tmp_path / "run", steps=4, accumulate=2))
-    assert len([line for line in steps(run) if line["kind"] == "step"]) == 4
+def test_accumulated_passes_give_the_same_weights(clips, tmp_path):
+    whole = train(configuration(clips, tmp_path / "whole", plain=True, steps=4))
+    parts = train(configuration(clips, tmp_path / "parts", plain=True, steps=4, accumulate=4))
+    ours, theirs = weights(parts), weights(whole)
+    for name in ours:  # sums in another order
+        torch.testing.assert_close(ours[name], theirs[name], rtol=0, atol=1e-5)
+
+
+def test_two_processes_train_together(clips, tmp_path):
+    options = {"accelerator": "cpu", "steps": 3, "batch_size": 4}
+    first = train(configuration(clips, tmp_path / "one", **options))
+    command = [sys.executable, "-m", "sightsound", "train", "--train.devices", "2"]
+    command += ["--config", str(first / "config.yaml"), "--output", str(tmp_path / "two")]
+    subprocess.run(command, check=True, stderr=subprocess.DEVNULL, timeout=120)
+    lines = [line for line in steps(tmp_path / "two") if line["kind"] == "step"]
+    assert [line["step"] for line in lines] == [0, 1, 2]
+    assert (tmp_path / "two" / "model" / "model.safetensors").is_file()
+
+
+def test_a_run_without_checkpoint_is_started_anew(clips, tmp_path):
+    bad = tmp_path / "clips"
+    shutil.copytree(clips, bad)
+    for path in (bad / "train").rglob("*.mp4"):
+        path.write_bytes(b"no video")
+    with pytest.raises(DecodeError):
+        train(configuration(bad, tmp_path / "run", steps=1))
+    train(configuration(clips, tmp_path / "run", steps=1))
+    assert (tmp_path / "run" / "checkpoints" / "last").is_file()
+
+
+def test_resuming_with_other_clips_is_refused(clips, tmp_path):
+    folder = tmp_path / "clips"
+    shutil.copytree(clips, folder)
+    (folder / "manifest.csv").unlink()
+    train(configuration(folder, tmp_path / "run", steps=1))
+    next((folder / "train").rglob("*.mp4")).unlink()
+    with pytest.raises(ValueError, match="no longer holds the clips this run began with"):
+        train(configuration(folder, tmp_path / "run", steps=1), resume=True)
+
+
+def test_contradictory_data_settings_write_nothing(clips, tmp_path):
+    with pytest.raises(ValueError, match="data.cache keeps decoded clips"):
+        train(configuration(clips, tmp_path / "run", data={"cache": True}))
+    assert not (tmp_path / "run").exists()
 
 
 def test_overfit_says_whether_the_pipeline_learns(clips, tmp_path, capsys):
@@ -124,6 +179,12 @@ def test_resuming_with_other_settings_is_refused(clips, tmp_path):
 def test_non_finite_loss_names_step_and_clips(clips, tmp_path):
     with pytest.raises(FloatingPointError, match=r"at step \d+ are not finite.*look at these"):
         train(configuration(clips, tmp_path / "run", learning_rate=1e30, clip_norm=0.0, warmup=0.0))
+
+
+def test_one_class_is_nothing_to_tell_apart(clips, tmp_path):
+    shutil.copytree(clips / "train" / "yellow_ring", tmp_path / "clips" / "train" / "only")
+    with pytest.raises(ValueError, match="one class only, 'only': nothing to tell apart"):
+        train(configuration(tmp_path / "clips", tmp_path / "run", steps=1))
 
 
 def test_batch_larger_than_the_data(clips, tmp_path):

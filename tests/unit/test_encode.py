@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
 
-from sightsound.media.decode import probe, read_audio, read_frame_times, read_frames
 from sightsound.media.encode import write_video
+from sightsound.media.frames import read_frame_times, read_frames
+from sightsound.media.probe import probe
+from sightsound.media.sound import read_audio
 
 
 def clip(num_frames=8, height=32, width=48):

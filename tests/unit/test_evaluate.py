@@ -192,8 +192,8 @@ def test_empty_split_is_named(tmp_path):
 class Fake:
     """The part of a predictor that is looked at before anything is computed."""
 
-    def __init__(self, *modalities: str, labels: dict | None = None) -> None:
-        self.modalities, self.labels = modalities, labels or LABELS
+    def __init__(self, *modalities: str, labels: dict | None = None, task: str = "single"):
+        self.modalities, self.labels, self.task = modalities, labels or LABELS, task
 
 
 def test_late_models_must_fit():
@@ -205,6 +205,8 @@ def test_late_models_must_fit():
     other = Fake("video", labels={"label": ["x", "y", "z"]})
     with pytest.raises(ValueError, match="other classes than the model: x, y, z instead of cat"):
         late_jobs(both, (Fake("audio"), other))
+    with pytest.raises(ValueError, match="trained for the task 'multi', the model for 'single'"):
+        late_jobs(both, (Fake("audio", task="multi"), Fake("video")))
     assert list(late_jobs(both, (Fake("audio"), Fake("video")))) == ["audio model", "video model"]
 
 

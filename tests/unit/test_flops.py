@@ -1,22 +1,12 @@
 """Counting operations, against counts by hand."""
 
 import torch
+from small import SMALL_MBT
 
 from sightsound.models.mbt import MBT
 from sightsound.profile.flops import count_flops, count_parameters
 
-SMALL = dict(
-    heads={"label": 3},
-    video_shape=(4, 16, 16),
-    audio_shape=(32, 16),
-    width=8,
-    num_heads=2,
-    depth=3,
-    fusion_layer=1,
-    bottleneck_tokens=2,
-    video_patch=(1, 8, 8),
-    audio_patch=(8, 8),
-)
+SMALL = SMALL_MBT | {"depth": 3, "bottleneck_tokens": 2}
 
 
 def layer(tokens: int, width: int = 8, keys: int | None = None) -> int:

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from sightsound.data.dataset import ClipDataset
-from sightsound.data.loader import Loader, collate, train_loader
+from sightsound.data.loader import Loader, collate
 from sightsound.data.manifest import Manifest, Row
 from sightsound.data.sampling import epoch_batches, train_keys
 from sightsound.media.decode import DecodeError
@@ -160,7 +160,7 @@ def test_workers_give_the_same_batches_in_the_same_order(folder, expected):
 
 
 def test_resuming_in_the_middle_gives_the_rest(folder, expected):
-    rest = list(train_loader(make_dataset(folder), batches=keys(epochs=(0, 1))[2:]))
+    rest = list(Loader(make_dataset(folder)).iterate(keys(epochs=(0, 1))[2:]))
     assert all(same(a, b) for a, b in zip(rest, expected[2:], strict=True))
 
 
@@ -174,7 +174,7 @@ def test_clip_without_sound_is_masked_in_its_batch(folder, expected):
 
 
 def test_leaving_early_ends_the_workers(folder):
-    for batch in train_loader(make_dataset(folder), batches=keys(epochs=range(50)), num_workers=1):
+    for batch in Loader(make_dataset(folder), num_workers=1).iterate(keys(epochs=range(50))):
         assert len(batch) == 5
         break
     deadline = time.monotonic() + 5

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from sightsound.media.decode import read_audio
 from sightsound.media.front_end import AudioFrontEnd, FrontEnd
 from sightsound.media.logmel import (
     FRONT_ENDS,
@@ -18,6 +17,7 @@ from sightsound.media.logmel import (
     mel_matrix,
     samples_for,
 )
+from sightsound.media.sound import read_audio
 
 NAMES = sorted(FRONT_ENDS)
 SMALL = AudioFrontEnd(num_mels=32, num_frames=20, log_offset=1e-6)

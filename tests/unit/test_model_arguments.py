@@ -2,20 +2,10 @@
 
 import pytest
 import torch
+from small import SMALL_MBT
 
-from sightsound.models.mbt import MBT, SIZES
-
-SMALL = dict(
-    heads={"label": 3},
-    video_shape=(4, 16, 16),
-    audio_shape=(32, 16),
-    width=8,
-    num_heads=2,
-    depth=2,
-    fusion_layer=1,
-    video_patch=(1, 8, 8),
-    audio_patch=(8, 8),
-)
+from sightsound.models.mbt import MBT
+from sightsound.models.sizes import SIZES
 
 
 def test_paper_size():
@@ -37,8 +27,8 @@ def test_sizes(size: str):
 
 
 def test_width_alone_sets_the_mlp():
-    assert MBT(**SMALL).size.mlp_width == 32
-    assert MBT(**SMALL | {"mlp_width": 24}).size.mlp_width == 24
+    assert MBT(**SMALL_MBT).size.mlp_width == 32
+    assert MBT(**SMALL_MBT | {"mlp_width": 24}).size.mlp_width == 24
 
 
 @pytest.mark.parametrize(
@@ -63,7 +53,7 @@ def test_width_alone_sets_the_mlp():
 )
 def test_wrong_arguments(change: dict, text: str):
     with pytest.raises(ValueError, match=text):
-        MBT(**SMALL | change)
+        MBT(**SMALL_MBT | change)
 
 
 @pytest.mark.parametrize(
@@ -78,12 +68,12 @@ def test_wrong_arguments(change: dict, text: str):
 )
 def test_wrong_inputs(inputs: dict, text: str):
     with pytest.raises(ValueError, match=text):
-        MBT(**SMALL)(inputs)
+        MBT(**SMALL_MBT)(inputs)
 
 
 def test_patches_across_frames_as_officially():
     """With frames chosen inside the model, patches may straddle them; padding stays exact."""
-    model = MBT(**SMALL | {"video_shape": (6, 12, 16), "frame_sampling": 2}).eval()
+    model = MBT(**SMALL_MBT | {"video_shape": (6, 12, 16), "frame_sampling": 2}).eval()
     assert model.video.grid((6, 12, 16)) == (1, 3, 2)  # two frames of 12 rows under one another
     torch.nn.init.normal_(model.head.weight)
     video, valid = torch.randn(1, 6, 3, 12, 16), torch.ones(1, 6, dtype=torch.bool)
@@ -103,15 +93,15 @@ def test_patches_across_frames_as_officially():
 
 
 def test_fusion_tokens_count_is_the_true_one():
-    assert MBT(**SMALL, bottleneck_tokens=5).fusion.tokens.shape == (1, 5, 8)
+    assert MBT(**SMALL_MBT, bottleneck_tokens=5).fusion.tokens.shape == (1, 5, 8)
 
 
 def test_no_fusion_part_without_fusion():
     for change in ({"modalities": ("audio",)}, {"fusion_layer": 2}):
-        assert MBT(**SMALL | change).fusion is None
+        assert MBT(**SMALL_MBT | change).fusion is None
 
 
 def test_parameter_names_can_be_frozen_by_modality():
-    names = [name for name, _ in MBT(**SMALL).named_parameters()]
+    names = [name for name, _ in MBT(**SMALL_MBT).named_parameters()]
     tops = {name.split(".")[0] for name in names}
     assert tops == {"audio", "video", "fusion", "norm", "head"}

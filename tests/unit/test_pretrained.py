@@ -6,6 +6,7 @@ from unittest import mock
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from small import SMALL_MBT
 
 import sightsound
 from sightsound.media.front_end import FrontEnd
@@ -13,17 +14,7 @@ from sightsound.models.mbt import MBT
 from sightsound.models.pretrained import load_pretrained
 from sightsound.weights.hub import initialise_from, load_model
 
-SMALL = dict(
-    heads={"label": 2},
-    video_shape=(4, 16, 16),
-    audio_shape=(32, 16),
-    width=8,
-    num_heads=2,
-    depth=2,
-    fusion_layer=1,
-    video_patch=(1, 8, 8),
-    audio_patch=(8, 8),
-)
+SMALL = SMALL_MBT | {"heads": {"label": 2}}
 
 
 @pytest.fixture

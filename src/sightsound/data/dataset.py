@@ -19,10 +19,13 @@ from torch.utils.data import Dataset
 from sightsound.data.manifest import Manifest, Row
 from sightsound.data.sampling import Key
 from sightsound.media.clips import Window, frame_times, sample_windows, uniform_windows
-from sightsound.media.decode import Crop, DecodeError, probe, read_audio, read_frames
+from sightsound.media.decode import DecodeError
+from sightsound.media.frames import read_frames
 from sightsound.media.front_end import FrontEnd
-from sightsound.media.geometry import centre_box, full_box, random_box
+from sightsound.media.geometry import Crop, centre_box, full_box, random_box
 from sightsound.media.logmel import clip_log_mel, samples_for
+from sightsound.media.probe import probe
+from sightsound.media.sound import read_audio
 from sightsound.registry import unknown_name
 from sightsound.seeding import stable_seed
 from sightsound.settings import DataSettings

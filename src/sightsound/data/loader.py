@@ -163,18 +163,6 @@ class Loader:
         return _collated([self.cache[key[1:]] for key in keys], self.dataset)
 
 
-def train_loader(
-    dataset: ClipDataset,
-    *,
-    batches: Iterable[Sequence[Key]],
-    num_workers: int = 0,
-    cache: bool = False,
-) -> Iterator[Batch | None]:
-    """The batches of one pass; workers end with it. For several passes keep a `Loader`."""
-    with Loader(dataset, num_workers=num_workers, cache=cache) as loader:
-        yield from loader.iterate(batches)
-
-
 # --- collation ----------------------------------------------------------------------------------
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,10 @@ class Box:
     left: float
     height: float
     width: float
+
+
+Crop = Callable[[int, int], Box]
+"""From the displayed (height, width) to the part that is wanted."""
 
 
 def full_box(height: int, width: int) -> Box:

@@ -1,8 +1,8 @@
 """Multimodal Bottleneck Transformer (Nagrani et al. 2021, "Attention Bottlenecks ...").
 
-NeurIPS 2021 is called "the paper", arXiv 2107.00135v1 "v1". Read this file top to bottom: sizes,
-`Stream` (one modality up to its tokens), `MBT` (encode, fuse, classify). The three ways to fuse are
-in `fusion/`, the transformer layer is `nn/block.py`.
+NeurIPS 2021 is called "the paper", arXiv 2107.00135v1 "v1". Read `MBT` top to bottom: build,
+encode, fuse, classify. One modality up to its tokens is `stream.py`, the three ways to fuse are in
+`fusion/`, the transformer layer is `nn/block.py`, missing streams and padding are `presence.py`.
 
 What differs from two ViTs side by side:
 * the first `fusion_layer` layers see one modality each, the others are handed to a fusion strategy;
@@ -16,141 +16,24 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from sightsound.models.fusion.alone import pass_alone
+from sightsound.models.presence import blanked, padded_streams, present_streams
 from sightsound.models.pretrained import Pretrained
+from sightsound.models.sizes import choose_size
+from sightsound.models.stream import Stream, input_shape
 from sightsound.nn.block import Block, layer_norm
 from sightsound.nn.masking import blank_absent, join_masks, mean_of_present, pool, visible_to_others
-from sightsound.nn.patch import STEMS, lecun_normal_, sample_frames
-from sightsound.nn.position import PositionTable, resize_positions
+from sightsound.nn.patch import lecun_normal_
+from sightsound.nn.position import resize_positions
 from sightsound.registry import FUSIONS, resolve, unknown_name
 from sightsound.types import AUDIO, MODALITIES, VIDEO, Encoded, ModelInfo, Output
 
 CLASSIFIERS = ("token", "gap", "gmp", "gsp")
-
-
-@dataclass(frozen=True)
-class Size:
-    """Width D, layers L, heads and MLP width of a ViT."""
-
-    width: int
-    depth: int
-    num_heads: int
-    mlp_width: int
-
-
-# Base and large: Dosovitskiy et al. 2021, table 1. Tiny and small: Touvron et al. 2021 (DeiT).
-SIZES = {
-    "tiny": Size(192, 12, 3, 768),
-    "small": Size(384, 12, 6, 1536),
-    "base": Size(768, 12, 12, 3072),
-    "large": Size(1024, 24, 16, 4096),
-}
-
-
-class Stream(nn.Module):
-    """One modality: z = [z_cls, E x_1, ..., E x_N] + p (paper, equation 1), and its own layers.
-
-    Args:
-        kind: "video" or "audio".
-        shape: (T, H, W) or (F, M) the model is built for.
-        patch: (frames, height, width) or (time, mel).
-        channels: of the patches; a one-channel spectrogram is repeated to fill them.
-        stem: `linear` or `convolution`, see `nn/patch.py`.
-        frame_sampling: choose about this many of the T frames inside the model, or `None`.
-        token: whether there is a CLS token.
-        blocks: the layers of this modality; empty where they are shared.
-    """
-
-    def __init__(
-        self,
-        kind: str,
-        *,
-        shape: tuple[int, ...],
-        patch: tuple[int, ...],
-        channels: int,
-        width: int,
-        stem: str,
-        frame_sampling: int | None,
-        token: bool,
-        blocks: Sequence[Block],
-    ) -> None:
-        super().__init__()
-        if stem not in STEMS:
-            raise unknown_name("stem", stem, STEMS)
-        self.kind = kind
-        self.shape = tuple(shape)
-        self.patch = tuple(patch)
-        self.channels = channels
-        self.frame_sampling = frame_sampling
-        self.patches = STEMS[stem](channels, self.patch, width)
-        self.cls = nn.Parameter(torch.zeros(1, 1, width)) if token else None
-        self.positions = PositionTable(self.grid(self.shape), width, prefix=int(token))
-        self.blocks = nn.ModuleList(blocks)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Tokens (B, N, D), CLS first, of video (B, T, C, H, W) or audio (B, 1, F, M)."""
-        grid = self.grid(_sizes(self.kind, x))
-        x = self._sampled(x.transpose(1, 2)) if self.kind == VIDEO else x
-        x = x.expand(-1, self.channels, *[-1] * (x.ndim - 2))
-        tokens = self.patches(x).flatten(1, -2)  # (B, N, D)
-        if self.cls is not None:  # CLS comes first, then positions are added, its own among them
-            tokens = torch.cat((self.cls.expand(tokens.shape[0], -1, -1), tokens), dim=1)
-        return self.positions(tokens, grid)
-
-    def grid(self, shape: Sequence[int]) -> tuple[int, ...]:
-        """Patch tokens per axis for an input of `shape`, (T, H, W) or (F, M)."""
-        if self.kind == VIDEO:
-            frames, height, width = shape
-            if self.frame_sampling:
-                frames = len(sample_frames(frames, self.frame_sampling))
-            straddles = self._straddles(height)
-            shape = (1, frames * height, width) if straddles else (frames, height, width)
-        grid = tuple(size // part for size, part in zip(shape, self.patch, strict=True))
-        if 0 in grid:
-            raise ValueError(
-                f"{self.kind} of shape {tuple(shape)} is smaller than {self.kind}_patch "
-                f"{self.patch}; take a smaller patch or a larger input"
-            )
-        return grid
-
-    def token_mask(self, valid: Tensor, shape: Sequence[int]) -> Tensor:
-        """(B, N) bool: tokens that hold at least one real frame; CLS always counts.
-
-        Args:
-            valid: (B, T) or (B, F) bool, false where the input is padding.
-            shape: of the input, (T, H, W) or (F, M).
-        """
-        grid, step = self.grid(shape), self.patch[0]
-        if self.kind == VIDEO and self.frame_sampling:
-            valid = valid[:, sample_frames(valid.shape[1], self.frame_sampling)]
-        if self.kind == VIDEO and self._straddles(shape[1]):
-            rows = valid.repeat_interleave(shape[1], dim=1).unfold(1, self.patch[1], self.patch[1])
-            mask = rows.any(-1).repeat_interleave(grid[2], dim=1)
-        else:
-            steps = valid.unfold(1, step, step).any(-1)  # (B, grid[0])
-            per_step = torch.Size(grid[1:]).numel()
-            mask = steps.repeat_interleave(per_step, dim=1)
-        if self.cls is None:
-            return mask
-        return torch.cat((mask.new_ones(mask.shape[0], 1), mask), dim=1)
-
-    def _sampled(self, x: Tensor) -> Tensor:
-        """The frames that are looked at, of (B, C, T, H, W); stacked if patches straddle them."""
-        if self.frame_sampling:
-            x = x[:, :, sample_frames(x.shape[2], self.frame_sampling)]
-        return x.flatten(2, 3).unsqueeze(2) if self._straddles(x.shape[3]) else x
-
-    def _straddles(self, height: int) -> bool:
-        """Official `temporal_sampling` stacks frames into one tall picture before cutting it.
-
-        If the patch height does not divide the frame height, patches lie across two frames.
-        """
-        return bool(self.frame_sampling) and height % self.patch[1] != 0
 
 
 class MBT(Pretrained):
@@ -224,7 +107,9 @@ class MBT(Pretrained):
         self.info = ModelInfo("mbt", json.loads(json.dumps(arguments)))  # tuples become lists
         self.heads = dict(heads)
         self.modalities = tuple(modalities)
-        self.size = _size(size, width, depth, num_heads, mlp_width)
+        self.size = choose_size(
+            size, width=width, depth=depth, num_heads=num_heads, mlp_width=mlp_width
+        )
         self.fusion_layer = fusion_layer
         self.classifier = classifier
         self.test_with_bottlenecks = test_with_bottlenecks
@@ -235,47 +120,61 @@ class MBT(Pretrained):
         fusion_class = resolve(FUSIONS, fusion, kind="fusion")
         own_depth = fusion_layer if fuses and fusion_class.one_stack else self.size.depth
         own_depth = 0 if share_weights else own_depth
-
-        def block(layer: int) -> Block:
-            rate = stochastic_depth * layer / max(self.size.depth - 1, 1)
-            return Block(
-                self.size.width,
-                self.size.num_heads,
-                self.size.mlp_width,
-                dropout=dropout,
-                attention_dropout=attention_dropout,
-                drop_path=rate,
-            )
-
-        kinds = {
-            VIDEO: dict(shape=video_shape, patch=video_patch, channels=video_channels),
-            AUDIO: dict(shape=audio_shape, patch=audio_patch, channels=audio_channels),
-        }
         for name in self.modalities:
-            stream = Stream(
-                name,
-                **kinds[name],
-                width=self.size.width,
-                stem=stem,
-                frame_sampling=frame_sampling if name == VIDEO else None,
-                token=classifier == "token",
-                blocks=[block(layer) for layer in range(own_depth)],
-            )
-            self.add_module(name, stream)
-        self.shared_blocks = nn.ModuleList(block(i) for i in range(own_depth, self.size.depth))
-        options = dict(
-            modalities=self.modalities,
-            width=self.size.width,
-            bottleneck_tokens=bottleneck_tokens,
-            update=update,
-            update_order=update_order,
-        )
-        self.fusion = _with_accepted(fusion_class, options) if fuses else None
+            self.add_module(name, self._new_stream(name, self._new_blocks(0, own_depth)))
+        self.shared_blocks = nn.ModuleList(self._new_blocks(own_depth, self.size.depth))
+        self.fusion = self._new_fusion(fusion_class) if fuses else None
         self.norm = layer_norm(self.size.width)
         self.pre_logits = _representation_layer(self.size.width, representation_size)
         self.head = nn.Linear(representation_size or self.size.width, sum(heads.values()))
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
+
+    def _new_blocks(self, first: int, stop: int) -> list[Block]:
+        """Layers `first` to `stop` - 1."""
+        given = self.info.arguments
+        last = max(self.size.depth - 1, 1)
+        return [
+            Block(
+                self.size.width,
+                self.size.num_heads,
+                self.size.mlp_width,
+                dropout=given["dropout"],
+                attention_dropout=given["attention_dropout"],
+                drop_path=given["stochastic_depth"] * layer / last,
+            )
+            for layer in range(first, stop)
+        ]
+
+    def _new_stream(self, name: str, blocks: Sequence[Block]) -> Stream:
+        """The part of one modality, with its own layers."""
+        given = self.info.arguments
+        return Stream(
+            name,
+            shape=given[f"{name}_shape"],
+            patch=given[f"{name}_patch"],
+            channels=given[f"{name}_channels"],
+            width=self.size.width,
+            stem=given["stem"],
+            frame_sampling=given["frame_sampling"] if name == VIDEO else None,
+            token=self.classifier == "token",
+            blocks=blocks,
+        )
+
+    def _new_fusion(self, fusion_class: type[nn.Module]) -> nn.Module:
+        """The strategy, given those options that its constructor names."""
+        if fusion_class.__init__ is nn.Module.__init__:
+            return fusion_class()
+        given = self.info.arguments
+        options = dict(
+            modalities=self.modalities,
+            width=self.size.width,
+            bottleneck_tokens=given["bottleneck_tokens"],
+            update=given["update"],
+            update_order=given["update_order"],
+        )
+        accepted = inspect.signature(fusion_class).parameters
+        return fusion_class(**{key: value for key, value in options.items() if key in accepted})
 
     def forward(
         self,
@@ -318,12 +217,12 @@ class MBT(Pretrained):
         """
         self._check_inputs(inputs)
         inputs = {name: inputs[name] for name in self.modalities if name in inputs}
-        present = _present_streams(inputs, present, valid)
-        valid = _padded_streams(inputs, present, valid)
+        present = present_streams(inputs, present, valid)
+        valid = padded_streams(inputs, present, valid)
         tokens, key_mask, attention = {}, {}, {}
         for name, values in inputs.items():
             mask = self._key_mask(name, values, valid, token_mask or {})
-            x = self.stream(name)(_blanked(name, values, present, valid))
+            x = self.stream(name)(blanked(name, values, present, valid))
             for layer, block in enumerate(self.layers(name)[: self.fusion_layer]):
                 x, weights = block(x, key_mask=mask, maps=maps)
                 if maps:
@@ -391,7 +290,7 @@ class MBT(Pretrained):
         """(B, N) bool: tokens of a stream that may be attended to; `None`: all may."""
         stream, mask = self.stream(name), None
         if name in valid:
-            mask = stream.token_mask(valid[name], _sizes(name, values))
+            mask = stream.token_mask(valid[name], input_shape(name, values))
         if name in token_mask:
             shown = ~token_mask[name]
             if stream.cls is not None:
@@ -515,116 +414,6 @@ class MBT(Pretrained):
                 )
 
 
-def pass_alone(
-    tokens: Mapping[str, Tensor],
-    blocks: Mapping[str, Sequence[Block]],
-    *,
-    present: Mapping[str, Tensor] | None,
-    key_mask: Mapping[str, Tensor] | None,
-    maps: bool,
-) -> tuple[dict[str, Tensor], list[dict[str, Tensor]]]:
-    """No fusion: each stream through its own layers (one modality, or `test_with_bottlenecks`)."""
-    streams, attention = dict(tokens), []
-    for layer in range(len(next(iter(blocks.values())))):
-        weights = {}
-        for name, x in streams.items():
-            mask = (key_mask or {}).get(name)
-            streams[name], weights[name] = blocks[name][layer](x, key_mask=mask, maps=maps)
-        attention.append(weights if maps else {})
-    return streams, attention
-
-
-def _present_streams(
-    inputs: Mapping[str, Tensor],
-    present: Mapping[str, Tensor] | None,
-    valid: Mapping[str, Tensor] | None,
-) -> dict[str, Tensor] | None:
-    """{modality: (B,) bool} of the streams in `inputs`; `None` if every example has all of them."""
-    if not present and not valid:
-        return None
-    streams = {}
-    for name, values in inputs.items():
-        here = values.new_ones(values.shape[0], dtype=torch.bool)
-        if present and name in present:
-            here = here & present[name]
-        if valid and name in valid:
-            here = here & valid[name].any(dim=1)
-        streams[name] = here
-    table = torch.stack(tuple(streams.values()))  # (streams, B)
-    if bool(table.all()):
-        return None
-    if not bool(table.any(dim=0).all()):
-        rows = (~table.any(dim=0)).nonzero().flatten().tolist()
-        raise ValueError(
-            f"examples {rows} of the batch have no stream: of {', '.join(inputs)} all are absent; "
-            "leave such examples out"
-        )
-    return streams
-
-
-def _padded_streams(
-    inputs: Mapping[str, Tensor],
-    present: Mapping[str, Tensor] | None,
-    valid: Mapping[str, Tensor] | None,
-) -> dict[str, Tensor]:
-    """{modality: `valid` (B, T) or (B, F)} of the streams that hold padding.
-
-    An absent stream counts as whole: nobody reads it, and without a mask attention is faster.
-    """
-    padded = {}
-    for name in inputs:
-        if valid and name in valid:
-            real = valid[name] if present is None else valid[name] | ~present[name][:, None]
-            if not bool(real.all()):
-                padded[name] = real
-    return padded
-
-
-def _blanked(
-    name: str,
-    values: Tensor,
-    present: Mapping[str, Tensor] | None,
-    valid: Mapping[str, Tensor],
-) -> Tensor:
-    """The input with exact zeros in place of absent streams and of padding frames."""
-    values = values if present is None else blank_absent(values, present[name])
-    if name not in valid:
-        return values
-    padding = ~valid[name]
-    axes = padding[:, :, None, None, None] if name == VIDEO else padding[:, None, :, None]
-    return values.masked_fill(axes, 0.0)
-
-
-def _sizes(name: str, values: Tensor) -> tuple[int, ...]:
-    """(T, H, W) of video (B, T, C, H, W); (F, M) of audio (B, 1, F, M)."""
-    if name == VIDEO:
-        return values.shape[1], values.shape[3], values.shape[4]
-    return values.shape[2], values.shape[3]
-
-
-def _size(
-    size: str, width: int | None, depth: int | None, num_heads: int | None, mlp_width: int | None
-) -> Size:
-    """The row of `SIZES`, with what was given in its place."""
-    if size not in SIZES:
-        raise unknown_name("size", size, SIZES)
-    given = {"width": width, "depth": depth, "num_heads": num_heads, "mlp_width": mlp_width}
-    for name, value in given.items():
-        if value is not None and value < 1:
-            raise ValueError(f"{name} is {value}; accepted: 1 or more, or None to follow size")
-    table = SIZES[size]
-    mlp_width = mlp_width or (table.mlp_width if width is None else 4 * width)
-    result = Size(
-        width or table.width, depth or table.depth, num_heads or table.num_heads, mlp_width
-    )
-    if result.width % result.num_heads:
-        raise ValueError(
-            f"width {result.width} is not a multiple of num_heads {result.num_heads}; "
-            "give num_heads, too"
-        )
-    return result
-
-
 def _representation_layer(width: int, representation_size: int | None) -> nn.Module:
     """Linear and tanh before the classifier, or nothing."""
     if representation_size is None:
@@ -633,11 +422,3 @@ def _representation_layer(width: int, representation_size: int | None) -> nn.Mod
     lecun_normal_(layer.weight)
     nn.init.zeros_(layer.bias)
     return nn.Sequential(layer, nn.Tanh())
-
-
-def _with_accepted(fusion_class: type, options: Mapping[str, object]) -> nn.Module:
-    """The strategy, given those options that its constructor names."""
-    if fusion_class.__init__ is nn.Module.__init__:
-        return fusion_class()
-    accepted = inspect.signature(fusion_class).parameters
-    return fusion_class(**{key: value for key, value in options.items() if key in accepted})

@@ -19,11 +19,12 @@ from sightsound.run import (
     build_model,
     build_objective,
 )
-from sightsound.settings import AugmentSettings
+from sightsound.settings import AugmentSettings, TrainSettings
 from sightsound.train.optim import build_optimizer, freeze
 from sightsound.train.schedule import total_steps
 from sightsound.weights.hub import initialise_from
 
+_PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed"}
 _OVERFIT_STEPS = 300  # enough for a tiny model to learn a handful of clips by heart
 
 
@@ -57,12 +58,34 @@ class Parts:
         )
 
 
+def launch(settings: TrainSettings) -> Fabric:
+    """The devices and processes that `settings` ask for, started.
+
+    Raises:
+        ValueError: there is no such device here, or not so many.
+    """
+    try:
+        fabric = Fabric(
+            accelerator=settings.accelerator,
+            devices=settings.devices,
+            precision=_PRECISION[settings.precision],
+        )
+    except (RuntimeError, ValueError) as error:  # no such device, or not so many of them
+        raise ValueError(
+            f"cannot use --train.accelerator {settings.accelerator} --train.devices "
+            f"{settings.devices} here: {error}; leave both out to use what there is"
+        ) from error
+    fabric.launch()
+    return fabric
+
+
 def assemble(config: RunConfig, fabric: Fabric) -> Parts:
     """All parts, on the device of `fabric`; nothing is written and no clip is decoded."""
     notes: list[str] = []
     settings = config.train
     front_end = build_front_end(config.front_end)
     manifest = load_manifest(config.data, seed=config.seed)
+    _check_classes(manifest)
     torch.manual_seed(config.seed)
     model = build_model(config.model, manifest, front_end)
     if settings.init is not None:
@@ -74,7 +97,9 @@ def assemble(config: RunConfig, fabric: Fabric) -> Parts:
     model.set_gradient_checkpointing(settings.gradient_checkpointing)
     objective = build_objective(config.objective, manifest)
     train_clips, val_clips = _datasets(config, manifest, front_end, model.modalities)
-    steps_per_epoch = num_steps_per_epoch(len(train_clips.rows), settings, fabric.world_size)
+    steps_per_epoch = _steps_per_epoch(
+        len(train_clips), batch_size=settings.batch_size, world_size=fabric.world_size
+    )
     wrapped = fabric.setup_module(model)
     wrapped.mark_forward_method("encode")
     wrapped.mark_forward_method("fuse")
@@ -96,16 +121,29 @@ def assemble(config: RunConfig, fabric: Fabric) -> Parts:
     )
 
 
+def _check_classes(manifest: Manifest) -> None:
+    for names in manifest.labels.values():
+        if manifest.task != "multi" and len(names) == 1:
+            raise ValueError(
+                f"{manifest.source} has one class only, {names[0]!r}: nothing to tell apart; "
+                "a class is a folder, or a value of the column label"
+            )
+
+
 def overfit(config: RunConfig) -> RunConfig:
-    """The same run as a self-test: nothing random in the data or the model, one fixed batch."""
+    """The same run as a self-test: nothing random in the data or the model, one fixed batch.
+
+    An epoch is then one step. Of the run's lengths only `steps` counts.
+    """
+    steps = config.train.steps or _OVERFIT_STEPS
     train = dataclasses.replace(
         config.train,
         epochs=None,
         examples=None,
-        steps=_OVERFIT_STEPS,
+        steps=steps,
         batch_size=config.train.overfit,
         accumulate=1,
-        evaluate_every=_OVERFIT_STEPS,
+        evaluate_every=steps,
     )
     crop = "full" if config.data.crop == "full" else "centre"
     data = dataclasses.replace(config.data, windows="centre", crop=crop, balanced=False, cache=True)
@@ -118,21 +156,16 @@ def overfit(config: RunConfig) -> RunConfig:
     )
 
 
-def num_steps_per_epoch(num_rows: int, settings, world_size: int) -> int:
+def _steps_per_epoch(num_clips: int, *, batch_size: int, world_size: int) -> int:
     """Optimiser steps in an epoch; the incomplete last batch is left out.
 
     Raises:
-        ValueError: there is not one whole batch, or it cannot be split as asked.
+        ValueError: there is not one whole batch.
     """
-    if settings.batch_size % settings.accumulate:
-        raise ValueError(
-            f"--train.batch_size {settings.batch_size} must be a multiple of "
-            f"--train.accumulate {settings.accumulate}"
-        )
-    steps = num_rows // (settings.batch_size * world_size)
+    steps = num_clips // (batch_size * world_size)
     if steps == 0:
         raise ValueError(
-            f"{num_rows} training clips do not fill one batch of {settings.batch_size} on "
+            f"{num_clips} training clips do not fill one batch of {batch_size} on "
             f"{world_size} device(s); lower --train.batch_size"
         )
     return steps

@@ -11,7 +11,6 @@ model/           the best model so far, for evaluate and predict
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import platform
@@ -22,6 +21,7 @@ from pathlib import Path
 
 import yaml
 
+from sightsound.configuration import config_text
 from sightsound.run import RunConfig
 from sightsound.train.checkpoint import replace_text
 
@@ -31,32 +31,32 @@ _MAY_DIFFER = {"output"}  # a run may be moved and resumed
 def open_run(config: RunConfig, *, resume: bool) -> Path:
     """The run's directory, with its configuration and environment saved.
 
+    A run that ended before its first checkpoint has nothing to lose: it is started anew.
+
     Raises:
         ValueError: it holds a run already and `resume` is off, or the configurations differ.
         FileNotFoundError: there is nothing to resume.
     """
     directory = Path(config.output)
     saved = directory / "config.yaml"
+    has_checkpoint = (directory / "checkpoints" / "last").is_file()
     if resume and not saved.is_file():
         raise FileNotFoundError(
             f"nothing to resume in {directory}: it has no config.yaml; leave out --resume"
         )
-    if saved.is_file() and not resume:
+    if has_checkpoint and not resume:
         raise ValueError(
             f"{directory} already holds a run; give --resume to go on with it, or another --output"
         )
     directory.mkdir(parents=True, exist_ok=True)
-    if resume:
+    if has_checkpoint:
         _check_same(config, saved)
-    else:
-        replace_text(directory / "environment.json", json.dumps(environment(), indent=1))
-        replace_text(saved, to_yaml(config))
+        return directory
+    (directory / "metrics.jsonl").unlink(missing_ok=True)
+    (directory / "problems.csv").unlink(missing_ok=True)
+    replace_text(directory / "environment.json", json.dumps(environment(), indent=1))
+    replace_text(saved, config_text(config))
     return directory
-
-
-def to_yaml(config: RunConfig) -> str:
-    """The configuration as a recipe."""
-    return yaml.safe_dump(_plain(config), sort_keys=False, allow_unicode=True)
 
 
 def environment() -> dict:
@@ -76,12 +76,8 @@ def environment() -> dict:
     }
 
 
-def _plain(config: RunConfig) -> dict:
-    return json.loads(json.dumps(dataclasses.asdict(config)))
-
-
 def _check_same(config: RunConfig, saved: Path) -> None:
-    old, new = yaml.safe_load(saved.read_text()), _plain(config)
+    old, new = yaml.safe_load(saved.read_text()), yaml.safe_load(config_text(config))
     differing = sorted(_differences(old, new, prefix="") - _MAY_DIFFER)
     if differing:
         raise ValueError(

@@ -24,12 +24,13 @@ class RunLog:
     """Writes the files of one run and draws its progress; a context manager.
 
     `metrics.jsonl` holds one object per optimiser step and one per validation, told apart by
-    `kind`. On resuming, lines of steps that will be done again are cut off.
+    `kind`. On resuming, lines of steps that will be done again are cut off. Without a directory
+    (all processes of a distributed run but the first) nothing is written.
     """
 
     def __init__(
         self,
-        directory: Path,
+        directory: Path | None,
         *,
         total: int,
         first_step: int,
@@ -38,9 +39,10 @@ class RunLog:
     ) -> None:
         self.directory = directory
         self.console = console
-        self._metrics = _reopen(directory / "metrics.jsonl", first_step)
-        self._text = (directory / "log.txt").open("a")
-        self._board = _tensorboard(directory, first_step) if tensorboard else None
+        folder = directory or Path(os.devnull)
+        self._metrics = _reopen(folder / "metrics.jsonl" if directory else folder, first_step)
+        self._text = (folder / "log.txt" if directory else folder).open("a")
+        self._board = _tensorboard(directory, first_step) if directory and tensorboard else None
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=20),
@@ -98,7 +100,8 @@ class RunLog:
         if new.keys() <= self._problems.keys():
             return
         self._problems |= new
-        write_problems(self.directory / "problems.csv", self._problems.values())
+        if self.directory is not None:
+            write_problems(self.directory / "problems.csv", self._problems.values())
 
     @property
     def num_problems(self) -> int:

@@ -20,7 +20,6 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import torch
-from lightning_fabric import Fabric
 from rich.console import Console
 
 from sightsound.data.augment import augment
@@ -30,7 +29,7 @@ from sightsound.data.loader import Loader
 from sightsound.evaluate import score_clips
 from sightsound.run import RunConfig
 from sightsound.seeding import stable_seed
-from sightsound.train.assemble import Parts, assemble, overfit
+from sightsound.train.assemble import Parts, assemble, launch, overfit
 from sightsound.train.checkpoint import (
     last_checkpoint,
     load_checkpoint,
@@ -43,7 +42,6 @@ from sightsound.train.log import RunLog
 from sightsound.train.schedule import learning_rate
 from sightsound.types import Batch
 
-_PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed"}
 MAIN_SCORE = {"single": "top1", "multi": "map", "heads": "top1"}
 
 
@@ -56,38 +54,37 @@ def train(config: RunConfig, *, resume: bool = False, console: Console | None = 
         FloatingPointError: the loss is no longer finite.
     """
     config = overfit(config) if config.train.overfit else config
-    fabric = _fabric(config)
+    fabric = launch(config.train)
     console = console or Console(stderr=True, quiet=not fabric.is_global_zero)
     parts = assemble(config, fabric)
-    directory = open_run(config, resume=resume)
-    replace_text(directory / "labels.json", json.dumps(parts.manifest.labels, indent=1))
-    state = _start(parts, directory / "checkpoints", resume=resume)
-    with RunLog(
-        directory,
-        total=parts.total,
-        first_step=state["step"],
-        console=console,
-        tensorboard=config.train.tensorboard,
-    ) as log:
+    with ExitStack() as stack:
+        clips = (parts.train_clips, parts.val_clips)
+        loaders = [stack.enter_context(_loader(parts, c)) if c else None for c in clips]
+        directory = _opened(parts, resume=resume)
+        state = _start(parts, directory / "checkpoints", resume=resume)
+        log = RunLog(
+            directory if fabric.is_global_zero else None,
+            total=parts.total,
+            first_step=state["step"],
+            console=console,
+            tensorboard=config.train.tensorboard,
+        )
+        stack.enter_context(log)
         for note in [*parts.notes, parts.describe(state["step"])]:
             log.say(note)
-        with ExitStack() as stack:
-            clips = (parts.train_clips, parts.val_clips)
-            loaders = [stack.enter_context(_loader(parts, c)) if c else None for c in clips]
-            _run(parts, state, *loaders, log, directory)
+        _run(parts, state, *loaders, log, directory)
         log.say(_closing(parts, state, log, directory))
     return directory
 
 
-def _fabric(config: RunConfig) -> Fabric:
-    settings = config.train
-    fabric = Fabric(
-        accelerator=settings.accelerator,
-        devices=settings.devices,
-        precision=_PRECISION[settings.precision],
-    )
-    fabric.launch()
-    return fabric
+def _opened(parts: Parts, *, resume: bool) -> Path:
+    """The run's directory, made by the first process."""
+    directory = Path(parts.config.output)
+    if parts.fabric.is_global_zero:
+        open_run(parts.config, resume=resume)
+        replace_text(directory / "labels.json", json.dumps(parts.manifest.labels, indent=1))
+    parts.fabric.barrier()
+    return directory
 
 
 def _loader(parts: Parts, clips: ClipDataset) -> Loader:
@@ -100,9 +97,16 @@ def _start(parts: Parts, checkpoints: Path, *, resume: bool) -> dict:
     checkpoint = last_checkpoint(checkpoints) if resume else None
     if checkpoint is None:
         return {"step": 0, "best": None}
-    return load_checkpoint(
+    state = load_checkpoint(
         checkpoint, model=parts.model, objective=parts.objective, optimizer=parts.optimizer
     )
+    if state["clips"] != parts.manifest.id_hash:
+        raise ValueError(
+            f"cannot resume: {parts.manifest.source} no longer holds the clips this run began "
+            "with, so their order would change; restore them, or start another run with "
+            f"--train.init {parts.config.output}/model"
+        )
+    return state
 
 
 def _run(
@@ -211,7 +215,7 @@ def _validate(
     """Score the validation clips and keep the model if it is the best so far."""
     epoch = state["step"] / parts.steps_per_epoch
     if val_loader is None:
-        parts.model.save_pretrained(directory / "model")
+        _keep(parts, directory)
         return
     batch_size = parts.config.evaluate.batch_size
     scores, problems = score_clips(parts.model, val_loader, batch_size=batch_size)
@@ -222,8 +226,14 @@ def _validate(
     if is_best:
         state["best"] = scores[name]
         parts.model.info.provenance |= {"step": state["step"], f"val_{name}": scores[name]}
+        _keep(parts, directory)
+    where = "the same clips" if parts.config.train.overfit else "validation"
+    log.say(f"epoch {epoch:.4g}: {name} {scores[name]:.3f} on {where}" + " (best)" * is_best)
+
+
+def _keep(parts: Parts, directory: Path) -> None:
+    if parts.fabric.is_global_zero:
         parts.model.save_pretrained(directory / "model")
-    log.say(f"epoch {epoch:.4g}: {name} {scores[name]:.3f} on validation" + " (best)" * is_best)
 
 
 def _save(parts: Parts, state: dict, directory: Path) -> None:
@@ -234,7 +244,7 @@ def _save(parts: Parts, state: dict, directory: Path) -> None:
             model=parts.model,
             objective=parts.objective,
             optimizer=parts.optimizer,
-            state={"best": state["best"]},
+            state={"best": state["best"], "clips": parts.manifest.id_hash},
         )
 
 

@@ -1,0 +1,232 @@
+"""The frames of a file that are shown at given times, as pixels.
+
+A frame is shown from its start to the start of the next one. Where the container marks keyframes,
+decoding starts at the last one that is early enough. `decode.py` says what holds for every stream.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import numpy as np
+from av.stream import Stream
+from av.video.frame import PictureType
+
+from sightsound.media.decode import Media, Track, opened
+from sightsound.media.geometry import Crop
+from sightsound.media.pixels import Converter
+
+_TICK_SECONDS = 1e-6  # slack when times are compared: far below any frame, far above float noise
+# Containers that mark frames from which decoding can start; elsewhere the mark is guessed.
+_INDEXED_CONTAINERS = frozenset({"mov", "mp4", "matroska", "webm"})
+
+
+@dataclass
+class Frames:
+    """Frames of one file."""
+
+    pixels: np.ndarray  # (T, C, H, W) uint8, RGB
+    times_seconds: np.ndarray  # (T,) float64: when the frames given were really shown first
+    valid: np.ndarray  # (T,) bool: false before the first frame and from the end of the stream on
+    problems: tuple[str, ...] = ()
+
+
+def read_frames(
+    path: str | Path,
+    times_seconds: np.ndarray,
+    size: tuple[int, int],
+    *,
+    crop: Crop | None = None,
+) -> Frames | None:
+    """The frames shown at `times_seconds` (T,), scaled to `size` (H, W).
+
+    The frame shown at a time is the last one that starts at or before it. Times before the first
+    frame get the first frame, times from the end of the stream on the last one; `valid` is false
+    there. `crop` chooses the part that is scaled (default: all of it; the aspect ratio changes if
+    it differs). Without a video stream (cover art is none) the result is `None`. Raises
+    `DecodeError` if there is a video stream but no frame of it can be decoded.
+    """
+    wanted = np.asarray(times_seconds, dtype=np.float64)
+    if wanted.ndim != 1 or len(wanted) == 0 or not np.isfinite(wanted).all():
+        raise ValueError(
+            f"times_seconds: got {times_seconds!r}; accepted: one or more finite numbers, (T,)"
+        )
+    if min(size) < 1:
+        raise ValueError(f"size: got {size}; accepted: (height, width), both at least 1")
+    convert = Converter(size, crop=crop)
+    try:
+        return _read_frames(path, wanted, convert=convert, skip=True)
+    except _FalseKeyframe:
+        return _read_frames(path, wanted, convert=convert, skip=False)
+
+
+def read_frame_times(path: str | Path) -> np.ndarray | None:
+    """When each frame of the video stream is first shown, (N,) float64 seconds.
+
+    Decodes the whole stream. `None` and `DecodeError` as in `read_frames`.
+    """
+    with opened(path, start_seconds=0.0) as media:
+        track = VideoTrack.find(media)
+        if track is None:
+            return None
+        times = [time for time, _, _ in track.pictures(-math.inf)]
+        if not times and not track.is_empty:
+            track.raise_nothing_decoded(0.0)
+        return np.array(times) if times else None
+
+
+class _FalseKeyframe(Exception):
+    """Decoding cannot start where the container says it can."""
+
+
+def _read_frames(
+    path: str | Path, wanted: np.ndarray, *, convert: Converter, skip: bool
+) -> Frames | None:
+    """See `read_frames`; with `skip`, decoding starts at the last keyframe that is early enough."""
+    first, last = float(wanted.min()), float(wanted.max())
+    with opened(path, start_seconds=first) as media:
+        track = VideoTrack.find(media)
+        if track is None:
+            return None
+        picker = _Picker(wanted, convert=convert)
+        for time, end, frame in track.pictures(first if skip else -math.inf):
+            if picker.add(time, end, frame):
+                break
+        if track.num_frames == 0:
+            if track.is_empty:
+                return None
+            track.raise_nothing_decoded(first)
+        return picker.result(problems=track.problems(until=last))
+
+
+class VideoTrack(Track):
+    """The video stream: its frames in order of time."""
+
+    kind = "video"
+
+    def __init__(self, media: Media, stream: Stream) -> None:
+        super().__init__(media, stream)
+        self._num_skipped = 0  # packets left out before the keyframe
+        self._keyframe_seconds = -math.inf  # where decoding starts if something was skipped
+        rate = stream.average_rate
+        self._frame_seconds = float(1 / rate) if rate else 0.0
+
+    def first_picture(self) -> tuple[float, av.VideoFrame] | None:
+        """Start and first frame, `None` if the stream is empty; `DecodeError` if none decodes."""
+        for time, _, frame in self.pictures(-math.inf):
+            return time, frame
+        if not self.is_empty:
+            self.raise_nothing_decoded(0.0)
+        return None
+
+    def pictures(self, from_seconds: float) -> Iterator[tuple[float, float, av.VideoFrame]]:
+        """(start, end, frame) in order of time, beginning at or before `from_seconds`.
+
+        Raises `_FalseKeyframe` if what was left out before it turns out to be needed.
+        """
+        last = -math.inf
+        packets = self.packets()
+        if _INDEXED_CONTAINERS & set(self.media.container.format.name.split(",")):
+            packets = self._from_last_keyframe(packets, from_seconds)
+        for frame in self.decoded(packets):
+            ticks = frame.pts if frame.pts is not None else frame.dts
+            time = self._next_seconds(last) if ticks is None else self.seconds(ticks)
+            if time < max(last, self._keyframe_seconds - _TICK_SECONDS):
+                continue  # the clock jumped back, or a frame that leads an open group
+            if last == -math.inf:
+                self._check_keyframe(time, frame)
+            if frame.duration:
+                self._frame_seconds = self.seconds(frame.duration) - self.seconds(0)
+            elif not self._frame_seconds and last > -math.inf:
+                self._frame_seconds = time - last
+            last = time
+            self.end_seconds = time + self._frame_seconds
+            yield time, self.end_seconds, frame
+        if last == -math.inf and self._num_skipped:
+            raise _FalseKeyframe
+
+    def _check_keyframe(self, time: float, frame: av.VideoFrame) -> None:
+        """With x264's intra-refresh, say, keyframes in name only are P frames that show rubbish."""
+        shown = abs(time - self._keyframe_seconds) < _TICK_SECONDS
+        if self._num_skipped and not (shown and frame.pict_type == PictureType.I):
+            raise _FalseKeyframe
+
+    def _next_seconds(self, last: float) -> float:
+        return last + self._frame_seconds if last > -math.inf else 0.0
+
+    def _from_last_keyframe(
+        self, packets: Iterator[av.Packet], from_seconds: float
+    ) -> Iterator[av.Packet]:
+        """Leaves out what lies before the last keyframe that is shown by `from_seconds`.
+
+        Packets are held until one is shown later than that. The frames wanted are shown at or after
+        the keyframe and do not refer to anything before it: in an open group, only frames that are
+        shown before the keyframe do. `_check_keyframe` looks at whether it is one.
+        """
+        held: list[av.Packet] = []
+        for packet in packets:
+            if packet.pts is None or self.seconds(packet.pts) > from_seconds:
+                yield from held
+                yield packet
+                yield from packets
+                return
+            if packet.is_keyframe:
+                self._num_skipped += len(held)
+                self._keyframe_seconds = (
+                    self.seconds(packet.pts) if self._num_skipped else -math.inf
+                )
+                held.clear()
+            held.append(packet)
+        yield from held
+
+
+class _Picker:
+    """Chooses from frames in order of time those shown at the wanted times."""
+
+    def __init__(self, wanted: np.ndarray, *, convert: Converter) -> None:
+        self._wanted = wanted
+        self._order = np.argsort(wanted, kind="stable")
+        self._next = 0  # position in `_order`
+        self._convert = convert
+        self._shown: tuple[float, float, av.VideoFrame] | None = None
+        self._pixels = np.empty((len(wanted), 3, *convert.size), dtype=np.uint8)
+        self._times = np.empty(len(wanted))
+        self._valid = np.empty(len(wanted), dtype=bool)
+
+    def add(self, time: float, end: float, frame: av.VideoFrame) -> bool:
+        """Take the next frame; true once nothing more is wanted."""
+        if self._shown is not None:
+            self._give(self._shown, before=time, valid_before=math.inf)
+        elif self._wanted.min() + _TICK_SECONDS < time:
+            self._give((time, end, frame), before=time, valid_before=-math.inf)
+        self._shown = (time, end, frame)
+        return self._next == len(self._order)
+
+    def result(self, *, problems: tuple[str, ...]) -> Frames:
+        """Everything wanted; what is still open gets the last frame."""
+        if self._next < len(self._order):
+            assert self._shown is not None
+            self._give(self._shown, before=math.inf, valid_before=self._shown[1])
+        return Frames(self._pixels, self._times, self._valid, problems)
+
+    def _give(
+        self, shown: tuple[float, float, av.VideoFrame], *, before: float, valid_before: float
+    ) -> None:
+        """The frame shown, to all times still open that lie before another time."""
+        first = None
+        while self._next < len(self._order):
+            index = self._order[self._next]
+            if self._wanted[index] + _TICK_SECONDS >= before:
+                return
+            if first is None:
+                first = index
+                self._convert(shown[2], out=self._pixels[index])
+            else:
+                self._pixels[index] = self._pixels[first]
+            self._times[index] = shown[0]
+            self._valid[index] = self._wanted[index] + _TICK_SECONDS < valid_before
+            self._next += 1

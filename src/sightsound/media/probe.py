@@ -1,0 +1,109 @@
+"""What a media file holds: streams, durations, rates, displayed size, what is missing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sightsound.media.decode import DecodeError, Media, opened
+from sightsound.media.frames import VideoTrack
+from sightsound.media.pixels import orientation_of
+from sightsound.media.sound import AudioTrack
+
+
+@dataclass(frozen=True)
+class VideoStreamInfo:
+    """The first real video stream."""
+
+    codec: str
+    height: int  # as displayed, after rotation
+    width: int
+    frames_per_second: float | None  # average; `None`: the file does not say
+    start_seconds: float  # after time 0
+    duration_seconds: float | None
+    rotation_degrees: int  # counterclockwise, already applied to height and width
+
+
+@dataclass(frozen=True)
+class AudioStreamInfo:
+    """The first audio stream."""
+
+    codec: str
+    rate_hz: int
+    num_channels: int
+    start_seconds: float  # after time 0; 0 where the header does not say (Matroska)
+    duration_seconds: float | None
+
+
+@dataclass(frozen=True)
+class MediaInfo:
+    """What a file holds, as its headers (and its first frame) say."""
+
+    path: str
+    duration_seconds: float  # from time 0 to the end of the longest stream
+    video: VideoStreamInfo | None
+    audio: AudioStreamInfo | None
+    missing: tuple[str, ...]  # of "video", "audio": no such stream, or one that cannot be decoded
+    problems: tuple[str, ...] = ()
+
+
+def probe(path: str | Path) -> MediaInfo:
+    """What `path` holds: streams, durations, rates, displayed size, what is missing.
+
+    Decodes the first frame, because only frames tell their rotation. Raises `DecodeError` if the
+    file cannot be opened or has no stream that can be decoded.
+    """
+    problems: list[str] = []
+    with opened(path, start_seconds=0.0) as media:
+        audio = _probe_audio(media, problems=problems)
+        video = _probe_video(media, problems=problems)
+        duration = media.header_duration_seconds()
+    missing = tuple(name for name, info in (("video", video), ("audio", audio)) if info is None)
+    if len(missing) == 2:
+        raise DecodeError(path, 0.0, "; ".join(problems) or "empty streams")
+    if duration is None:  # recorded without an end in mind: what browsers write, for instance
+        with opened(path, start_seconds=0.0) as media:
+            duration = media.scanned_duration_seconds()
+    return MediaInfo(str(path), duration, video, audio, missing, tuple(problems))
+
+
+def _probe_video(media: Media, *, problems: list[str]) -> VideoStreamInfo | None:
+    try:
+        track = VideoTrack.find(media)
+        found = None if track is None else track.first_picture()
+    except DecodeError as error:
+        problems.append(error.cause)
+        return None
+    if track is None or found is None:
+        return None
+    start, frame = found
+    turn = orientation_of(frame)
+    height, width = turn.displayed(frame.height, frame.width)
+    rate = track.stream.average_rate
+    return VideoStreamInfo(
+        codec=track.stream.codec_context.codec.name,
+        height=height,
+        width=width,
+        frames_per_second=float(rate) if rate else None,
+        start_seconds=start,
+        duration_seconds=track.header_duration_seconds,
+        rotation_degrees=turn.degrees,
+    )
+
+
+def _probe_audio(media: Media, *, problems: list[str]) -> AudioStreamInfo | None:
+    try:
+        track = AudioTrack.find(media)
+    except DecodeError as error:
+        problems.append(error.cause)
+        return None
+    if track is None:
+        return None
+    context = track.stream.codec_context
+    return AudioStreamInfo(
+        codec=context.codec.name,
+        rate_hz=context.sample_rate,
+        num_channels=context.layout.nb_channels,
+        start_seconds=track.header_start_seconds,
+        duration_seconds=track.header_duration_seconds,
+    )

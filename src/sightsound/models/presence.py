@@ -1,0 +1,75 @@
+"""Which streams and frames of a batch are really there, before a model looks at them.
+
+Absent streams and padding become exact zeros, so that what happens to stand there changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from sightsound.nn.masking import blank_absent
+from sightsound.types import VIDEO
+
+
+def present_streams(
+    inputs: Mapping[str, Tensor],
+    present: Mapping[str, Tensor] | None,
+    valid: Mapping[str, Tensor] | None,
+) -> dict[str, Tensor] | None:
+    """{modality: (B,) bool} of the streams in `inputs`; `None` if every example has all of them."""
+    if not present and not valid:
+        return None
+    streams = {}
+    for name, values in inputs.items():
+        here = values.new_ones(values.shape[0], dtype=torch.bool)
+        if present and name in present:
+            here = here & present[name]
+        if valid and name in valid:
+            here = here & valid[name].any(dim=1)
+        streams[name] = here
+    table = torch.stack(tuple(streams.values()))  # (streams, B)
+    if bool(table.all()):
+        return None
+    if not bool(table.any(dim=0).all()):
+        rows = (~table.any(dim=0)).nonzero().flatten().tolist()
+        raise ValueError(
+            f"examples {rows} of the batch have no stream: of {', '.join(inputs)} all are absent; "
+            "leave such examples out"
+        )
+    return streams
+
+
+def padded_streams(
+    inputs: Mapping[str, Tensor],
+    present: Mapping[str, Tensor] | None,
+    valid: Mapping[str, Tensor] | None,
+) -> dict[str, Tensor]:
+    """{modality: `valid` (B, T) or (B, F)} of the streams that hold padding.
+
+    An absent stream counts as whole: nobody reads it, and without a mask attention is faster.
+    """
+    padded = {}
+    for name in inputs:
+        if valid and name in valid:
+            real = valid[name] if present is None else valid[name] | ~present[name][:, None]
+            if not bool(real.all()):
+                padded[name] = real
+    return padded
+
+
+def blanked(
+    name: str,
+    values: Tensor,
+    present: Mapping[str, Tensor] | None,
+    valid: Mapping[str, Tensor],
+) -> Tensor:
+    """The input with exact zeros in place of absent streams and of padding frames."""
+    values = values if present is None else blank_absent(values, present[name])
+    if name not in valid:
+        return values
+    padding = ~valid[name]
+    axes = padding[:, :, None, None, None] if name == VIDEO else padding[:, None, :, None]
+    return values.masked_fill(axes, 0.0)

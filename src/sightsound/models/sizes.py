@@ -1,0 +1,54 @@
+"""Sizes of transformers by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sightsound.registry import unknown_name
+
+
+@dataclass(frozen=True)
+class Size:
+    """Width D, layers L, heads and MLP width of a ViT."""
+
+    width: int
+    depth: int
+    num_heads: int
+    mlp_width: int
+
+
+# Base and large: Dosovitskiy et al. 2021, table 1. Tiny and small: Touvron et al. 2021 (DeiT).
+SIZES = {
+    "tiny": Size(192, 12, 3, 768),
+    "small": Size(384, 12, 6, 1536),
+    "base": Size(768, 12, 12, 3072),
+    "large": Size(1024, 24, 16, 4096),
+}
+
+
+def choose_size(
+    size: str,
+    *,
+    width: int | None = None,
+    depth: int | None = None,
+    num_heads: int | None = None,
+    mlp_width: int | None = None,
+) -> Size:
+    """The row of `SIZES`, with what was given in its place; a given width sets the MLP, too."""
+    if size not in SIZES:
+        raise unknown_name("size", size, SIZES)
+    given = {"width": width, "depth": depth, "num_heads": num_heads, "mlp_width": mlp_width}
+    for name, value in given.items():
+        if value is not None and value < 1:
+            raise ValueError(f"{name} is {value}; accepted: 1 or more, or None to follow size")
+    table = SIZES[size]
+    mlp_width = mlp_width or (table.mlp_width if width is None else 4 * width)
+    result = Size(
+        width or table.width, depth or table.depth, num_heads or table.num_heads, mlp_width
+    )
+    if result.width % result.num_heads:
+        raise ValueError(
+            f"width {result.width} is not a multiple of num_heads {result.num_heads}; "
+            "give num_heads, too"
+        )
+    return result

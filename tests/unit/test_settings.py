@@ -1,0 +1,21 @@
+import pytest
+
+from sightsound.settings import AugmentSettings, DataSettings, EvaluateSettings, TrainSettings
+
+
+@pytest.mark.parametrize(
+    ("settings", "values", "message"),
+    [
+        (TrainSettings, {"batch_size": 0}, "--train.batch_size is 0; accepted: at least 1"),
+        (TrainSettings, {"accumulate": 0}, "--train.accumulate is 0; accepted: at least 1"),
+        (TrainSettings, {"learning_rate": -1.0}, "--train.learning_rate is -1.0; .*: above 0"),
+        (TrainSettings, {"warmup": 2.0}, "--train.warmup is 2.0; accepted: between 0 and 1"),
+        (TrainSettings, {"batch_size": 8, "accumulate": 3}, "8 must be a multiple of .* 3"),
+        (AugmentSettings, {"flip": 7.0}, "--augment.flip is 7.0; accepted: between 0 and 1"),
+        (DataSettings, {"num_workers": -1}, "--data.num_workers is -1; accepted: at least 0"),
+        (EvaluateSettings, {"views": 0}, "--evaluate.views is 0; accepted: at least 1"),
+    ],
+)
+def test_values_out_of_range_are_named(settings, values, message):
+    with pytest.raises(ValueError, match=message):
+        settings(**values)
