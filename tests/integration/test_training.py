@@ -107,6 +107,32 @@ def test_accumulated_passes_give_the_same_weights(clips, tmp_path):
         torch.testing.assert_close(ours[name], theirs[name], rtol=0, atol=1e-5)
 
 
+def test_options_work_together(clips, tmp_path):
+    pytest.importorskip("tensorboard")
+    run = train(
+        configuration(
+            clips,
+            tmp_path / "run",
+            steps=3,
+            precision="bf16",
+            optimizer="sgd",
+            gradient_checkpointing=True,
+            freeze=("video.patches.*",),
+            tensorboard=True,
+        )
+    )
+    assert "frozen: 2 of" in (run / "log.txt").read_text()
+    assert list((run / "tensorboard").iterdir())
+    assert {p.name for p in run.iterdir()} >= {"config.yaml", "environment.json", "labels.json"}
+    assert all(value.isfinite().all() for value in weights(run).values())
+
+
+def test_gradient_checkpointing_gives_the_same_weights(clips, tmp_path):
+    one = train(configuration(clips, tmp_path / "one", steps=2))
+    two = train(configuration(clips, tmp_path / "two", steps=2, gradient_checkpointing=True))
+    assert all(value.equal(weights(two)[name]) for name, value in weights(one).items())
+
+
 def test_two_processes_train_together(clips, tmp_path):
     options = {"accelerator": "cpu", "steps": 3, "batch_size": 4}
     first = train(configuration(clips, tmp_path / "one", **options))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import os
 import time
@@ -17,6 +18,7 @@ from sightsound.optional import require
 from sightsound.train.checkpoint import replace_text
 from sightsound.types import Problem
 
+_SILENCE_SECONDS = 30  # between lines where there is no terminal for a bar
 _SMOOTHING = 0.9  # of the displayed loss and speed; a guess that reads well
 
 
@@ -55,7 +57,10 @@ class RunLog:
         )
         self._task = self._progress.add_task("train", total=total, completed=first_step, text="")
         self._shown: dict[str, float] = {}
-        self._problems: dict[tuple[str, str, str], Problem] = {}
+        self._total = total
+        self._told = time.monotonic()
+        known = _read_problems(directory / "problems.csv") if directory else []
+        self._problems = {_key(problem): problem for problem in known}
 
     def __enter__(self) -> RunLog:
         if self.console.is_terminal:
@@ -83,6 +88,9 @@ class RunLog:
             f"waiting for data {self._shown['data_wait']:.0%}"
         )
         self._progress.update(self._task, completed=step + 1, text=text)
+        if not self.console.is_terminal and time.monotonic() - self._told > _SILENCE_SECONDS:
+            self._told = time.monotonic()
+            self.say(f"step {step + 1} of {self._total}: {text}")
 
     def validation(self, step: int, values: dict[str, float]) -> None:
         """Record the scores after `step` updates."""
@@ -96,7 +104,7 @@ class RunLog:
 
     def problems(self, found: Iterable[Problem]) -> None:
         """Count files that could not be used (each once) and list them in problems.csv."""
-        new = {(p.id, p.modality, p.cause): p for p in found}
+        new = {_key(problem): problem for problem in found}
         if new.keys() <= self._problems.keys():
             return
         self._problems |= new
@@ -120,10 +128,22 @@ def write_problems(path: Path, problems: Iterable[Problem]) -> None:
     """A CSV table of problems, replaced atomically."""
     temporary = path.with_name(f".{path.name}.tmp")
     with temporary.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(("id", "path", "modality", "action", "cause"))
-        writer.writerows((p.id, p.path, p.modality, p.action, p.cause) for p in problems)
+        writer = csv.DictWriter(file, [f.name for f in dataclasses.fields(Problem)])
+        writer.writeheader()
+        writer.writerows(map(dataclasses.asdict, problems))
     os.replace(temporary, path)
+
+
+def _read_problems(path: Path) -> list[Problem]:
+    """What `write_problems` wrote before an interruption; nothing if there is no such file."""
+    if not path.is_file():
+        return []
+    with path.open(newline="") as file:
+        return [Problem(**line) for line in csv.DictReader(file)]
+
+
+def _key(problem: Problem) -> tuple[str, str, str]:
+    return problem.id, problem.modality, problem.cause
 
 
 def _reopen(path: Path, first_step: int):
