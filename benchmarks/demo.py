@@ -48,11 +48,17 @@ def one(kind: str, folder: Path, *, seed: int) -> dict:
     for name, extra in MODELS.items():
         run = folder / f"{kind}-{name.replace(' ', '_')}-{seed}"
         train(run, clips, RECIPES[kind], seed=seed, options=extra)
-        for row, values in evaluate(run, "--split", "test", "--views", "1")["rows"].items():
+        for row, values in evaluate(run, clips, "--split", "test", "--views", "1")["rows"].items():
             scores[name if len(name.split()) == 1 else f"{name}: {row}"] = values["top1"]
     pair = [str(folder / f"{kind}-{stream}-{seed}") for stream in ("audio", "video")]
     summary = evaluate(
-        folder / f"{kind}-bottleneck_fusion-{seed}", "--late", *pair, "--views", "1", name="late"
+        folder / f"{kind}-bottleneck_fusion-{seed}",
+        clips,
+        "--late",
+        *pair,
+        "--views",
+        "1",
+        name="late",
     )
     scores["average of the two trained apart"] = summary["rows"]["late average"]["top1"]
     return {"kind": kind, "seed": seed, "scores": scores}

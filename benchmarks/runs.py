@@ -33,11 +33,12 @@ def train(directory: Path, data: Path, recipe: str, *, seed: int, options: tuple
     (directory / "seconds.json").write_text(json.dumps(content))
 
 
-def evaluate(directory: Path, *options: str, name: str = "evaluation") -> dict:
+def evaluate(directory: Path, data: Path, *options: str, name: str = "evaluation") -> dict:
     """The summary of `sightsound evaluate`, computed once."""
     summary = directory / name / "summary.json"
     if not summary.is_file():
-        sightsound("evaluate", str(directory), "--output", str(summary.parent), *options)
+        command = ("evaluate", str(directory), str(data), "--output", str(summary.parent))
+        sightsound(*command, *options)
     return json.loads(summary.read_text())
 
 

@@ -51,7 +51,7 @@ def one(name: str, data: Path, folder: Path, *, seed: int) -> dict:
         options = ("--model.modalities", json.dumps(modalities)) if modalities else ()
         train(runs[stream], data, f"small/{name}", seed=seed, options=options)
     late = ("--late", str(runs["audio"] / "model"), str(runs["video"] / "model"))
-    summary = evaluate(runs["both"], str(data), "--split", "val+test", "--views", "1", *late)
+    summary = evaluate(runs["both"], data, "--split", "val+test", "--views", "1", *late)
     return {
         "set": name,
         "seed": seed,

@@ -195,11 +195,17 @@ def test_saturation_and_hue_are_those_of_hsv():
             np.testing.assert_allclose(colour, expected, rtol=0, atol=1e-5)
 
 
+def always_coloured() -> AugmentSettings:
+    settings = on(colour=1.0)
+    settings.colour = 1.5  # above every draw, which is 1 here
+    return settings
+
+
 def test_colour_at_its_limits(largest: None):
     """Grey pixels know brightness and contrast only: + 32/255, then 1.4 times from the mean."""
     pixels = torch.tensor([0.2, 0.4]).repeat(1, 1, 3, 4, 2)
     batch = make_batch(1, video=pixels * 2 - 1)
-    settings = on(colour=1.5)  # above every draw, 1 here
+    settings = always_coloured()
     arguments = {"generator": generator(), "settings": settings, "front_end": FrontEnd()}
     result = (augment_video(batch, **arguments).video + 1) / 2
     expected = (pixels - 0.3) * 1.4 + 0.3 + 32 / 255
@@ -210,7 +216,7 @@ def test_colour_jitter_step_by_step(largest: None):
     """All four at their upper limits, pixel by pixel with Python's own HSV."""
     pixels = torch.rand(1, 1, 3, 4, 4) * 0.8
     batch = make_batch(1, video=pixels * 2 - 1)
-    arguments = {"generator": generator(), "settings": on(colour=1.5), "front_end": FrontEnd()}
+    arguments = {"generator": generator(), "settings": always_coloured(), "front_end": FrontEnd()}
     result = (augment_video(batch, **arguments).video + 1) / 2
 
     def in_hsv(colours: np.ndarray, change) -> np.ndarray:
