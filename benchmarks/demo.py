@@ -60,7 +60,7 @@ def one(kind: str, folder: Path, *, seed: int) -> dict:
         "1",
         name="late",
     )
-    scores["average of the two trained apart"] = summary["rows"]["late average"]["top1"]
+    scores["average of the two trained apart"] = summary["rows"]["average of both models"]["top1"]
     return {"kind": kind, "seed": seed, "scores": scores}
 
 

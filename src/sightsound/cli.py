@@ -52,7 +52,7 @@ def train(argv: Sequence[str]) -> None:
 
     config, options = parse_run(_train_parser(), _resumed(argv))
     config.data.path = options.path or config.data.path
-    config.train.init = options.init or config.train.init
+    config.train.init = tuple(options.init or config.train.init)
     if options.overfit is not None:
         if options.overfit < 1:
             raise ValueError(f"--overfit is {options.overfit}; accepted: 1 clip or more")
@@ -84,7 +84,7 @@ def _train_parser() -> Parser:
     add("--config", metavar="RECIPE", help="Recipe name or file; may be repeated. " + _recipes())
     add("--resume", action="store_true", help="Continue the run in --output.")
     add("--overfit", type=int, metavar="N", help="Self-test: learn N clips by heart.")
-    add("--init", metavar="DIR", help="Start from this model; what does not fit is listed.")
+    add("--init", metavar="DIR", action="append", help=_INIT)
     add("--print_config", action="store_true", help="Print the whole configuration and stop.")
     for kind, table in TABLES.items():
         for name, entry in table.items():
@@ -94,6 +94,10 @@ def _train_parser() -> Parser:
     parser.add_argument_group("--front_end.audio.NAME, --front_end.video.NAME", _FRONT_END_TEXT)
     return parser
 
+
+_INIT = (
+    "Start from this model; what does not fit is listed. May be repeated: an audio, a video model."
+)
 
 _TRAIN_EXAMPLES = """Examples:
   sightsound train videos/ --config first --overfit 8 --output runs/check    learn 8 clips by heart

@@ -141,8 +141,9 @@ class TrainSettings:
     """Recompute activations in the backward pass: less memory, more time."""
     freeze: tuple[str, ...] = ()
     """Patterns of parameter names that are not trained, such as `video.*`."""
-    init: str | None = None
-    """Start from this model directory; what does not fit is listed."""
+    init: tuple[str, ...] = ()
+    """Start from these model directories, such as an audio and a video model; what does not fit
+    is listed. Where several have a tensor, the last one gives it."""
     evaluate_every: float = 1.0
     """Epochs between validations."""
     checkpoint_every: int = 0

@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from sightsound import load_model
 from sightsound.data.synthetic import write_demo
 from sightsound.media.decode import DecodeError
 from sightsound.run import RunConfig
@@ -178,12 +179,16 @@ def test_overfit_says_whether_the_pipeline_learns(clips, tmp_path, capsys):
 
 def test_init_takes_over_what_fits(clips, tmp_path):
     first = train(configuration(clips, tmp_path / "first", steps=2))
-    config = configuration(clips, tmp_path / "second", steps=1, init=str(first / "model"))
+    config = configuration(clips, tmp_path / "second", steps=1, init=(str(first / "model"),))
     config.model = MODEL | {"bottleneck_tokens": 6}
     config.train.learning_rate = 0.0
     second = train(config)
     log = (second / "log.txt").read_text()
-    assert "taken over: " in log and "not taken over: fusion." in log and "random start: f" in log
+    assert (
+        "taken over: " in log
+        and "not taken over: fusion." in log
+        and "as before: fusion.tokens" in log
+    )
     ours = load_file(second / "model" / "model.safetensors")
     theirs = load_file(first / "model" / "model.safetensors")
     other = [name for name in ours if not ours[name].equal(theirs[name])]
@@ -200,6 +205,20 @@ def test_resuming_with_other_settings_is_refused(clips, tmp_path):
     train(configuration(clips, tmp_path / "run", steps=1))
     with pytest.raises(ValueError, match="differ from its config.yaml: train.steps"):
         train(configuration(clips, tmp_path / "run", steps=2), resume=True)
+
+
+def test_two_unimodal_models_start_a_fused_one(clips, tmp_path):
+    runs = {}
+    for name in ("audio", "video"):
+        config = configuration(clips, tmp_path / name, steps=2)
+        config.model = config.model | {"modalities": [name]}
+        runs[name] = train(config)
+    sources = tuple(str(run / "model") for run in runs.values())
+    both = train(configuration(clips, tmp_path / "both", steps=1, warmup=1.0, init=sources))
+    start = weights(both)  # the rate of the only step is 0
+    for name, run in runs.items():
+        own = {k: v for k, v in load_model(run / "model").state_dict().items() if name in k}
+        assert own and all(start[key].equal(value) for key, value in own.items())
 
 
 def test_non_finite_loss_names_step_and_clips(clips, tmp_path):

@@ -156,7 +156,7 @@ def test_initialise_with_other_classes_and_sizes(model: MBT, tmp_path):
     text = str(report)
     assert "positions interpolated: video.positions.table" in text
     assert "not taken over: head.weight (other classes)" in text
-    assert "random start: " in text
+    assert "as before: " in text
     assert "front end differs: audio.log_offset: 0.0, now 0.01" in text
 
 

@@ -155,7 +155,7 @@ class InitReport:
     not_taken: dict[str, str] = field(default_factory=dict)
     """{name of a tensor of the other model: why it was left out}."""
     untouched: list[str] = field(default_factory=list)
-    """Parameters of the model that keep their random start."""
+    """Parameters of the model that keep the start they had."""
     front_end: list[str] = field(default_factory=list)
     """Numbers of the front end that differ: "audio.log_offset: 0.0, now 0.01"."""
 
@@ -165,9 +165,22 @@ class InitReport:
             lines.append(f"positions interpolated: {', '.join(self.interpolated)}")
         lines += [f"not taken over: {name} ({why})" for name, why in self.not_taken.items()]
         if self.untouched:
-            lines.append(f"random start: {', '.join(self.untouched)}")
+            lines.append(f"as before: {', '.join(_grouped(self.untouched))}")
         lines += [f"front end differs: {text}" for text in self.front_end]
         return "\n".join(lines)
+
+
+def _grouped(names: list[str]) -> list[str]:
+    """Parameter names; many of one top-level module as `video.* (28 tensors)`."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(name.split(".")[0], []).append(name)
+    few = 3
+    return [
+        text
+        for top, members in groups.items()
+        for text in (members if len(members) <= few else [f"{top}.* ({len(members)} tensors)"])
+    ]
 
 
 @torch.no_grad()

@@ -88,8 +88,7 @@ def assemble(config: RunConfig, fabric: Fabric) -> Parts:
     _check_classes(manifest)
     torch.manual_seed(config.seed)
     model = build_model(config.model, manifest, front_end)
-    if settings.init is not None:
-        notes += [str(initialise_from(model, settings.init))]
+    notes += [f"from {source}: {initialise_from(model, source)}" for source in settings.init]
     model.info.provenance |= {"crop": config.data.crop, "seed": config.seed}
     frozen = freeze(model, settings.freeze)
     if frozen:
