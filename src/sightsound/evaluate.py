@@ -31,7 +31,7 @@ from sightsound.metrics import (
     top_k_hits,
 )
 from sightsound.predict import BOTH, Predictor, probabilities
-from sightsound.run import run_directory
+from sightsound.run import model_source
 from sightsound.settings import DataSettings, EvaluateSettings
 from sightsound.types import AUDIO, VIDEO, Batch, Problem
 
@@ -595,5 +595,5 @@ def _output_directory(model: str | Path) -> Path:
     """`evaluation/` in the run, or beside the model directory, or here for a model of the hub."""
     if str(model).startswith("hf:"):
         return Path("evaluation")
-    directory = run_directory(model)
+    directory = Path(model_source(model))
     return directory.parent / "evaluation"

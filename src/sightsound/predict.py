@@ -21,7 +21,7 @@ from sightsound.data.loader import collate
 from sightsound.data.manifest import Manifest, Row
 from sightsound.media.decode import DecodeError
 from sightsound.media.front_end import FrontEnd
-from sightsound.run import RunConfig, run_directory
+from sightsound.run import RunConfig, model_source
 from sightsound.settings import DataSettings
 from sightsound.types import AUDIO, VIDEO, Batch, Clip, Problem
 
@@ -76,7 +76,7 @@ class Predictor:
         self.config: RunConfig | None = None
         if not isinstance(model, nn.Module):
             self.config = saved_config(model)
-            model = sightsound.load_model(_source(model))
+            model = sightsound.load_model(model_source(model))
         if model.info.front_end is None:
             raise ValueError(
                 "this model has no front end, the numbers that turn files into inputs: "
@@ -216,10 +216,6 @@ def _check_span(start_seconds: float, end_seconds: float | None) -> None:
             f"start_seconds is {start_seconds:g} and end_seconds {end_seconds}; accepted: a start "
             "of 0 or more and an end after it"
         )
-
-
-def _source(model: str | Path) -> str | Path:
-    return model if str(model).startswith("hf:") else run_directory(model)
 
 
 def saved_config(model: str | Path) -> RunConfig | None:

@@ -121,7 +121,7 @@ def build_dataset(
     )
 
 
-def run_directory(path: str | Path) -> Path:
-    """`path` as it is; the model directory inside when `path` is a run."""
-    path = Path(path)
-    return path / "model" if (path / "model" / "config.json").is_file() else path
+def model_source(path: str | Path) -> str | Path:
+    """`path` (a directory, or "hf:owner/name") as it is; of a run, the model directory inside."""
+    inside = Path(path) / "model"
+    return inside if (inside / "config.json").is_file() else path

@@ -18,6 +18,7 @@ from sightsound.run import (
     build_front_end,
     build_model,
     build_objective,
+    model_source,
 )
 from sightsound.settings import AugmentSettings, TrainSettings
 from sightsound.train.optim import build_optimizer, freeze
@@ -88,7 +89,8 @@ def assemble(config: RunConfig, fabric: Fabric) -> Parts:
     _check_classes(manifest)
     torch.manual_seed(config.seed)
     model = build_model(config.model, manifest, front_end)
-    notes += [f"from {source}: {initialise_from(model, source)}" for source in settings.init]
+    for source in settings.init:
+        notes.append(f"from {source}: {initialise_from(model, model_source(source))}")
     model.info.provenance |= {"crop": config.data.crop, "seed": config.seed}
     frozen = freeze(model, settings.freeze)
     if frozen:
