@@ -8,10 +8,9 @@ Writes benchmarks/demo.json (raw) and benchmarks/demo.md (the table).
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
-from runs import ROOT, environment, evaluate, mean_and_each, train
+from runs import ROOT, environment, environments, evaluate, mean_and_each, merge, train
 
 from sightsound.data.synthetic import write_demo
 
@@ -62,15 +61,14 @@ def one(kind: str, folder: Path, *, seed: int) -> dict:
         name="late",
     )
     scores["average of the two trained apart"] = summary["rows"]["average of both models"]["top1"]
-    return {"kind": kind, "seed": seed, "scores": scores}
+    return {"kind": kind, "seed": seed, "scores": scores, "environment": environment()}
 
 
 def write(results: list[dict]) -> None:
     """The raw results and the tables."""
     folder = Path(__file__).parent
-    header = {"environment": environment(), "command": "make benchmark-demo"}
-    (folder / "demo.json").write_text(json.dumps(header | {"results": results}, indent=1) + "\n")
-    lines = ["# Generated sets", "", f"`make benchmark-demo`; {header['environment']}.", ""]
+    results = merge(folder / "demo.json", results, keys=("kind", "seed"))
+    lines = ["# Generated sets", "", f"`make benchmark-demo`; {environments(results)}.", ""]
     for kind in dict.fromkeys(result["kind"] for result in results):
         chosen = [result for result in results if result["kind"] == kind]
         seeds = ", ".join(str(result["seed"]) for result in chosen)

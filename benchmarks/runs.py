@@ -47,6 +47,20 @@ def seconds(directory: Path) -> float:
     return json.loads((directory / "seconds.json").read_text())["seconds"]
 
 
+def merge(file: Path, results: list[dict], *, keys: tuple[str, str]) -> list[dict]:
+    """`results` with those that `file` already held for other `keys`; written to `file`."""
+    old = json.loads(file.read_text()) if file.is_file() else []
+    found = {tuple(result[key] for key in keys): result for result in [*old, *results]}
+    merged = [found[key] for key in sorted(found)]
+    file.write_text(json.dumps(merged, indent=1) + "\n")
+    return merged
+
+
+def environments(results: list[dict]) -> str:
+    """Where the results come from: each different environment once."""
+    return "; ".join(dict.fromkeys(result["environment"] for result in results))
+
+
 def environment() -> str:
     """One line: commit, hardware, versions."""
     command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12"]

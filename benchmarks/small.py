@@ -16,7 +16,16 @@ import json
 import os
 from pathlib import Path
 
-from runs import ROOT, environment, evaluate, mean_and_each, seconds, train
+from runs import (
+    ROOT,
+    environment,
+    environments,
+    evaluate,
+    mean_and_each,
+    merge,
+    seconds,
+    train,
+)
 
 STREAMS = ("audio", "video", "both")
 FUSED_EPOCHS = {"avmnist": "15", "drone_av": "100"}
@@ -68,15 +77,15 @@ def one(name: str, data: Path, folder: Path, *, seed: int) -> dict:
         "rows": summary["rows"],
         "ids": summary["ids"],
         "verdict": summary["verdict"],
+        "environment": environment(),
     }
 
 
 def write(results: list[dict]) -> None:
     """The raw results and the table."""
     folder = Path(__file__).parent
-    header = {"environment": environment(), "command": "make benchmark-small"}
-    (folder / "small.json").write_text(json.dumps(header | {"results": results}, indent=1) + "\n")
-    lines = ["# Small real data sets", "", f"`make benchmark-small`; {header['environment']}.", ""]
+    results = merge(folder / "small.json", results, keys=("set", "seed"))
+    lines = ["# Small real data sets", "", f"`make benchmark-small`; {environments(results)}.", ""]
     for name in dict.fromkeys(result["set"] for result in results):
         lines += table(name, [result for result in results if result["set"] == name])
     (folder / "small.md").write_text("\n".join(lines) + "\n")
