@@ -98,11 +98,12 @@ def table(name: str, results: list[dict]) -> list[str]:
     lines = [f"## {name}", "", f"Top-1 on {number} clips (val + test), seeds {seeds}.", ""]
     lines += ["| | mean (each seed) |", "|---|---|"]
     for row, text in ROWS.items():
-        values = [result["rows"][row]["top1"] for result in results]
-        lines.append(f"| {text} | {mean_and_each(values)} |")
+        values = [result["rows"][row]["top1"] for result in results if row in result["rows"]]
+        if values:
+            lines.append(f"| {text} | {mean_and_each(values)} |")
     lines.append(f"| linear SVM on hand-made features | {SVM[name]} |")
-    longest = {s: max(result["seconds"][s] for result in results) for s in STREAMS}
-    times = ", ".join(f"{stream} {value:.0f} s" for stream, value in longest.items())
+    times = [(stream, s) for result in results for stream, s in result["seconds"].items()]
+    times = ", ".join(f"{stream} {s:.0f} s" for stream, s in dict(sorted(times)).items())
     return [*lines, "", f"Longest training: {times}. Ids {results[0]['ids']}.", ""]
 
 
