@@ -26,7 +26,7 @@ from sightsound.data.augment import augment
 from sightsound.data.augment.normalise import normalise
 from sightsound.data.dataset import ClipDataset
 from sightsound.data.loader import Loader
-from sightsound.evaluate import score_clips
+from sightsound.evaluate import MAIN_SCORE, score_clips
 from sightsound.run import RunConfig
 from sightsound.seeding import stable_seed
 from sightsound.train.assemble import Parts, assemble, launch, overfit
@@ -41,8 +41,6 @@ from sightsound.train.feed import step_keys, timed
 from sightsound.train.log import RunLog
 from sightsound.train.schedule import learning_rate
 from sightsound.types import Batch
-
-MAIN_SCORE = {"single": "top1", "multi": "map", "heads": "top1"}
 
 
 def train(config: RunConfig, *, resume: bool = False, console: Console | None = None) -> Path:
