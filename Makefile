@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # CASES: a folder laid out like tests/parity/cases
 CASES ?= tests/parity/cases
 
-.PHONY: demo test lint parity test-slow benchmark-demo benchmark-small format clean
+.PHONY: demo test lint parity test-slow format clean
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -34,11 +34,9 @@ parity: $(VENV)/ready
 test-slow: $(VENV)/ready
 	$(BIN)/python -m pytest -m slow
 
-benchmark-demo: $(VENV)/ready
-	$(BIN)/python benchmarks/demo.py
-
-benchmark-small: $(VENV)/ready
-	$(BIN)/python benchmarks/small.py
+# benchmark-demo, benchmark-small, benchmark-ablation, benchmark-flops, benchmark-fusion_time
+benchmark-%: $(VENV)/ready
+	$(BIN)/python benchmarks/$*.py
 
 clean:
 	rm -rf $(VENV) build dist

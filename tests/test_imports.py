@@ -17,7 +17,7 @@ LAYERS = {
     5: "predict",
     6: "evaluate explain profile",
     7: "train",
-    8: "recipes demo",
+    8: "recipes demo ablate",
     9: "cli",
     10: "__main__",
 }

@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sightsound.options import Parser
@@ -96,7 +96,8 @@ def _train_parser() -> Parser:
 
 
 _INIT = (
-    "Start from this model; what does not fit is listed. May be repeated: an audio, a video model."
+    "Start from this model: a directory, hf:owner/name, or an image ViT as vit:FILE or "
+    "vit:hf:owner/name; what does not fit is listed. May be repeated: an audio, a video model."
 )
 
 _TRAIN_EXAMPLES = """Examples:
@@ -214,6 +215,87 @@ _LATE = "Two models of one stream each: also score them, and the average of thei
 _BAD_FILES = "A file that cannot be decoded: stop, leave it out, or count it as absent stream."
 
 
+# ---------------------------------------------------------------------------- ablate
+
+
+def ablate(argv: Sequence[str]) -> None:
+    """Train variants of a model with several seeds: the paper's ablations, or your own."""
+    from sightsound.ablate.studies import choose_studies, parse_seeds
+    from sightsound.configuration import parse_run
+
+    config, options = parse_run(_ablate_parser(), argv)
+    seeds = parse_seeds(options.seeds, first=config.seed)
+    studies = choose_studies(
+        options.study or [],
+        vary=options.vary or [],
+        axes=options.axis or [],
+        inits=options.inits or [],
+    )
+    config.data.path = options.path or config.data.path
+    config.train.init = tuple(options.init or config.train.init)
+    if not config.data.path and not options.dry_run:
+        raise ValueError(
+            "no data given: name a folder of class folders or a manifest, or only look with "
+            "--dry_run"
+        )
+    if config.data.path:
+        _require_data(config.data.path)
+        config.data.path = str(Path(config.data.path).absolute())
+
+    from sightsound.ablate import ablation
+
+    prepared = ablation.prepare(config, studies, seeds)
+    if options.dry_run:
+        _say(ablation.listing(prepared))
+        return
+    ablation.run(prepared, keep_models=options.keep_models)
+    _say(ablation.summary(prepared))
+    if prepared.failures:
+        raise RuntimeError(ablation.failure_sentence(prepared))
+
+
+def _ablate_parser() -> Parser:
+    from sightsound.ablate.studies import STUDIES
+    from sightsound.configuration import settings_parser
+
+    width = max(map(len, STUDIES))
+    lines = [f"  {name:{width}}  {s.title} ({s.source})" for name, s in STUDIES.items()]
+    parser = settings_parser(
+        "sightsound ablate",
+        usage="sightsound ablate [DATA] --study NAME [NAME ...] [--config RECIPE] [options]",
+        description="\n".join([ablate.__doc__ or "", "", "Studies:", *lines, _ABLATE_TEXT]),
+        epilog=_ABLATE_EXAMPLES,
+    )
+    parser.set_defaults(output="runs/ablation")
+    add = parser.add_argument
+    add("path", nargs="?", metavar="DATA", help="Folder of class folders, CSV or Parquet manifest.")
+    add("--study", nargs="+", metavar="NAME", help="What is varied: studies of the list above.")
+    add("--config", metavar="RECIPE", help="What is not varied; may be repeated. " + _recipes())
+    add("--seeds", default="3", help="How many, from --seed on, or a list such as 0,4.")
+    add("--axis", action="append", metavar="NAME=V1,V2", help="Other values on a study's axis.")
+    add("--vary", action="append", metavar="SECTION.FIELD=V1,V2", help=_VARY)
+    add("--init", metavar="DIR", action="append", help="What every cell starts from: see train.")
+    add("--inits", nargs="+", metavar="INIT", help="For the study init: scratch, DIR, vit:FILE.")
+    add("--dry_run", action="store_true", help="List cells, sizes and GFLOP, and stop.")
+    add("--keep_models", action="store_true", help="Keep models and checkpoints of every run.")
+    return parser
+
+
+_VARY = "A study of your own; the first --vary is the figure's x, further ones are its lines."
+
+_ABLATE_TEXT = """
+Every cell of a study is trained and scored with every seed, one after another. Give the same
+command again to go on after an interruption: finished runs are kept, failed ones tried
+again. What is not varied comes from the recipe and the options, as in 'sightsound train'."""
+
+_ABLATE_EXAMPLES = """Examples:
+  sightsound ablate --study fusion --dry_run          cells and GFLOP at the paper's size
+  sightsound ablate videos/ --study fusion --config first --seeds 2
+  sightsound ablate videos/ --study fusion --config first --axis model.fusion_layer=0,2,4
+  sightsound ablate videos/ --vary train.learning_rate=1e-4,3e-4,1e-3 --vary model.width=64,128
+  sightsound ablate videos/ --study init --inits scratch vit:ViT-B_16.npz --output runs/init"""
+
+
 # ---------------------------------------------------------------------------- predict
 
 
@@ -257,40 +339,115 @@ def predict(argv: Sequence[str]) -> None:
         raise failures[-1]
 
 
+# ---------------------------------------------------------------------------- subset
+
+
+def subset(argv: Sequence[str]) -> None:
+    """Choose a more balanced part of a manifest's training clips, such as AS-500K."""
+    from sightsound.options import Parser
+
+    parser = Parser(
+        prog="sightsound subset",
+        usage="sightsound subset MANIFEST --output FILE [--clips N] [--per_class N] [--seed N]",
+        description=subset.__doc__,
+        epilog="Clips are visited in random order; one is taken unless a class of it is full.\n\n"
+        "Example:\n  sightsound subset audioset.csv --output as500k.csv --clips 500000",
+    )
+    add = parser.add_argument
+    add("manifest", metavar="MANIFEST", help="CSV or Parquet manifest.")
+    add("--output", required=True, metavar="FILE", help="The new manifest, in the same folder.")
+    add("--clips", type=int, metavar="N", help="Number of training clips; other splits are kept.")
+    add("--per_class", type=int, metavar="N", help=_PER_CLASS)
+    add("--seed", type=int, default=0, help="Another order, so another choice.")
+    options = parser.parse_args(list(argv))
+    _require_data(options.manifest)
+
+    from sightsound.data.subset import build_subset
+
+    limits = {"clips": options.clips, "per_class": options.per_class}
+    _say(build_subset(options.manifest, options.output, **limits, seed=options.seed).text())
+
+
+_PER_CLASS = "Most clips of a class (default: the least that leaves --clips)."
+
+
 # ---------------------------------------------------------------------------- convert, flops
 
 
 def convert(argv: Sequence[str]) -> None:
     """Turn a checkpoint of another project into a model directory."""
+    options = _convert_parser().parse_args(list(argv))
+    for file in filter(None, [options.path, options.config, options.labels]):
+        _require_data(file)
+    output = Path(options.output)
+    if output.exists() and not output.is_dir():
+        raise ValueError(f"--output {options.output!r} is a file; name a folder for the model")
+    config = _original_config(options)
+
+    from sightsound.weights import load_foreign
+    from sightsound.weights.labels import name_classes, read_labels
+
+    names = read_labels(options.labels) if options.labels else None
+    model = load_foreign(options.kind, Path(options.path), config)
+    said = model.info.provenance.setdefault("inferred", [])
+    said.append(name_classes(model, names, source=options.labels or ""))
+    model.save_pretrained(output)
+    dropped = [f"dropped: {name}" for name in model.info.provenance.get("dropped", [])]
+    if len(dropped) > _MOST_LINES:
+        dropped[_MOST_LINES:] = [f"dropped: {len(dropped) - _MOST_LINES} more, see its config.json"]
+    _say(
+        "\n".join([f"From {model.info.provenance['source']}:", *said, *dropped])
+        + f"\nThe model is in {output}. Use it, or train it further on your own videos:\n"
+        f"  sightsound predict clip.mp4 --model {output}\n"
+        f"  sightsound train videos/ --init {output}"
+    )
+
+
+def _convert_parser() -> Parser:
     from sightsound.options import Parser
     from sightsound.registry import WEIGHTS
 
     parser = Parser(
         prog="sightsound convert",
-        usage="sightsound convert KIND FILE --output DIR [--config FILE]",
+        usage="sightsound convert KIND PATH --output DIR [--config FILE] [--labels FILE]",
         description=convert.__doc__,
-        epilog="Example:\n  sightsound convert scenic mbt.npz --config mbt.json --output mbt/",
+        epilog="Examples:\n  sightsound convert scenic checkpoint_15900 --output mbt/\n"
+        "  sightsound convert scenic mbt.npz --config mbt.json --output mbt/",
     )
     add = parser.add_argument
     add("kind", metavar="KIND", choices=sorted(WEIGHTS), help="Where the weights come from.")
-    add("file", metavar="FILE", help="The checkpoint in its original format.")
-    add("--config", metavar="FILE", help="JSON or YAML file with the original configuration.")
+    add("path", metavar="PATH", help="The checkpoint as its authors wrote it.")
     add("--output", required=True, metavar="DIR", help="Directory of the new model.")
-    options = parser.parse_args(list(argv))
-    for file in filter(None, [options.file, options.config]):
-        _require_data(file)
+    add("--config", metavar="FILE", help=_ORIGINAL_CONFIG)
+    add("--fusion_layer", type=int, metavar="N", help=_FUSION_LAYER)
+    add("--labels", metavar="FILE", help=_LABELS)
+    return parser
 
+
+_MOST_LINES = 20
+_ORIGINAL_CONFIG = "JSON or YAML file with the original configuration, or a part of it."
+_FUSION_LAYER = "Layers before fusion, which a checkpoint of kind scenic does not tell."
+_LABELS = "Class names: one per line, a CSV with a column display_name, or labels.json."
+
+
+def _original_config(options: Any) -> dict | None:
+    """The file of `--config` with `--fusion_layer` in it; `None` without either."""
     import yaml
 
-    from sightsound.weights import load_foreign
-
-    config = yaml.safe_load(Path(options.config).read_text()) if options.config else None
-    model = load_foreign(options.kind, Path(options.file), config)
-    model.save_pretrained(options.output)
-    _say(
-        f"The model is in {options.output}. Train it further on your own videos:\n"
-        f"  sightsound train videos/ --init {options.output}"
-    )
+    config = None
+    if options.config:
+        try:
+            config = yaml.safe_load(Path(options.config).read_text())
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ValueError(f"{options.config!r} is neither JSON nor YAML: {error}") from error
+    if options.fusion_layer is None:
+        return config
+    if options.kind != "scenic":
+        raise ValueError(f"--fusion_layer goes with kind scenic, not with {options.kind}")
+    config = config or {}
+    if not isinstance(config, dict) or not isinstance(config.get("model", {}), dict):
+        raise ValueError(f"{options.config!r} holds no table of settings with a part 'model'")
+    return config | {"model": config.get("model", {}) | {"fusion_layer": options.fusion_layer}}
 
 
 def flops(argv: Sequence[str]) -> None:
@@ -301,17 +458,21 @@ def flops(argv: Sequence[str]) -> None:
         "sightsound flops",
         usage="sightsound flops [--config RECIPE] [--classes K] [--model.NAME VALUE]",
         description=flops.__doc__,
-        epilog="Example:\n  sightsound flops --model.size base --classes 527",
+        epilog="Examples:\n  sightsound flops --config mbt/paper-audioset\n"
+        "  sightsound flops --model.size small --model.fusion_layer 4 --classes 10 --format json",
     )
-    parser.add_argument("--config", metavar="RECIPE", help="Recipe name or file. " + _recipes())
-    parser.add_argument("--classes", type=int, default=10, help="Number of classes.")
+    add = parser.add_argument
+    add("--config", metavar="RECIPE", help="Recipe name or file. " + _recipes())
+    add("--classes", type=int, default=527, help="Number of classes (AudioSet has 527).")
+    add("--format", choices=["table", "json"], default="table", help="What is printed.")
     config, options = parse_run(parser, argv)
     if options.classes < 1:
         raise ValueError(f"--classes is {options.classes}; accepted: 1 or more")
 
-    from sightsound.profile.flops import flops_table
+    from sightsound.profile.flops import Work
 
-    _say(flops_table(config, num_classes=options.classes))
+    work = Work.of(config, num_classes=options.classes)
+    _say(work.json() if options.format == "json" else work.text())
 
 
 # ---------------------------------------------------------------------------- main
@@ -321,7 +482,9 @@ COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "demo": demo,
     "train": train,
     "evaluate": evaluate,
+    "ablate": ablate,
     "predict": predict,
+    "subset": subset,
     "convert": convert,
     "flops": flops,
 }
@@ -336,7 +499,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as error:  # a command's --help
         return int(error.code or 0)
     except KeyboardInterrupt:
-        _complain(name, "interrupted" + (_RESUME if name == "train" else ""))
+        _complain(name, "interrupted" + _GO_ON.get(name, ""))
         return 130
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -362,7 +525,10 @@ def _run(name: str, argv: list[str]) -> None:
         raise unknown_name("command", name, COMMANDS)
 
 
-_RESUME = "; the same command with --resume goes on from the last checkpoint, if there is one"
+_GO_ON = {
+    "train": "; the same command with --resume goes on from the last checkpoint, if there is one",
+    "ablate": "; the same command goes on where it stopped",
+}
 
 
 def _overview() -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import functools
 import importlib.util
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -60,12 +61,48 @@ def find_recipe(name: str | Path) -> Path:
 
 
 def read_values(name: str | Path) -> dict[str, Any]:
-    """The content of a recipe or configuration file.
+    """The content of a recipe or configuration file, laid over that of the recipes in its `base`.
+
+    `base` is a name or a list of names, the later ones replacing values of the earlier; a name is
+    that of a recipe, or a file relative to the file it stands in.
 
     Raises:
-        ValueError: no such file, not YAML, or not a table of settings.
+        ValueError: no such file, not YAML, not a table of settings, or a base that leads back.
     """
-    file = find_recipe(name)
+    return _with_bases(find_recipe(name), ())
+
+
+def _with_bases(file: Path, above: tuple[Path, ...]) -> dict[str, Any]:
+    """The values of `file` over those of its bases; `above` are the files that led here."""
+    chain = (*above, file.resolve())
+    if chain[-1] in above:
+        shown = " -> ".join(path.stem for path in chain)
+        raise UsageError(f"{file}: base leads back to the same file ({shown}): remove one of them")
+    own = _read_yaml(file)
+    names = own.pop("base", [])
+    names = [names] if isinstance(names, str) else names
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise UsageError(f"{file}: base is {names!r}; accepted: the name of a recipe, or a list")
+    values: dict[str, Any] = {}
+    for name in names:
+        values = overlay(values, _with_bases(_find_base(name, file), chain))
+    return overlay(values, own)
+
+
+def _find_base(name: str, file: Path) -> Path:
+    """The file that `base: name` in `file` means: one beside it, or a shipped recipe."""
+    for path in (file.parent / name, file.parent / f"{name}.yaml", RECIPES / f"{name}.yaml"):
+        if path.is_file():
+            return path
+    known = recipe_names()
+    raise UsageError(
+        f"{file}: base names {name!r}, which is neither a file beside it nor a recipe; recipes: "
+        f"{', '.join(known)}." + did_you_mean(name, known)
+    )
+
+
+def _read_yaml(file: Path) -> dict[str, Any]:
+    """The table of settings in one file, as it stands there."""
     try:
         values = yaml.safe_load(file.read_text())
     except yaml.MarkedYAMLError as error:
@@ -88,11 +125,27 @@ def load_config(*sources: str | Path, overrides: Mapping[str, Any] | None = None
     """
     values: dict[str, Any] = {}
     for source in sources:
-        values = merge(values, read_values(source))
-    for name, value in (overrides or {}).items():
+        values = overlay(values, read_values(source))
+    return _checked(values, overrides or {})
+
+
+def changed(config: RunConfig, overrides: Mapping[str, Any]) -> RunConfig:
+    """A configuration like `config` but for dotted `overrides`, checked as in `load_config`."""
+    return _checked(_plain(dataclasses.asdict(config)), overrides)
+
+
+def _checked(values: dict[str, Any], overrides: Mapping[str, Any]) -> RunConfig:
+    for name, value in overrides.items():
         values = merge(_clear_lengths(values, [name]), _nested(name, value))
     sections, settings = _split_sections(values)
     return to_config(sections, settings_parser("configuration").parse_object(settings))
+
+
+def overlay(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    """`merge`, where a length of the run in `second` also replaces one in another unit."""
+    train = second.get("train")
+    names = [f"train.{name}" for name in train] if isinstance(train, dict) else []
+    return merge(_clear_lengths(first, names), second)
 
 
 def merge(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
@@ -167,7 +220,7 @@ def parse_run(parser: Parser, argv: Sequence[str]) -> tuple[RunConfig, jsonargpa
     sources, section_options, rest = _split_argv(argv)
     values: dict[str, Any] = {}
     for source in sources:
-        values = merge(values, read_values(source))
+        values = overlay(values, read_values(source))
     values = _clear_lengths(values, [token.split("=")[0].removeprefix("--") for token in rest])
     sections, settings = _split_sections(values)
     for name, value in section_options:
@@ -256,13 +309,19 @@ def check_component(kind: str, section: dict[str, Any]) -> dict[str, Any]:
     """
     defaults = getattr(RunConfig(), kind)
     name = section.get("name", defaults["name"])
-    component = resolve(TABLES[kind], name, kind=kind)
-    parser = Parser(prog=kind)
-    parser.add_class_arguments(component, kind, skip=set(DERIVED), fail_untyped=False)
+    parser = _component_parser(kind, resolve(TABLES[kind], name, kind=kind))
     arguments = {key: value for key, value in section.items() if key != "name"}
     _refuse_derived(kind, arguments)
     parsed = parser.parse_object({kind: arguments})
     return {"name": name, **_plain(parsed[kind].as_dict())}
+
+
+@functools.cache
+def _component_parser(kind: str, component: type) -> Parser:
+    """A parser for the arguments of one class; reading signature and docstring takes a while."""
+    parser = Parser(prog=kind)
+    parser.add_class_arguments(component, kind, skip=set(DERIVED), fail_untyped=False)
+    return parser
 
 
 def _refuse_derived(kind: str, arguments: dict[str, Any]) -> None:
@@ -278,11 +337,7 @@ def check_front_end(section: dict[str, Any]) -> dict[str, Any]:
         ValueError: unknown field or a value of the wrong type.
     """
     section = {"name": RunConfig().front_end["name"], **section}
-    parser = Parser(prog="front_end", also=[])
-    parser.add_argument("--front_end.name", type=str)
-    parser.add_class_arguments(AudioFrontEnd, "front_end.audio")
-    parser.add_class_arguments(VideoFrontEnd, "front_end.video")
-    parsed = parser.parse_object({"front_end": section})["front_end"]
+    parsed = _front_end_parser().parse_object({"front_end": section})["front_end"]
     checked: dict[str, Any] = {"name": parsed.name}
     for part in ("audio", "video"):
         given = section.get(part) or {}
@@ -290,6 +345,15 @@ def check_front_end(section: dict[str, Any]) -> dict[str, Any]:
             checked[part] = _plain({key: parsed[part][key] for key in given})
     build_front_end(checked)  # is there one of this name?
     return checked
+
+
+@functools.cache
+def _front_end_parser() -> Parser:
+    parser = Parser(prog="front_end", also=[])
+    parser.add_argument("--front_end.name", type=str)
+    parser.add_class_arguments(AudioFrontEnd, "front_end.audio")
+    parser.add_class_arguments(VideoFrontEnd, "front_end.video")
+    return parser
 
 
 def _plain(value: Any) -> Any:

@@ -307,7 +307,8 @@ def _same_input(jobs: dict[str, Predictor]) -> Iterator[dict[str, Predictor]]:
     """Jobs that read files in the same way, together."""
     groups: dict[tuple, dict[str, Predictor]] = {}
     for name, predictor in jobs.items():
-        key = (predictor.front_end.id, predictor.crop, tuple(sorted(predictor.modalities)))
+        cut = (predictor.front_end.id, predictor.crop, predictor.wrap)
+        key = (*cut, tuple(sorted(predictor.modalities)))
         groups.setdefault(key, {})[name] = predictor
     yield from groups.values()
 

@@ -88,7 +88,8 @@ class Predictor:
         self.front_end = FrontEnd.from_dict(model.info.front_end)
         self.labels: dict[str, list[str]] = model.info.labels
         self.task: str = model.info.task
-        self.crop = crop or self._trained_crop()
+        self.crop = crop or ("full" if self._trained("crop") == "full" else "centre")
+        self.wrap = bool(self._trained("wrap"))
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -100,9 +101,10 @@ class Predictor:
         """{name: modalities}: the whole model first, then each modality alone."""
         return {n: m for n, m in STREAMS.items() if set(m) <= set(self.modalities)}
 
-    def _trained_crop(self) -> str:
-        saved = self.config.data.crop if self.config is not None else "centre"
-        return "full" if self.model.info.provenance.get("crop", saved) == "full" else "centre"
+    def _trained(self, name: str) -> Any:
+        """A setting of the training data: as the model says, else its run, else the default."""
+        data = self.config.data if self.config is not None else DataSettings()
+        return self.model.info.provenance.get(name, getattr(data, name))
 
     def dataset(
         self, manifest: Manifest, rows: Sequence[Row], *, views: int = 4, bad_files: str = "error"
@@ -112,7 +114,7 @@ class Predictor:
             manifest,
             list(rows),
             self.front_end,
-            DataSettings(crop=self.crop, windows="centre", bad_files=bad_files),
+            DataSettings(crop=self.crop, windows="centre", wrap=self.wrap, bad_files=bad_files),
             modalities=self.modalities,
             train=False,
             seed=0,

@@ -31,6 +31,7 @@ AUGMENTATIONS = {
 
 WEIGHTS = {
     "scenic": "sightsound.weights.scenic:load",
+    "vit": "sightsound.weights.vit:load",
 }
 
 

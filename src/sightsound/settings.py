@@ -16,6 +16,8 @@ def _check(section: str, values: Any, accepted: str, *names: str) -> None:
         "at least 0": lambda value: value >= 0,
         "above 0": lambda value: value > 0,
         "between 0 and 1": lambda value: 0 <= value <= 1,
+        "above 0, at most 1": lambda value: 0 < value <= 1,
+        "a smaller and a larger number above 0": lambda value: 0 < value[0] <= value[1],
     }
     for name in names:
         value = getattr(values, name)
@@ -35,6 +37,8 @@ class DataSettings:
     """Share of groups used for validation where the data names no splits."""
     test_fraction: float = 0.15
     """Share of groups kept for the test where the data names no splits."""
+    train_fraction: float = 1.0
+    """Train on this share of the training clips; a smaller share lies within a larger one."""
     num_workers: int = 2
     """Decoding processes; 0 decodes in the main process."""
     bad_files: Literal["error", "drop", "mask"] = "error"
@@ -43,20 +47,27 @@ class DataSettings:
     """Keep decoded clips in memory. Needs deterministic windows and crops."""
     balanced: bool = False
     """Draw training clips so that all classes come equally often."""
-    windows: Literal["random", "centre"] = "random"
-    """Position of the training window; clips shorter than the window are padded."""
+    windows: Literal["random", "centre", "official"] = "random"
+    """Position of the training window; `official`: the video window lies anywhere and the audio
+    window starts with it, so that the longer one may run past the end of the clip."""
+    wrap: bool = False
+    """A window that runs past the end of the clip goes on at its start; otherwise it is padded."""
     synchronous: bool = True
     """Cut both modalities from the same window (paper MBT, section 4.3.2)."""
-    crop: Literal["random", "centre", "full"] = "random"
+    crop: Literal["random", "jitter", "centre", "full"] = "random"
     """Training crop; `full` squeezes the whole frame. Evaluation: `full` if full, else `centre`."""
     crop_scale: tuple[float, float] = (0.25, 1.0)
     """Area of a random crop as a share of the frame."""
     crop_ratio: tuple[float, float] = (0.75, 1.3333333333333333)
     """Aspect ratio of a random crop."""
+    crop_jitter: tuple[float, float] = (0.9, 1.33)
+    """Crop `jitter`: height and width of the scaled frame are multiplied by factors from here."""
 
     def __post_init__(self) -> None:
         _check("data", self, "at least 0", "num_workers")
         _check("data", self, "between 0 and 1", "val_fraction", "test_fraction")
+        _check("data", self, "above 0, at most 1", "train_fraction")
+        _check("data", self, "a smaller and a larger number above 0", "crop_jitter")
 
 
 @dataclass
@@ -142,8 +153,11 @@ class TrainSettings:
     freeze: tuple[str, ...] = ()
     """Patterns of parameter names that are not trained, such as `video.*`."""
     init: tuple[str, ...] = ()
-    """Start from these model directories, such as an audio and a video model; what does not fit
-    is listed. Where several have a tensor, the last one gives it."""
+    """Start from these models: directories, hf:owner/name, or an image ViT as vit:FILE or
+    vit:hf:owner/name. What does not fit is listed. Where several have a tensor, the last one gives
+    it."""
+    init_faithful: bool = False
+    """Start from a ViT as the official MBT does: fusion tokens from positions, audio CLS 0."""
     evaluate_every: float = 1.0
     """Epochs between validations."""
     checkpoint_every: int = 0

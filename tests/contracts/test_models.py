@@ -192,6 +192,24 @@ def test_attention_maps_leave_the_numbers_alone(name: str, variant: str, masked:
         torch.testing.assert_close(sums, torch.ones_like(sums))
 
 
+def test_attention_maps_show_which_tokens_they_are_about():
+    """What following attention through the model relies on: see `MBT.forward`."""
+    shapes = {}
+    for fusion in FUSIONS:
+        model = build("mbt", f"{fusion}-token")
+        output = model(random_inputs(model), maps=True)
+        shapes[fusion] = {key: tuple(w.shape[2:]) for key, w in output.attention.items()}
+        video, audio = (output.tokens[name].shape[1] for name in (VIDEO, AUDIO))
+        assert shapes[fusion]["video.0"] == (video, video)
+        assert shapes[fusion]["audio.0"] == (audio, audio)
+    last = model.size.depth - 1
+    z = build("mbt", "bottleneck-token").fusion.tokens.shape[1]
+    assert shapes["bottleneck"][f"video.{last}"] == (video + z, video + z)
+    assert shapes["bottleneck"][f"audio.{last}"] == (audio + z, audio + z)
+    assert shapes["cross_attention"][f"video.{last}"] == (video, audio + video)
+    assert shapes["self_attention"][f"joint.{last}"] == (audio + video, audio + video)
+
+
 @every_model
 def test_gradient_checkpointing_leaves_the_numbers_alone(name: str, variant: str):
     model = build(name, variant).train()

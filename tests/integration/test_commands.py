@@ -16,7 +16,9 @@ import pytest
 from sightsound import cli
 from sightsound.data.synthetic import write_demo
 
-README = Path(__file__).resolve().parents[2] / "README.md"
+ROOT = Path(__file__).resolve().parents[2]
+README = ROOT / "README.md"
+CASES = ROOT / "tests" / "parity" / "cases" / "mbt"
 TINY = [
     "--config=demo",
     "--model.width=16",
@@ -125,10 +127,9 @@ def test_convert_makes_a_model_to_start_from(test_data, tmp_path, capsys):
     options = ["--config", tmp_path / "config.json", "--output", tmp_path / "model"]
     assert run("convert", "scenic", folder / name, *options) == 0
     assert f"--init {tmp_path / 'model'}" in capsys.readouterr().out
-    clip = tmp_path / "clip.mp4"
-    clip.touch()
-    assert run("predict", clip, "--model", tmp_path / "model") == 2
-    assert "this model has no front end" in capsys.readouterr().err
+    clip = test_data / "data" / "media_zoo" / "base_h264_aac.mp4"
+    assert run("predict", clip, "--model", tmp_path / "model", "--format", "json") == 0
+    assert len(json.loads(capsys.readouterr().out)[0]["scores"]["video"]) == 7
 
 
 def test_demo_goes_through_and_starts_over(tmp_path, capsys):
@@ -154,7 +155,11 @@ def test_readme_commands(videos, tmp_path, monkeypatch, capsys):
     """The tour, word for word, on a few clips and with less work."""
     monkeypatch.chdir(tmp_path)
     shutil.copytree(videos, tmp_path / "videos")
+    table = (tmp_path / "videos" / "manifest.csv").read_text().splitlines()
     (tmp_path / "videos" / "manifest.csv").unlink()
+    rows = [f"videos/{row}" for row in table[1:]]
+    (tmp_path / "audioset.csv").write_text("\n".join([table[0], *rows]) + "\n")
+    shutil.copy(CASES / "checkpoint_5", tmp_path / "checkpoint_15900")
     clip = sorted((videos / "test").rglob("*.mp4"))[0]
     shutil.copy(clip, tmp_path / "some.mp4")
     lines = "".join(readme_blocks("sh")).splitlines()
@@ -163,10 +168,11 @@ def test_readme_commands(videos, tmp_path, monkeypatch, capsys):
     less = {
         "train": ["--train.epochs=1", "--train.batch_size=8", "--data.num_workers=0"],
         "evaluate": ["--num_workers=0"],
+        "ablate": ["--dry_run", "--model.size=tiny"],
     }
     for command in commands:
         extra = less.get(command[0], [])
-        if "--overfit" in command:
+        if "--overfit" in command or "mbt/paper-audioset" in command and command[0] == "train":
             extra = [*extra, "--print_config"]
         assert run(*command, *extra) == 0, command
         assert capsys.readouterr().out

@@ -25,7 +25,7 @@ def cases(request) -> Path:
 
 
 def pytest_generate_tests(metafunc):
-    """One test per file: a test that asks for `mbt_model` or `mbt_training` gets each of them."""
+    """One test per file: a test that asks for `mbt_model`, say, gets each of them."""
     folder = cases_folder(metafunc.config)
     if not any((folder / part).is_dir() for part in PARTS):
         raise pytest.UsageError(f"--cases {folder} has none of the folders {', '.join(PARTS)}")
@@ -33,7 +33,8 @@ def pytest_generate_tests(metafunc):
     entries = json.loads(index.read_text()) if index.is_file() else {}
     for fixture, wanted in SELECTIONS.items():
         if fixture in metafunc.fixturenames:
-            names = [name for name, entry in sorted(entries.items()) if wanted(entry)]
+            named = ((name, entry | {"name": name}) for name, entry in sorted(entries.items()))
+            names = [name for name, entry in named if wanted(entry)]
             metafunc.parametrize(fixture, names)
 
 
@@ -53,10 +54,18 @@ def _is_bottleneck_of_frames(entry: dict) -> bool:
     )
 
 
+def _is_checkpoint(entry: dict) -> bool:
+    """Flax's own file; its configuration and expected numbers have the kind, too, and a suffix."""
+    return entry.get("kind") == "checkpoint" and not Path(entry["name"]).suffix
+
+
 SELECTIONS = {
+    "mbt_checkpoint": _is_checkpoint,
     "mbt_model": lambda entry: entry.get("kind") == "model",
     "mbt_training": lambda entry: entry.get("kind") == "train",
     "mbt_bottleneck": _is_bottleneck_of_frames,
+    "vit_start": lambda entry: entry.get("kind") == "vit_init",
+    "vit_file": lambda entry: entry.get("kind") == "vit_ckpt",
 }
 
 

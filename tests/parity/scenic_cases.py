@@ -20,7 +20,8 @@ OURS = {"rgb": VIDEO, "spectrogram": AUDIO}
 # of 1e-6 moves them by 1e-5 to 3e-5, exact GELU by 2e-4: a looser bound would miss the first.
 LOGITS = 5e-6
 SUMMED = 3e-5  # classifier gsp: a sum over all tokens, so sums of that noise
-TRAINED = 2e-5  # parameters after five steps at learning rate 0.5
+GRADIENTS = 1e-6
+TRAINED = 1e-5  # parameters after five steps at learning rate 0.5
 
 
 @dataclass

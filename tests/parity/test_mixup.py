@@ -9,7 +9,7 @@ import torch
 from sightsound.data.augment.mixup import mixed
 from sightsound.types import Batch
 
-TOLERANCE = 1e-6  # float32
+EXACT = {"rtol": 0, "atol": 0}  # the same float32 operations in the same order
 
 
 @pytest.fixture
@@ -45,10 +45,10 @@ def batch(arrays: np.lib.npyio.NpzFile) -> Batch:
 def check(batch: Batch, arrays: np.lib.npyio.NpzFile, run: str) -> None:
     for modality, name in (("video", "rgb"), ("audio", "spectrogram")):
         expected = ours(arrays[f"{run}/inputs/{name}"])
-        torch.testing.assert_close(batch.inputs[modality], expected, rtol=0, atol=TOLERANCE)
+        torch.testing.assert_close(batch.inputs[modality], expected, **EXACT)
         label = torch.from_numpy(arrays[f"{run}/label/{name}"])
         target = (batch.modality_target or {}).get(modality, batch.target)
-        torch.testing.assert_close(target, label, rtol=0, atol=TOLERANCE)
+        torch.testing.assert_close(target, label, **EXACT)
 
 
 @pytest.mark.parametrize("complete", [True, False])
@@ -58,7 +58,7 @@ def test_one_weight(batch: Batch, arrays: np.lib.npyio.NpzFile, complete: bool):
     result = mixed(batch, weights={"video": weight, "audio": weight})
     check(result, arrays, "mixmod_False")
     label = torch.from_numpy(arrays["mixmod_False/label/all"])
-    torch.testing.assert_close(result.target, label, rtol=0, atol=TOLERANCE)
+    torch.testing.assert_close(result.target, label, **EXACT)
 
 
 def test_a_weight_for_each_modality(batch: Batch, arrays: np.lib.npyio.NpzFile):
@@ -66,4 +66,4 @@ def test_a_weight_for_each_modality(batch: Batch, arrays: np.lib.npyio.NpzFile):
     result = mixed(batch, weights={"video": video, "audio": audio})
     check(result, arrays, "mixmod_True")
     mean = sum(result.modality_target.values()) / 2
-    torch.testing.assert_close(result.target, mean, rtol=0, atol=TOLERANCE)
+    torch.testing.assert_close(result.target, mean, **EXACT)

@@ -48,6 +48,11 @@ def test_joint_accuracy(cases: Path, masking: str):
         for head, part in (("verb", slice(0, verbs)), ("noun", slice(verbs, stop))):
             hits = top_k_hits(scores[:, part], targets[:, part], k=k)[kept].sum()
             assert hits == arrays[f"{head}_{name}_correct/{masking}"]
+    # Nothing but the pairs' products, in their order, decides: rank by rank as officially.
+    for k in range(1, arrays["pair_logits"].shape[1] + 1):
+        pairs = top_k_hits(arrays["pair_logits"], arrays["pair_labels"], k=k)
+        ours = joint_top_k_hits(scores, targets, heads=heads, k=k)[: len(pairs)]
+        np.testing.assert_array_equal(ours, pairs)
     table = summarise(scores[kept], targets[kept], task="heads", heads=heads)
     assert table["top1"] * kept.sum() == pytest.approx(
         float(arrays[f"joint_acc_correct/{masking}"])

@@ -268,6 +268,25 @@ def test_frequency_masks_count_and_reach():
     assert columns.float().mean() > 0.5
 
 
+@pytest.mark.parametrize(
+    ("settings", "most_bins", "most_frames"),
+    [
+        # The official configuration: its four time masks of 48 frames never come about.
+        ({"frequency_masks": 1, "frequency_mask_bins": 48}, 47, 0),
+        # The paper, section 4.2: one mask of either kind, as in AST; lengths are the defaults.
+        ({"frequency_masks": 1, "time_masks": 1}, 47, 191),
+    ],
+    ids=["official", "paper"],
+)
+def test_masks_of_mbt(settings: dict, most_bins: int, most_frames: int):
+    batch = make_batch(1000, audio=torch.ones(1000, 1, 400, 128))
+    audio = augment_audio(batch, generator=generator(), settings=on(**settings)).audio
+    bins, frames = ((audio[:, 0] == 0).all(axis).sum(1) for axis in (1, 2))
+    assert (bins.max(), frames.max()) == (most_bins, most_frames)
+    assert bins.float().mean().item() == pytest.approx(23.5, abs=1.5)
+    assert frames.float().mean().item() == pytest.approx(most_frames / 2, abs=6)
+
+
 def test_shift_is_a_circle_and_takes_the_padding_along():
     audio = torch.arange(1.0, 31.0)[None, None, :, None].repeat(50, 1, 1, 16)
     batch = make_batch(50, audio=audio, complete=False)
@@ -356,6 +375,19 @@ def test_modalities_share_a_weight_or_have_their_own():
     torch.testing.assert_close(
         apart.video[0], video * batch.video[0] + (1 - video) * batch.video[3]
     )
+
+
+@pytest.mark.parametrize("complete", [True, False])
+def test_mixed_values_are_those_of_float32_arithmetic(complete: bool):
+    batch = make_batch(4, complete=complete)
+    result = mixed(batch, weights={"video": 0.9, "audio": 0.6})
+    for name, weight in (("video", np.float32(0.9)), ("audio", np.float32(0.6))):
+        stream = batch.inputs[name].numpy()
+        expected = weight * stream + (np.float32(1) - weight) * stream[::-1]
+        assert expected.dtype == np.float32
+        assert np.array_equal(result.inputs[name].numpy(), expected)
+    alike = mixed(batch, weights={"video": 0.9, "audio": 0.9}).video
+    assert torch.equal(alike, result.video)
 
 
 def test_the_middle_clip_of_an_odd_batch_stays():

@@ -167,6 +167,19 @@ def test_flops_of_no_classes(capsys):
     assert "--classes is 0; accepted: 1 or more" in complaint(capsys, "flops", "--classes", 0)
 
 
+def test_subset(capsys, tmp_path):
+    lines = [f"{i}.mp4,{'rain|wind' if i % 4 else 'bell'},train" for i in range(40)]
+    (tmp_path / "all.csv").write_text("\n".join(["path,label,split", *lines]))
+    argv = ["subset", tmp_path / "all.csv", "--output", tmp_path / "some.csv", "--per_class", 7]
+    assert cli.main([str(token) for token in argv]) == 0
+    assert "after   14" in capsys.readouterr().out
+    assert len((tmp_path / "some.csv").read_text().splitlines()) == 15
+    argv[-1] = 0
+    assert "--per_class is 0; accepted: 1 or more" in complaint(capsys, *argv)
+    assert "how large? Give --clips" in complaint(capsys, *argv[:-2])
+    assert "no such file or folder" in complaint(capsys, "subset", "x.csv", "--output", "y.csv")
+
+
 def test_configuration_that_is_no_table(capsys, tmp_path):
     (tmp_path / "a.npz").touch()
     (tmp_path / "a.yaml").write_text("text")
@@ -215,12 +228,13 @@ def test_required_options(capsys, tmp_path):
     assert "missing: --model (A run, a model directory," in complaint(capsys, "predict", tmp_path)
     assert "missing: --output (" in complaint(capsys, "convert", "scenic", "x.npz")
     assert "missing: MODEL" in complaint(capsys, "evaluate")
+    assert "missing: --output (The new manifest" in complaint(capsys, "subset", "a.csv")
     assert "missing: KIND" in complaint(capsys, "convert")
 
 
 def test_wrong_choice(capsys, tmp_path):
     text = complaint(capsys, "convert", "scenix", "x.npz", "--output", "x")
-    assert "KIND cannot be 'scenix': expected one of scenic. Did you mean 'scenic'?" in text
+    assert "KIND cannot be 'scenix': expected one of scenic, vit. Did you mean 'scenic'?" in text
     text = complaint(capsys, "predict", tmp_path, "--model", "x", "--format", "jsn")
     assert "--format cannot be 'jsn': expected one of table, json. Did you mean 'json'?" in text
 

@@ -8,6 +8,8 @@ from sightsound.media.clips import (
     random_window,
     sample_windows,
     uniform_windows,
+    wrapped_pieces,
+    wrapped_times,
 )
 
 
@@ -100,6 +102,61 @@ def test_centred_windows_need_no_generator_and_share_their_centre():
     assert video == Window(4.0, 6.0) and audio == Window(3.0, 7.0)
 
 
+def official(duration, draws, *, synchronous=True):
+    return sample_windows(
+        duration, 2.56, 8.0, mode="official", synchronous=synchronous, generator=draws
+    )
+
+
+def test_official_audio_window_starts_with_the_video_window_and_may_run_past_the_end():
+    draws = generator()
+    pairs = [official(10.0, draws) for _ in range(500)]
+    starts = np.array([video.start_seconds for video, _ in pairs])
+    assert all(video.start_seconds == audio.start_seconds for video, audio in pairs)
+    assert all(video.length_seconds == pytest.approx(2.56) for video, _ in pairs)
+    assert all(audio.length_seconds == pytest.approx(8.0) for _, audio in pairs)
+    # Any place of the video window, so up to .744 of the clip; the sound ends by 15.44 s.
+    assert 0.0 <= starts.min() < 0.1 and 7.3 < starts.max() <= 7.44
+    assert starts.mean() == pytest.approx(3.72, abs=0.3)
+    assert np.mean([audio.stop_seconds > 10.0 for _, audio in pairs]) > 0.6
+
+
+def test_official_windows_of_a_short_clip_start_at_zero():
+    assert official(1.0, generator()) == (Window(0.0, 2.56), Window(0.0, 8.0))
+
+
+def test_official_windows_that_are_not_synchronous_are_drawn_apart():
+    draws = generator()
+    pairs = [official(10.0, draws, synchronous=False) for _ in range(200)]
+    assert max(audio.stop_seconds for _, audio in pairs) <= 10.0
+    assert len({video.start_seconds - audio.start_seconds for video, audio in pairs}) == 200
+
+
+def test_wrapped_times_go_on_at_the_start():
+    clip = Window(5.0, 8.0)
+    times = wrapped_times(np.array([5.0, 7.5, 8.0, 9.25, 14.5]), clip)
+    np.testing.assert_allclose(times, [5.0, 7.5, 5.0, 6.25, 5.5])
+    assert wrapped_times(np.array([1.0]), Window(5.0, 5.0)).tolist() == [1.0]  # nothing to go on
+
+
+@pytest.mark.parametrize(
+    ("start", "count", "expected"),
+    [
+        (2, 5, [(2, 7)]),
+        (2, 8, [(2, 10)]),
+        (7, 8, [(7, 10), (0, 5)]),
+        (0, 25, [(0, 10), (0, 10), (0, 5)]),
+        (8, 15, [(8, 10), (0, 10), (0, 3)]),
+        (12, 3, [(2, 5)]),
+    ],
+)
+def test_wrapped_pieces(start, count, expected):
+    pieces = wrapped_pieces(start, count, 10)
+    assert pieces == expected
+    samples = [sample for piece in pieces for sample in range(*piece)]
+    assert samples == [(start + k) % 10 for k in range(count)]
+
+
 def test_shifted():
     assert Window(1.0, 2.0).shifted(5.0) == Window(6.0, 7.0)
 
@@ -113,7 +170,9 @@ def test_mistakes_are_named():
         uniform_windows(5.0, 1.0, 0)
     with pytest.raises(ValueError, match="num_frames: got 0; accepted: 1 or more"):
         frame_times(Window(0.0, 1.0), 0)
-    with pytest.raises(ValueError, match="mode: got 'middle'; accepted: 'random', 'centre'"):
+    with pytest.raises(ValueError, match="length: got 0; accepted: 1 or more"):
+        wrapped_pieces(0, 5, 0)
+    with pytest.raises(ValueError, match="got 'middle'; accepted: 'random', 'centre', 'official'"):
         sample_windows(5.0, 1.0, 1.0, mode="middle", synchronous=True)
     with pytest.raises(ValueError, match="generator: got None; mode 'random' needs one"):
         sample_windows(5.0, 1.0, 1.0, mode="random", synchronous=True)

@@ -8,9 +8,13 @@ import torch
 
 from sightsound.data.dataset import ClipDataset
 from sightsound.data.manifest import Manifest, Row
+from sightsound.media.clips import Window
 from sightsound.media.decode import DecodeError
 from sightsound.media.encode import write_video
 from sightsound.media.front_end import AudioFrontEnd, FrontEnd, VideoFrontEnd
+from sightsound.media.geometry import Box
+from sightsound.media.logmel import samples_for
+from sightsound.media.sound import read_audio
 from sightsound.settings import DataSettings
 
 FRONT_END = FrontEnd(
@@ -123,6 +127,9 @@ def test_same_key_same_clip_and_epochs_differ(folder):
         ("random", "random", True, False),
         ("centre", "random", True, False),
         ("random", "full", True, False),
+        ("official", "full", True, False),
+        ("centre", "jitter", True, False),
+        ("official", "jitter", False, True),
         ("centre", "centre", True, True),
         ("random", "random", False, True),
     ],
@@ -141,6 +148,109 @@ def test_random_windows_are_synchronous(folder):
     for epoch in range(5):
         windows = dataset._windows(dataset.rows[0], epoch=epoch, view=0)
         assert windows["video"] == windows["audio"]
+
+
+def tone_at(clip, seconds: float) -> float:
+    """The strongest mel bin at a time of the window."""
+    return clip.audio[0, round(100 * seconds)].argmax().item()
+
+
+@pytest.fixture(scope="module")
+def staircase(tmp_path_factory):
+    """A file whose every half second, of three, has a brightness and a tone of its own."""
+    folder = tmp_path_factory.mktemp("staircase")
+    levels = np.repeat(np.arange(6, dtype=np.uint8) * 40, 10)[:, None, None, None]
+    frames = np.broadcast_to(levels, (60, 32, 48, 3))
+    hertz = np.repeat([200, 500, 900, 1500, 2500, 4000], 8000)
+    tone = (0.4 * np.sin(2 * np.pi * np.cumsum(hertz) / 16000)).astype(np.float32)
+    write_video(folder / "both.mp4", frames, frames_per_second=20, waveform=tone)
+    return folder
+
+
+# Eight looks at two seconds of pictures, three seconds of sound.
+LONG = dataclasses.replace(
+    FRONT_END,
+    audio=dataclasses.replace(FRONT_END.audio, num_frames=300),
+    video=dataclasses.replace(FRONT_END.video, num_frames=8, window_seconds=2.0),
+)
+
+
+def read(folder, *, row: dict, epoch: int = 0, train: bool = False, **settings):
+    settings = DataSettings(**{"windows": "centre", "crop": "full", "wrap": True, **settings})
+    rows = [Row("both", folder / "both.mp4", ("a",), **row)]
+    manifest = Manifest(tuple(rows), {"label": ["a"]}, "single", folder)
+    dataset = ClipDataset(manifest, rows, LONG, settings, train=train, seed=0)
+    return dataset, dataset[epoch, 0, 0]
+
+
+def steps_seen(clip) -> list[int]:
+    return (clip.video.float().mean((1, 2, 3)) / 40).round().int().tolist()
+
+
+def test_a_short_row_repeats_itself(staircase):
+    """From .5 to 1.5 s: steps 1 and 2, again and again, also where the file goes on."""
+    _, clip = read(staircase, row={"start_seconds": 0.5, "end_seconds": 1.5})
+    assert clip.video_valid.all() and clip.audio_valid.all()
+    assert steps_seen(clip) == [1, 1, 2, 2, 1, 1, 2, 2]
+    tones = [tone_at(clip, seconds) for seconds in (0.25, 0.75, 1.25, 1.75, 2.25, 2.75)]
+    assert len(set(tones)) == 2 and tones == tones[:2] * 3
+    _, padded = read(staircase, row={"start_seconds": 0.5, "end_seconds": 1.5}, wrap=False)
+    assert padded.video_valid.tolist() == [True] * 4 + [False] * 4
+    assert not padded.audio_valid[110:].any()
+    torch.testing.assert_close(clip.audio[0, :90], padded.audio[0, :90])
+
+
+def test_a_window_past_the_end_goes_on_at_the_start(staircase):
+    """Official windows of three seconds: the sound always runs past the end."""
+    for epoch in range(4):
+        dataset, clip = read(staircase, row={}, epoch=epoch, train=True, windows="official")
+        start = dataset._windows(dataset.rows[0], epoch=epoch, view=0)["audio"].start_seconds
+        assert 0 < start < 1.1
+        assert clip.video_valid.all() and clip.audio_valid.all()
+        _, whole = read(staircase, row={})
+        for seconds in (0.2, 1.2, 2.2, 2.8):
+            assert tone_at(clip, seconds) == tone_at(whole, (seconds + start) % 3.0), seconds
+        _, padded = read(staircase, row={}, epoch=epoch, train=True, windows="official", wrap=False)
+        assert not padded.audio_valid.all()
+        torch.testing.assert_close(clip.video, padded.video)  # pictures end before the clip does
+
+
+def test_official_windows_start_together_and_sound_alone_stays_inside(staircase):
+    settings = DataSettings(windows="official", crop="full")
+    row = Row("both", staircase / "both.mp4", ("a",))
+    manifest = Manifest((row,), {"label": ["a"]}, "single", staircase)
+    long = dataclasses.replace(LONG, audio=dataclasses.replace(LONG.audio, num_frames=250))
+    for modalities, together in ((("video", "audio"), True), (("audio",), False)):
+        dataset = ClipDataset(
+            manifest, [row], long, settings, modalities=modalities, train=True, seed=0
+        )
+        pairs = [dataset._windows(row, epoch=epoch, view=0) for epoch in range(50)]
+        starts = [(pair["video"].start_seconds, pair["audio"].start_seconds) for pair in pairs]
+        assert all(a == b for a, b in starts) is together
+        assert all(pair["audio"].stop_seconds < 3.1 for pair in pairs) is not together
+
+
+def test_sound_that_wraps_is_joined_without_a_gap(folder):
+    """The joined samples are those of one long reading, taken modulo the clip."""
+    dataset = make(folder, "both.mp4", settings=dataclasses.replace(CENTRE, wrap=True))
+    row = dataclasses.replace(dataset.rows[0], start_seconds=0.25, end_seconds=1.0)
+    sound = dataset._sound(row, Window(0.5, 1.5))
+    whole = read_audio(row.path, 0.25, 1.0).samples
+    expected = whole[(4000 + np.arange(len(sound.samples))) % 12000]
+    assert len(sound.samples) == samples_for(FRONT_END.audio) and sound.valid.all()
+    np.testing.assert_allclose(sound.samples, expected, rtol=0, atol=1e-6)
+
+
+def test_jittered_crops_are_drawn_for_each_clip_and_epoch(folder):
+    settings = DataSettings(windows="centre", crop="jitter", crop_jitter=(1.0, 1.33))
+    dataset = make(folder, "ramp.mp4", settings=settings, train=True)
+    box = dataset._crop(dataset.rows[0], epoch=0)(32, 48)
+    assert box == dataset._crop(dataset.rows[0], epoch=0)(32, 48)
+    assert box != dataset._crop(dataset.rows[0], epoch=1)(32, 48)
+    # 32 x 48 scaled to 16 x 24, the size of the output, then by 1 to 1.33.
+    assert 32 / 1.33 <= box.height <= 32 and 48 / 1.33 <= box.width <= 48
+    still = make(folder, "ramp.mp4", settings=settings)
+    assert still._crop(still.rows[0], epoch=0)(32, 48) == Box(0.0, 0.0, 32.0, 48.0)
 
 
 def policy(name: str) -> DataSettings:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from sightsound.media.geometry import Box, centre_box, full_box, random_box
+from sightsound.media.geometry import Box, centre_box, full_box, jittered_box, random_box
 
 
 def inside(box, height, width):
@@ -64,6 +64,47 @@ def test_random_box_that_never_fits_is_the_centre():
     assert box == Box(0.0, 495.0, 10.0, 10.0)
 
 
+def jittered(shape, draws, out=(224, 224), short_side=256, **options):
+    return jittered_box(
+        *shape,
+        generator=draws,
+        out_height=out[0],
+        out_width=out[1],
+        short_side=short_side,
+        **options,
+    )
+
+
+def test_jitter_scales_height_and_width_each_on_its_own():
+    draws = np.random.default_rng(0)
+    boxes = [jittered((512, 680), draws) for _ in range(500)]
+    assert all(inside(box, 512, 680) for box in boxes)
+    # Scaled by half, then by a factor: 224 of its pixels are 448 / factor of the frame's.
+    factors = np.array([(448 / box.height, 448 / box.width) for box in boxes])
+    assert factors.min() >= 0.9 - 1e-9 and factors.max() <= 1.33 + 1e-9
+    np.testing.assert_allclose(factors.mean(0), (0.9 + 1.33) / 2, atol=0.02)
+    assert abs(np.corrcoef(factors.T)[0, 1]) < 0.15
+    places = np.array(
+        [(box.top / (512 - box.height), box.left / (680 - box.width)) for box in boxes]
+    )
+    np.testing.assert_allclose(places.mean(0), 0.5, atol=0.05)
+    assert places.min() < 0.02 and places.max() > 0.98
+
+
+def test_no_jitter_is_a_random_crop_of_the_scaled_frame():
+    box = jittered((256, 340), np.random.default_rng(0), jitter=(1.0, 1.0))
+    assert (box.height, box.width) == (224.0, 224.0)
+    assert 0 <= box.top <= 32 and 0 <= box.left <= 116
+
+
+def test_an_axis_that_becomes_smaller_than_the_output_is_taken_whole():
+    box = jittered(
+        (100, 300), np.random.default_rng(0), out=(64, 64), short_side=64, jitter=(0.9, 0.9)
+    )
+    assert (box.top, box.height) == (0.0, 100)
+    assert box.width == pytest.approx(64 / (0.64 * 0.9))
+
+
 def test_same_generator_same_box():
     first, second = (random_box(99, 77, generator=np.random.default_rng(5)) for _ in range(2))
     assert first == second
@@ -73,5 +114,7 @@ def test_mistakes_are_named():
     generator = np.random.default_rng(0)
     with pytest.raises(ValueError, match=r"scale: got \(0.5, 2.0\); accepted: .*, at most 1"):
         random_box(9, 9, generator=generator, scale=(0.5, 2.0))
+    with pytest.raises(ValueError, match=r"jitter: got \(1.33, 0.9\); accepted: a smaller and a"):
+        jittered((9, 9), generator, jitter=(1.33, 0.9))
     with pytest.raises(ValueError, match=r"ratio: got \(2, 1\); accepted: a smaller and a larger"):
         random_box(9, 9, generator=generator, ratio=(2, 1))

@@ -246,7 +246,9 @@ def test_cache_holds_every_view(folder):
     assert batch.view.tolist() == [0, 1] and not torch.equal(batch.audio[0], batch.audio[1])
 
 
-@pytest.mark.parametrize("settings", [{"windows": "random"}, {"crop": "random"}])
+@pytest.mark.parametrize(
+    "settings", [{"windows": "random"}, {"crop": "random"}, {"windows": "official"}]
+)
 def test_cache_refuses_random_cuts(folder, settings):
     with pytest.raises(
         ValueError, match="data.cache keeps decoded clips, but windows or crops are"

@@ -9,7 +9,7 @@ from sightsound.nn.attention import Attention, fused_attention, plain_attention
 from sightsound.nn.block import Block
 from sightsound.nn.drop import DropPath
 from sightsound.nn.masking import join_masks, mean_of_present, pool, visible_to_others
-from sightsound.nn.patch import ConvolutionPatches, LinearPatches, cut_patches
+from sightsound.nn.patch import ConvolutionPatches, LinearPatches, cut_patches, sample_frames
 from sightsound.nn.position import PositionTable, resize_positions
 
 
@@ -112,6 +112,12 @@ def test_cut_patches_order():
     patches = cut_patches(x, (2, 3))
     assert patches.shape == (1, 2, 2, 6)
     assert patches[0, 0, 1].tolist() == [3, 4, 5, 9, 10, 11]  # time first, then mel
+
+
+def test_frame_sampling_on_the_meta_device():
+    """A model is built there, and its sizes are known."""
+    with torch.device("meta"):
+        assert sample_frames(32, 8) == [4, 7, 11, 14, 18, 21, 25, 28]
 
 
 @pytest.mark.parametrize(

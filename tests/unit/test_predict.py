@@ -177,6 +177,17 @@ def test_crop_follows_training():
     assert Predictor(model, device="cpu").crop == "full"
 
 
+def test_wrap_follows_training(tmp_path):
+    """Half a second of a file, windows of .64 and 1 s: padded, or going on at the start."""
+    path = write(tmp_path / "a.mp4")
+    model = make_model()
+    (padded,) = Predictor(model, device="cpu").clips(path, views=1, end_seconds=0.5)
+    model.info.provenance["wrap"] = True
+    (wrapped,) = Predictor(model, device="cpu").clips(path, views=1, end_seconds=0.5)
+    assert not padded.audio_valid.all() and not padded.video_valid.all()
+    assert wrapped.audio_valid.all() and wrapped.video_valid.all()
+
+
 def test_probabilities_by_task():
     logits = torch.tensor([[0.0, 0.0, 2.0, 2.0, 2.0]])
     heads = {"verb": 2, "noun": 3}

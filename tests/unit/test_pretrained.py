@@ -11,7 +11,7 @@ from small import SMALL_MBT
 import sightsound
 from sightsound.media.front_end import FrontEnd
 from sightsound.models.mbt import MBT
-from sightsound.models.pretrained import load_pretrained
+from sightsound.models.pretrained import load_pretrained, model_card
 from sightsound.weights.hub import initialise_from, load_model
 
 SMALL = SMALL_MBT | {"heads": {"label": 2}}
@@ -41,6 +41,13 @@ def test_round_trip(model: MBT, tmp_path):
     assert config["model"]["name"] == "mbt" and config["model"]["width"] == 8
     card = (directory / "README.md").read_text()
     assert "cat, dog" in card and "run: first" in card
+
+
+def test_lists_in_the_card_are_lists(model: MBT):
+    model.info.provenance = {"step": 3, "inferred": ["found: it", "assumed: that"], "dropped": []}
+    assert model_card(model).endswith(
+        "\n* step: 3\n* inferred:\n  * found: it\n  * assumed: that\n* dropped:\n  * nothing\n"
+    )
 
 
 def test_saving_again_replaces_the_files_and_leaves_nothing_else(model: MBT, tmp_path):

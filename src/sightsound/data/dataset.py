@@ -18,14 +18,21 @@ from torch.utils.data import Dataset
 
 from sightsound.data.manifest import Manifest, Row
 from sightsound.data.sampling import Key
-from sightsound.media.clips import Window, frame_times, sample_windows, uniform_windows
+from sightsound.media.clips import (
+    Window,
+    frame_times,
+    sample_windows,
+    uniform_windows,
+    wrapped_pieces,
+    wrapped_times,
+)
 from sightsound.media.decode import DecodeError
 from sightsound.media.frames import read_frames
 from sightsound.media.front_end import FrontEnd
-from sightsound.media.geometry import Crop, centre_box, full_box, random_box
+from sightsound.media.geometry import Crop, centre_box, full_box, jittered_box, random_box
 from sightsound.media.logmel import clip_log_mel, samples_for
 from sightsound.media.probe import probe
-from sightsound.media.sound import read_audio
+from sightsound.media.sound import Samples, read_audio
 from sightsound.registry import unknown_name
 from sightsound.seeding import stable_seed
 from sightsound.settings import DataSettings
@@ -43,8 +50,9 @@ class ClipDataset(Dataset):
 
     Training cuts windows and crops as `settings` says; otherwise windows are centred, or `views`
     of them uniform over the clip, and crops are the centre (the full frame if `settings.crop` is
-    "full"). A stream that the file lacks, or that does not reach into the window, is absent. A
-    clip of which no stream is left counts as a file that cannot be decoded.
+    "full"). A window that runs past the end of the row is padded there or, with `settings.wrap`,
+    goes on at the row's start. A stream that the file lacks, or that does not reach into the
+    window, is absent. A clip of which no stream is left counts as a file that cannot be decoded.
 
     `settings.bad_files` decides about those: "error" raises the `DecodeError`; "drop" gives an
     empty clip with a problem "dropped", which `collate` leaves out; "mask" makes the stream absent
@@ -99,7 +107,8 @@ class ClipDataset(Dataset):
     @property
     def deterministic(self) -> bool:
         """True if a clip is the same in every epoch: windows and crops are not random."""
-        return not self.train or "random" not in (self.settings.windows, self.settings.crop)
+        still = self.settings.windows == "centre" and self.settings.crop in ("centre", "full")
+        return still or not self.train
 
     def __getitem__(self, key: Key) -> Clip:
         epoch, index, view = key
@@ -162,11 +171,13 @@ class ClipDataset(Dataset):
         duration = self._duration(row)
         lengths = self.front_end.video.span_seconds, self.front_end.audio.window_seconds
         if self.train:
+            mode = self.settings.windows
+            alone = mode == "official" and len(self.modalities) == 1  # no window to start with
             pair = sample_windows(
                 duration,
                 *lengths,
-                mode=self.settings.windows,
-                synchronous=self.settings.synchronous,
+                mode=mode,
+                synchronous=self.settings.synchronous and not alone,
                 generator=self._generator(row, epoch=epoch, purpose="window"),
             )
         else:
@@ -175,6 +186,10 @@ class ClipDataset(Dataset):
             name: window.shifted(row.start_seconds)
             for name, window in zip((VIDEO, AUDIO), pair, strict=True)
         }
+
+    def _stretch(self, row: Row) -> Window:
+        """The row in seconds of the file."""
+        return Window(0.0, self._duration(row)).shifted(row.start_seconds)
 
     def _duration(self, row: Row) -> float:
         """Length of the row in seconds: to its end or that of its longest file."""
@@ -207,7 +222,13 @@ class ClipDataset(Dataset):
                 random_box, generator=generator, scale=scale, ratio=ratio, out_ratio=width / height
             )
         short_side = self.front_end.video.short_side
-        return partial(centre_box, out_height=height, out_width=width, short_side=short_side)
+        sizes = {"out_height": height, "out_width": width, "short_side": short_side}
+        if self.train and kind == "jitter":
+            generator = self._generator(row, epoch=epoch, purpose="crop")
+            return partial(
+                jittered_box, generator=generator, jitter=self.settings.crop_jitter, **sizes
+            )
+        return partial(centre_box, **sizes)
 
     def _generator(self, row: Row, *, epoch: int, purpose: str) -> np.random.Generator:
         return np.random.default_rng(stable_seed(self.seed, epoch, row.id, purpose))
@@ -220,7 +241,9 @@ class ClipDataset(Dataset):
         """Pixels (T, C, H, W) uint8 and valid (T,), and what went wrong."""
         video = self.front_end.video
         times = frame_times(window, video.num_frames, video.stride_seconds)
-        end = row.start_seconds + self._duration(row)
+        if self.settings.wrap:
+            times = wrapped_times(times, self._stretch(row))
+        end = self._stretch(row).stop_seconds
         if times[0] >= end:  # so short that it ends before the first of them: look at its middle
             times[0] = (window.start_seconds + end) / 2
         inside = np.ones(len(times), bool)
@@ -237,16 +260,43 @@ class ClipDataset(Dataset):
     def _read_audio(self, row: Row, window: Window) -> tuple[Stream | None, tuple[str, ...]]:
         """Log-mel (1, F, M) and valid (F,), and what went wrong."""
         audio = self.front_end.audio
-        start = window.start_seconds
-        stop = start + samples_for(audio) / audio.rate_hz
-        if row.end_seconds is not None:
-            stop = min(stop, row.end_seconds)
-        sound = read_audio(_path(row, AUDIO), start, stop, audio.rate_hz) if stop > start else None
+        sound = self._sound(row, window)
         if sound is None:
             return None, ()
         samples, valid = torch.from_numpy(sound.samples), torch.from_numpy(sound.valid)
         spectrogram, frame_valid = clip_log_mel(samples, valid, audio)
         return ((spectrogram, frame_valid) if frame_valid.any() else None), sound.problems
+
+    def _sound(self, row: Row, window: Window) -> Samples | None:
+        """The window's sound, up to the end of the row or, with `wrap`, going on at its start."""
+        rate, path = self.front_end.audio.rate_hz, _path(row, AUDIO)
+        start, count = window.start_seconds, samples_for(self.front_end.audio)
+        length = int(self._duration(row) * rate)
+        if self.settings.wrap and length:
+            first = round((start - row.start_seconds) * rate)
+            return _joined(path, row.start_seconds, wrapped_pieces(first, count, length), rate)
+        stop = start + count / rate
+        if row.end_seconds is not None:
+            stop = min(stop, row.end_seconds)
+        return read_audio(path, start, stop, rate) if stop > start else None
+
+
+def _joined(
+    path: Path, start_seconds: float, pieces: list[tuple[int, int]], rate: int
+) -> Samples | None:
+    """The sound of `pieces` in a row: samples after `start_seconds`; each is read once."""
+    read = {
+        piece: read_audio(path, *(start_seconds + sample / rate for sample in piece), rate)
+        for piece in dict.fromkeys(pieces)
+    }
+    if None in read.values():
+        return None
+    parts = [read[piece] for piece in pieces]
+    return Samples(
+        np.concatenate([part.samples for part in parts]),
+        np.concatenate([part.valid for part in parts]),
+        tuple(dict.fromkeys(problem for part in read.values() for problem in part.problems)),
+    )
 
 
 def _path(row: Row, modality: str) -> Path:

@@ -59,26 +59,32 @@ def sample_windows(
     video_length: float,
     audio_length: float,
     *,
-    mode: Literal["random", "centre"],
+    mode: Literal["random", "centre", "official"],
     synchronous: bool,
     generator: np.random.Generator | None = None,
 ) -> tuple[Window, Window]:
     """One window for video and one for audio, each of its own length.
 
     Synchronous: the longer window lies anywhere in the clip and the shorter one anywhere inside the
-    longer; of equal length, both are the same (paper MBT, section 4.3.2). Otherwise each is drawn
-    on its own.
+    longer; of equal length, both are the same (paper MBT, section 4.3.2). In mode "official" the
+    video window lies anywhere and the audio window starts with it, as in the official MBT: what is
+    re-used is the start as a share of the clip, not of the places of the window. So a longer audio
+    window may run past the end (8 s of sound with 2.56 s of video, from 10 s: three times in four).
+    The official code rounds the start of the sound to its blocks of one second; here it is not
+    rounded. Not synchronous: each is drawn on its own.
     """
     if mode == "centre":
         return centre_window(duration, video_length), centre_window(duration, audio_length)
-    if mode != "random":
-        raise ValueError(f"mode: got {mode!r}; accepted: 'random', 'centre'")
+    if mode not in ("random", "official"):
+        raise ValueError(f"mode: got {mode!r}; accepted: 'random', 'centre', 'official'")
     if generator is None:
-        raise ValueError("generator: got None; mode 'random' needs one (np.random.Generator)")
-    if not synchronous:
-        video = random_window(duration, video_length, generator=generator)
-        return video, random_window(duration, audio_length, generator=generator)
-    return _synchronous_windows(duration, video_length, audio_length, generator=generator)
+        raise ValueError(f"generator: got None; mode {mode!r} needs one (np.random.Generator)")
+    if synchronous and mode == "random":
+        return _synchronous_windows(duration, video_length, audio_length, generator=generator)
+    video = random_window(duration, video_length, generator=generator)
+    if synchronous:
+        return video, Window(video.start_seconds, video.start_seconds + audio_length)
+    return video, random_window(duration, audio_length, generator=generator)
 
 
 def frame_times(window: Window, num_frames: int, stride_seconds: float | None = None) -> np.ndarray:
@@ -95,6 +101,28 @@ def frame_times(window: Window, num_frames: int, stride_seconds: float | None = 
     if stride_seconds is None:
         stride_seconds = window.length_seconds / num_frames
     return window.start_seconds + (np.arange(num_frames) + 0.5) * stride_seconds
+
+
+def wrapped_times(times: np.ndarray, clip: Window) -> np.ndarray:
+    """`times` (T,) with those past the end of `clip` going on at its start, as often as needed."""
+    if clip.length_seconds <= 0:
+        return times
+    return clip.start_seconds + (times - clip.start_seconds) % clip.length_seconds
+
+
+def wrapped_pieces(start: int, count: int, length: int) -> list[tuple[int, int]]:
+    """(start, stop) of the stretches that `count` samples from `start` on take of a clip.
+
+    The clip has `length` samples; where it ends, they go on at its start, as often as needed.
+    """
+    if length < 1:
+        raise ValueError(f"length: got {length}; accepted: 1 or more")
+    pieces, place = [], start % length
+    while count > 0:
+        stop = min(length, place + count)
+        pieces.append((place, stop))
+        count, place = count - (stop - place), 0
+    return pieces
 
 
 def _window_at(duration: float, length: float, *, share: float) -> Window:

@@ -68,6 +68,32 @@ def random_box(
     return _centred(height, width, box_height, box_height * out_ratio)
 
 
+def jittered_box(
+    height: int,
+    width: int,
+    *,
+    generator: np.random.Generator,
+    out_height: int,
+    out_width: int,
+    short_side: int,
+    jitter: tuple[float, float] = (0.9, 1.33),
+) -> Box:
+    """A box of the output's size anywhere in a frame scaled with jitter (official MBT).
+
+    The short side is scaled to `short_side`; height and width are then multiplied by factors drawn
+    from `jitter`, each its own, so that the picture is distorted. Where the scaled frame is smaller
+    than the output along an axis, the whole axis is taken and stretched to it.
+    """
+    _check_range(jitter, name="jitter", high=math.inf)
+    scale = short_side / min(height, width)
+    scale_height, scale_width = scale * generator.uniform(*jitter, size=2)
+    box_height = min(height, out_height / scale_height)
+    box_width = min(width, out_width / scale_width)
+    top = generator.uniform(0.0, height - box_height)
+    left = generator.uniform(0.0, width - box_width)
+    return Box(top, left, box_height, box_width)
+
+
 def _centred(height: int, width: int, box_height: float, box_width: float) -> Box:
     return Box((height - box_height) / 2, (width - box_width) / 2, box_height, box_width)
 

@@ -192,7 +192,11 @@ class MBT(Pretrained):
             present: {modality: (B,) bool}; false: the example does not have this stream.
             valid: {"video": (B, T), "audio": (B, F)} bool; false: padding. A stream without any
                 valid frame counts as absent.
-            maps: also return attention weights, {"video.8": (B, h, N, J)}.
+            maps: also return attention weights, {"video.8": (B, h, N, J)}. Rows are queries,
+                columns keys, as the tokens are, CLS first. From the fusion layer on: `bottleneck`
+                has Z more rows and columns at the end, the fusion tokens, so that attention can be
+                followed from stream to stream; `cross_attention` has the other streams' columns
+                first; `self_attention` has one map "joint.8" of all streams side by side.
 
         Raises:
             ValueError: an example has no stream at all, or a shape does not fit.

@@ -148,10 +148,12 @@ def _few(names: list[str], number: int = 5) -> str:
 
 @dataclass
 class InitReport:
-    """What `copy_matching` did, by parameter name; `str` gives it in words."""
+    """What starting a model from another one did, by parameter name; `str` gives it in words."""
 
     taken: list[str] = field(default_factory=list)
     interpolated: list[str] = field(default_factory=list)
+    adapted: dict[str, str] = field(default_factory=dict)
+    """{parameter: what was done to the tensor it got}, where that is not interpolation alone."""
     not_taken: dict[str, str] = field(default_factory=dict)
     """{name of a tensor of the other model: why it was left out}."""
     untouched: list[str] = field(default_factory=list)
@@ -163,6 +165,7 @@ class InitReport:
         lines = [f"taken over: {len(self.taken)} tensors"]
         if self.interpolated:
             lines.append(f"positions interpolated: {', '.join(self.interpolated)}")
+        lines += [f"adapted: {name} ({how})" for name, how in self.adapted.items()]
         lines += [f"not taken over: {name} ({why})" for name, why in self.not_taken.items()]
         if self.untouched:
             lines.append(f"as before: {', '.join(_grouped(self.untouched))}")
@@ -232,7 +235,7 @@ def model_card(model: Pretrained) -> str:
         for head, count in model.heads.items()
     )
     arguments = "\n".join(f"* {key}: {value}" for key, value in info.arguments.items())
-    provenance = "\n".join(f"* {key}: {value}" for key, value in info.provenance.items())
+    provenance = "\n".join(_bullet(key, value) for key, value in info.provenance.items())
     return CARD_TEXT.format(
         name=info.name,
         task=info.task,
@@ -242,6 +245,13 @@ def model_card(model: Pretrained) -> str:
         arguments=arguments,
         provenance=provenance or "* not stored",
     )
+
+
+def _bullet(name: str, value: object) -> str:
+    """A line of a list; those of a list of its own follow below."""
+    if not isinstance(value, list):
+        return f"* {name}: {value}"
+    return "\n".join([f"* {name}:", *(f"  * {each}" for each in value or ["nothing"])])
 
 
 CARD_TEXT = """\

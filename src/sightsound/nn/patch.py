@@ -143,5 +143,5 @@ def sample_frames(num_frames: int, count: int) -> list[int]:
         return list(range(num_frames))
     step = num_frames / (count + 1)
     number = math.ceil((num_frames - step) / step)
-    positions = step + step * torch.arange(number, dtype=torch.float64)
+    positions = step + step * torch.arange(number, dtype=torch.float64, device="cpu")
     return positions.round().long().clamp(max=num_frames - 1).tolist()

@@ -11,6 +11,7 @@ from torch import nn
 
 from sightsound.data.dataset import ClipDataset
 from sightsound.data.manifest import Manifest, load_manifest
+from sightsound.data.subset import share_of
 from sightsound.media.front_end import FrontEnd
 from sightsound.run import (
     RunConfig,
@@ -90,14 +91,24 @@ def assemble(config: RunConfig, fabric: Fabric) -> Parts:
     torch.manual_seed(config.seed)
     model = build_model(config.model, manifest, front_end)
     for source in settings.init:
-        notes.append(f"from {source}: {initialise_from(model, model_source(source))}")
-    model.info.provenance |= {"crop": config.data.crop, "seed": config.seed}
+        report = initialise_from(model, model_source(source), faithful=settings.init_faithful)
+        notes.append(f"from {source}: {report}")
+    model.info.provenance |= {
+        "crop": config.data.crop,
+        "wrap": config.data.wrap,
+        "seed": config.seed,
+    }
     frozen = freeze(model, settings.freeze)
     if frozen:
         notes += [f"frozen: {len(frozen)} of {len(list(model.parameters()))} parameters"]
     model.set_gradient_checkpointing(settings.gradient_checkpointing)
     objective = build_objective(config.objective, manifest)
     train_clips, val_clips = _datasets(config, manifest, front_end, model.modalities)
+    if config.data.train_fraction < 1:
+        notes.append(
+            f"data.train_fraction {config.data.train_fraction:g}: {len(train_clips)} of "
+            f"{len(manifest.split('train'))} training clips"
+        )
     steps_per_epoch = _steps_per_epoch(
         len(train_clips), batch_size=settings.batch_size, world_size=fabric.world_size
     )
@@ -147,7 +158,9 @@ def overfit(config: RunConfig) -> RunConfig:
         evaluate_every=steps,
     )
     crop = "full" if config.data.crop == "full" else "centre"
-    data = dataclasses.replace(config.data, windows="centre", crop=crop, balanced=False, cache=True)
+    data = dataclasses.replace(
+        config.data, windows="centre", crop=crop, balanced=False, cache=True, train_fraction=1.0
+    )
     still = AugmentSettings(flip=0.0)
     rates = ("dropout", "attention_dropout", "stochastic_depth")
     model = {key: 0.0 if key in rates else value for key, value in config.model.items()}
@@ -175,13 +188,15 @@ def _steps_per_epoch(num_clips: int, *, batch_size: int, world_size: int) -> int
 def _datasets(
     config: RunConfig, manifest: Manifest, front_end: FrontEnd, modalities: tuple[str, ...]
 ) -> tuple[ClipDataset, ClipDataset | None]:
-    """Training and validation clips; in a self-test, the same few."""
+    """Training clips, or a share of them, and validation clips; in a self-test, the same few."""
     if not manifest.split("train"):
         raise ValueError(
             f"{manifest.source} has no training clips; its splits are "
             f"{sorted({row.split for row in manifest.rows})}, one must be called train"
         )
     train = build_dataset(config, manifest, front_end, "train", modalities=modalities, train=True)
+    if config.data.train_fraction < 1:
+        train.rows = share_of(train.rows, share=config.data.train_fraction, seed=config.seed)
     if config.train.overfit:
         train.rows = _spread(train.rows, config.train.overfit)
         return train, train

@@ -178,7 +178,12 @@ def update(parts: Parts, batches: list[Batch], step: int) -> dict[str, float]:
 
 
 def _clip(parts: Parts, largest: float) -> float:
-    """The global gradient norm before clipping to `largest` (0: not clipped)."""
+    """The global gradient norm before clipping to `largest` (0: not clipped).
+
+    The norm is that of the mean gradient over devices and passes, so a run does not depend on how
+    a batch is split. The official MBT clips on each device before it averages: with several
+    devices its step is another one. It divides by the norm, torch by the norm + 1e-6.
+    """
     parameters = [p for group in parts.optimizer.param_groups for p in group["params"]]
     norm = torch.nn.utils.clip_grad_norm_(parameters, largest if largest > 0 else math.inf)
     return float(norm)

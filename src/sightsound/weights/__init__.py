@@ -12,8 +12,10 @@ def load_foreign(kind: str, path: str | Path, config: dict | None = None):
 
     Args:
         kind: whose checkpoint, a key of `registry.WEIGHTS`.
-        path: the file, as its authors write it, or a `.npz` file with their names as keys.
-        config: what the arrays do not tell, as its authors write it.
+        path: the file, or folder of files, as its authors write it, or a `.npz` file with their
+            names as keys.
+        config: what the arrays do not tell, as its authors write it. What neither tells is assumed
+            and listed in `info.provenance["inferred"]`.
 
     Raises:
         ValueError: unknown kind, or the file does not hold such a model.

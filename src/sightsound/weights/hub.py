@@ -1,14 +1,18 @@
-"""Models of our own, from a directory or from the Hugging Face hub."""
+"""Models by name: a directory, the Hugging Face hub, or an image ViT to start from."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from torch import nn
 
 from sightsound.models.pretrained import InitReport, copy_matching, load_pretrained
+from sightsound.weights.vit import Rules, initialise_from_vit
 
 HUB_PREFIX = "hf:"
+VIT_PREFIX = "vit:"
+MODEL_FILES = ("*.safetensors", "*.json", "README.md")
 
 
 def load_model(source: str | Path) -> nn.Module:
@@ -25,19 +29,28 @@ def load_model(source: str | Path) -> nn.Module:
     return load_pretrained(source)
 
 
-def initialise_from(model: nn.Module, source: str | Path) -> InitReport:
+def initialise_from(model: nn.Module, source: str | Path, *, faithful: bool = False) -> InitReport:
     """Start `model` from the model at `source`, in place, and say what was not taken over.
 
     Classes and input sizes may differ: positions are interpolated, the classifier stays at its
     start if the classes are others.
 
+    Args:
+        source: as for `load_model`, or an image ViT: "vit:FILE", "vit:hf:owner/name".
+        faithful: start from a ViT as the official code does, see `weights/vit.py`.
+
     Raises:
-        FileNotFoundError, ValueError: as `load_model`.
+        FileNotFoundError, ValueError: as `load_model` and `initialise_from_vit`.
     """
-    return copy_matching(model, load_model(source))
+    if not str(source).startswith(VIT_PREFIX):
+        return copy_matching(model, load_model(source))
+    name = str(source).removeprefix(VIT_PREFIX)
+    if name.startswith(HUB_PREFIX):
+        name = _snapshot(name.removeprefix(HUB_PREFIX), files=["*.safetensors", "config.json"])
+    return initialise_from_vit(model, Path(name).expanduser(), rules=Rules(faithful=faithful))
 
 
-def _snapshot(name: str) -> str:
+def _snapshot(name: str, *, files: Sequence[str] = MODEL_FILES) -> str:
     """The local folder of a hub model, downloaded if it is not in the cache."""
     if name.count("/") != 1 or not all(name.split("/")):
         raise ValueError(
@@ -46,4 +59,4 @@ def _snapshot(name: str) -> str:
         )
     from huggingface_hub import snapshot_download
 
-    return snapshot_download(name, allow_patterns=["*.safetensors", "*.json", "README.md"])
+    return snapshot_download(name, allow_patterns=list(files))

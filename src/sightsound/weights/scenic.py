@@ -1,7 +1,8 @@
 """Official MBT checkpoints (Scenic, `projects/mbt`) -> `models.mbt.MBT`.
 
 Shapes come from the arrays; the configuration says what they cannot: order of modalities, fusion
-layer, kind of fusion, classifier, frame sampling. Numbers agree with the official code to 5e-6.
+layer, kind of fusion, classifier, frame sampling. Where there is none, or only a part of it,
+`scenic_config.py` fills it in. Numbers agree with the official code to 5e-6.
 
 Official names: "rgb" is our video, "spectrogram" our audio.
 """
@@ -13,6 +14,7 @@ import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,73 +23,117 @@ from torch import Tensor
 from sightsound.models.mbt import MBT
 from sightsound.nn.patch import sample_frames
 from sightsound.types import AUDIO, VIDEO
+from sightsound.weights.archive import read_archive, weights_of
+from sightsound.weights.flax import read_train_state
+from sightsound.weights.scenic_config import (
+    OURS,
+    RGB,
+    SPECTROGRAM,
+    SUFFIXES,
+    Arrays,
+    completed,
+    front_end_for,
+    in_words,
+    no_mbt,
+    num_classes,
+    num_layers,
+    num_positions,
+    shape_of,
+    video_patch,
+)
 
-OURS = {"rgb": VIDEO, "spectrogram": AUDIO}
-PREFIXES = ("params/", "param/", "sd/")
-SIBLINGS = ("inputs/", "out/", "eval/")  # of fixtures: not weights
-
-Arrays = Mapping[str, np.ndarray]
+CONFIG_PARTS = ("model", "dataset_configs", "model_name")  # what is read of a configuration
+NUMBERS = ("fusion_layer", "num_frames", "crop_size")
+LISTS = ("modality_fusion", "spec_shape", "class_splits")
 
 
 def load(path: Path, config: dict | None) -> MBT:
-    """The model of an `.npz` file with Scenic's names, `Transformer/encoderblock_0/...`.
+    """The model in a checkpoint of Scenic, or in an `.npz` file with its names.
 
-    `config` is Scenic's experiment configuration (its `model` and `dataset_configs` parts are
-    read). Tensors that the model has no use for are listed in `info.provenance["dropped"]`.
+    `path` is a file `checkpoint_N`, a folder of them (the highest N is taken) or an `.npz` file
+    with names such as `Transformer/encoderblock_0/...`. `config` is Scenic's experiment
+    configuration, or a part of it such as {"model": {"fusion_layer": 8}}; what it leaves open is
+    read off the arrays or assumed, and told in `info.provenance["inferred"]`. What the model has
+    no use for is listed in `info.provenance["dropped"]`.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: no configuration, or arrays are missing or do not fit.
+        ValueError: not such a file, or arrays are missing or do not fit.
     """
-    parts = config if isinstance(config, dict) else {}
-    if config is not None and not isinstance(parts.get("model"), dict):
-        found = ", ".join(sorted(parts)[:5]) or repr(config)
-        raise ValueError(
-            f"config has no 'model' part but {found}; give Scenic's whole experiment configuration"
-        )
-    if config is None:
-        raise ValueError(
-            f"{str(path)!r} needs a config: Scenic's experiment configuration as a dict, which "
-            "says fusion_layer, modality_fusion and classifier; arrays alone do not tell them"
-        )
-    arrays = _read_archive(path)
-    inputs = {key: arrays[f"inputs/{key}"].shape for key in OURS if f"inputs/{key}" in arrays}
-    model = convert(weights_of(arrays), config, input_shapes=inputs)
-    model.info.provenance["source"] = f"scenic: {path.name}"
+    _check_config(config)
+    if path.suffix == ".npz" or zipfile.is_zipfile(path):
+        arrays = read_archive(path)
+        inputs = {key: arrays[f"inputs/{key}"].shape for key in OURS if f"inputs/{key}" in arrays}
+        model = convert(weights_of(arrays), config, input_shapes=inputs)
+        model.info.provenance["source"] = f"scenic: {path.name}"
+        return model.eval()
+    state = read_train_state(path)
+    model = convert(state.params, config)
+    dropped = [f"{name} (not a parameter)" for name in state.left_out]
+    model.info.provenance["dropped"] += dropped
+    model.info.provenance |= {"source": f"scenic: {state.path.name}", "step": state.step}
     return model.eval()
 
 
-def _read_archive(path: Path) -> dict[str, np.ndarray]:
-    if not path.is_file():
-        raise FileNotFoundError(f"no checkpoint at {str(path)!r}; give the .npz file")
-    if not zipfile.is_zipfile(path):
-        raise ValueError(f"{str(path)!r} is not an .npz archive; only such files are read so far")
-    with np.load(path, allow_pickle=False) as archive:
-        return {key: archive[key] for key in archive.files}
+def _check_config(config: dict | None) -> None:
+    if config is None:
+        return
+    parts = config if isinstance(config, dict) else {}
+    if not set(CONFIG_PARTS) & set(parts):
+        found = ", ".join(sorted(map(str, parts))[:5]) or repr(config)
+        raise ValueError(
+            f"config has no 'model' part but {found}; give Scenic's experiment configuration, or "
+            "a part of it such as {'model': {'fusion_layer': 8}}"
+        )
+    check_settings(parts)
 
 
-def weights_of(arrays: Arrays) -> dict[str, np.ndarray]:
-    """The model's arrays by Scenic's bare names: prefix taken off, siblings left out."""
-    for prefix in PREFIXES:
-        if any(key.startswith(prefix) for key in arrays):
-            return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
-    return {key: value for key, value in arrays.items() if not key.startswith(SIBLINGS)}
+def check_settings(config: dict) -> None:
+    """`ValueError` for a setting of a type that Scenic's configurations do not have."""
+    _check_types(config, ("model", "dataset_configs"), dict, "a table of settings")
+    settings = config.get("model", {}) | config.get("dataset_configs", {})
+    _check_types(settings, NUMBERS, int, "a whole number")
+    _check_types(settings, LISTS, list | tuple, "a list")
+    _check_types(settings, ("temporal_encoding_config",), dict | None, "a table of settings")
+
+
+def _check_types(settings: dict, names: tuple[str, ...], kind: Any, words: str) -> None:
+    for name in names:
+        if name in settings and not isinstance(settings[name], kind):
+            raise ValueError(f"config's {name!r} is {settings[name]!r:.60}; {words} is accepted")
 
 
 def convert(
-    arrays: Arrays, config: dict, *, input_shapes: Mapping[str, tuple[int, ...]] | None = None
+    arrays: Arrays,
+    config: dict | None,
+    *,
+    input_shapes: Mapping[str, tuple[int, ...]] | None = None,
 ) -> MBT:
-    """An MBT with `arrays` (Scenic's bare names) as its weights.
+    """An MBT with `arrays` (Scenic's bare names) as its weights, and with a front end.
 
     Args:
-        config: Scenic's experiment configuration.
+        config: Scenic's experiment configuration, a part of it, or `None`.
         input_shapes: {"rgb": (B, T, H, W, 3), "spectrogram": (B, F, M, 1)} if known. Otherwise the
             configuration's sizes, made to agree with the number of positions.
     """
-    reader = _Reader(arrays)
-    model = MBT(**model_arguments(arrays, config, input_shapes=input_shapes or {}))
-    model.info.task = _task(config)
-    state = _state(reader, model)
+    inputs = input_shapes or {}
+    config, filled = completed(arrays, config, inputs=inputs)
+    arguments = model_arguments(arrays, config, input_shapes=inputs)
+    with torch.device("meta"):  # its random start would be overwritten
+        model = MBT(**arguments)
+    model.info.task = task_of(config)
+    read = _Reader(arrays)
+    state = _state(read, model)
+    _check_shapes(state, model)
+    model.load_state_dict(state, assign=True)  # no copy: the tensors are nobody else's
+    front_end, assumed = front_end_for(arguments)
+    model.info.front_end = front_end.to_dict()
+    model.info.provenance["inferred"] = in_words(arguments, model.info.task, filled) + assumed
+    model.info.provenance["dropped"] = read.unread()
+    return model
+
+
+def _check_shapes(state: dict[str, Tensor], model: MBT) -> None:
     wanted = model.state_dict()
     for name, tensor in state.items():
         if tensor.shape != wanted[name].shape:
@@ -95,45 +141,44 @@ def convert(
                 f"{name} has shape {tuple(tensor.shape)}, but the configuration asks for "
                 f"{tuple(wanted[name].shape)}; is it the configuration of this checkpoint?"
             )
-    model.load_state_dict(state)
-    model.info.provenance["dropped"] = reader.unread()
-    return model
 
 
 def model_arguments(
     arrays: Arrays, config: dict, *, input_shapes: Mapping[str, tuple[int, ...]]
 ) -> dict:
-    """Constructor arguments of `MBT` for these arrays and this configuration."""
+    """Constructor arguments of `MBT` for these arrays and this complete configuration."""
     official = config["model"]
     modalities = tuple(OURS[name] for name in official["modality_fusion"])
     block = _first_block(arrays)
-    width, num_heads, _ = arrays[_key(block, "MultiHeadDotProductAttention_0/query/kernel")].shape
-    layers = {int(n) for k in arrays for n in re.findall(r"/encoderblock_(\d+)", k)}
+    kernel = _key(block, "MultiHeadDotProductAttention_0/query/kernel")
+    width, num_heads, _ = shape_of(arrays, kernel, 3)
     share = bool(official.get("share_encoder", False))
     arguments = dict(
-        heads=_heads(config, arrays["output_projection/bias"].shape[0]),
+        heads=_heads(config, num_classes(arrays)),
         modalities=modalities,
         width=width,
-        depth=len(layers),
+        depth=num_layers(arrays),
         num_heads=num_heads,
-        mlp_width=arrays[_key(block, "MlpBlock_0/Dense_0/kernel")].shape[1],
+        mlp_width=shape_of(arrays, _key(block, "MlpBlock_0/Dense_0/kernel"), 2)[1],
         fusion=_fusion(official, share),
         fusion_layer=official["fusion_layer"] if len(modalities) > 1 else 0,
         share_weights=share and len(modalities) > 1,
         classifier=official["classifier"],
-        representation_size=_representation_size(arrays),
+        representation_size=None,
         dropout=official.get("dropout_rate", 0.1),
         attention_dropout=official.get("attention_dropout_rate", 0.1),
         stochastic_depth=official.get("stochastic_droplayer_rate") or 0.0,
         test_with_bottlenecks=official.get("test_with_bottlenecks", True),
     )
     if "bottleneck" in arrays:  # the true count: n_bottlenecks + 1 with classifier `token`
-        arguments["bottleneck_tokens"] = arrays["bottleneck"].shape[1]
+        arguments["bottleneck_tokens"] = shape_of(arrays, "bottleneck", 3)[1]
+    if "pre_logits/bias" in arrays:
+        arguments["representation_size"] = shape_of(arrays, "pre_logits/bias", 1)[0]
     arguments |= {"video_shape": None, "audio_shape": None}
     if VIDEO in modalities:
-        arguments |= _video_arguments(arrays, config, input_shapes.get("rgb"))
+        arguments |= _video_arguments(arrays, config, input_shapes.get(RGB))
     if AUDIO in modalities:
-        arguments |= _audio_arguments(arrays, config, input_shapes.get("spectrogram"))
+        arguments |= _audio_arguments(arrays, config, input_shapes.get(SPECTROGRAM))
     return arguments
 
 
@@ -142,10 +187,7 @@ def _first_block(arrays: Arrays) -> str:
     for key in sorted(arrays):
         if match := re.search(r"Transformer/(encoderblock_0\w*)/", key):
             return match[1]
-    raise ValueError(
-        f"the checkpoint holds no transformer layers (Transformer/encoderblock_0/...), but "
-        f"{', '.join(sorted(arrays)[:5])}; is it an MBT of Scenic?"
-    )
+    raise no_mbt("transformer layers (Transformer/encoderblock_0/...)", arrays)
 
 
 def _fusion(official: dict, share: bool) -> str:
@@ -154,11 +196,8 @@ def _fusion(official: dict, share: bool) -> str:
     return "self_attention" if share else "cross_attention"
 
 
-def _representation_size(arrays: Arrays) -> int | None:
-    return arrays["pre_logits/bias"].shape[0] if "pre_logits/bias" in arrays else None
-
-
-def _task(config: dict) -> str:
+def task_of(config: dict) -> str:
+    """Our task of a Scenic configuration: single, multi or heads."""
     name = config.get("model_name", "")
     return "multi" if "multilabel" in name else "heads" if "multihead" in name else "single"
 
@@ -174,23 +213,22 @@ def _heads(config: dict, num_classes: int) -> dict[str, int]:
 
 
 def _video_arguments(arrays: Arrays, config: dict, input_shape: tuple[int, ...] | None) -> dict:
-    kernel = arrays["embedding/kernel"].shape  # ([t,] h, w, C, D)
-    patch = kernel[:-2] if len(kernel) == 5 else (1, *kernel[:2])
+    patch = video_patch(arrays)
     temporal = config["model"].get("temporal_encoding_config") or {}
     sampling = None
-    if len(kernel) == 4 and temporal.get("method", "temporal_sampling") == "temporal_sampling":
+    if patch[0] == 1 and temporal.get("method", "temporal_sampling") == "temporal_sampling":
         sampling = temporal.get("n_sampled_frames")
     if input_shape is not None:
         shape = input_shape[1:4]
     else:
         frames = config["dataset_configs"]["num_frames"]
         used = len(sample_frames(frames, sampling)) if sampling else frames // patch[0]
-        cells = _num_positions(arrays, config, "posembed_input") // used
+        cells = num_positions(arrays, RGB, config["model"]["classifier"]) // max(used, 1)
         shape = (frames, *_picture(cells, patch[1:], config["dataset_configs"].get("crop_size")))
     return dict(
         video_shape=tuple(shape),
         video_patch=tuple(patch),
-        video_channels=kernel[-2],
+        video_channels=arrays["embedding/kernel"].shape[-2],
         frame_sampling=sampling,
     )
 
@@ -204,22 +242,16 @@ def _picture(cells: int, patch: tuple[int, int], crop_size: int | None) -> tuple
 
 
 def _audio_arguments(arrays: Arrays, config: dict, input_shape: tuple[int, ...] | None) -> dict:
-    patch_time, patch_mel, channels, _ = arrays["embedding_spectrogram/kernel"].shape
+    patch_time, patch_mel, channels, _ = shape_of(arrays, "embedding_spectrogram/kernel", 4)
     if input_shape is not None:
         shape = input_shape[1:3]
     else:
         mels = config["dataset_configs"]["spec_shape"][1]
-        cells = _num_positions(arrays, config, "posembed_input_spectrogram")
-        shape = (cells // (mels // patch_mel) * patch_time, mels)
+        cells = num_positions(arrays, SPECTROGRAM, config["model"]["classifier"])
+        shape = (cells // max(mels // patch_mel, 1) * patch_time, mels)
     return dict(
         audio_shape=tuple(shape), audio_patch=(patch_time, patch_mel), audio_channels=channels
     )
-
-
-def _num_positions(arrays: Arrays, config: dict, name: str) -> int:
-    """Rows of a position table that belong to patches."""
-    rows = arrays[f"Transformer/{name}/pos_embedding"].shape[1]
-    return rows - (config["model"]["classifier"] == "token")
 
 
 def _key(block: str, name: str) -> str:
@@ -227,20 +259,25 @@ def _key(block: str, name: str) -> str:
 
 
 class _Reader:
-    """Arrays as tensors, remembering which were read."""
+    """Arrays as tensors of their own, remembering which were read."""
 
     def __init__(self, arrays: Arrays) -> None:
         self.arrays = arrays
         self.read: set[str] = set()
 
-    def __call__(self, key: str) -> Tensor:
+    def __call__(self, key: str, *axes: int) -> Tensor:
+        """The array `key`, which has one of these numbers of axes."""
         if key not in self.arrays:
             raise ValueError(
-                f"the checkpoint has no {key!r}, which its configuration asks for; is it the "
-                "configuration of this checkpoint?"
+                f"the checkpoint has no {key!r}, which its configuration asks for; is it whole, "
+                "and the configuration its own?"
             )
+        shape_of(self.arrays, key, *axes)
+        array = self.arrays[key]
+        if array.dtype.kind != "f":
+            raise ValueError(f"the checkpoint's {key!r} has type {array.dtype}; weights are floats")
         self.read.add(key)
-        return torch.from_numpy(np.array(self.arrays[key], dtype=np.float32))
+        return torch.from_numpy(np.array(array, dtype=np.float32))
 
     def unread(self) -> list[str]:
         return sorted(set(self.arrays) - self.read)
@@ -253,7 +290,7 @@ def _state(read: _Reader, model: MBT) -> dict[str, Tensor]:
     if model.info.arguments["representation_size"] is not None:
         state |= _linear(read, "pre_logits", "pre_logits.0")
     if model.fusion is not None and hasattr(model.fusion, "tokens"):
-        state["fusion.tokens"] = read("bottleneck")
+        state["fusion.tokens"] = read("bottleneck", 3)
     for name in model.modalities:
         state |= _stream(read, model, name)
     own = len(model.stream(model.modalities[0]).blocks)
@@ -264,17 +301,17 @@ def _state(read: _Reader, model: MBT) -> dict[str, Tensor]:
 
 def _stream(read: _Reader, model: MBT, name: str) -> dict[str, Tensor]:
     """Tensors of one modality: patches, CLS, positions, own layers."""
-    suffix = "" if name == VIDEO else "_spectrogram"
-    kernel = read(f"embedding{suffix}/kernel")  # (*patch, C, D) -> (D, C * prod(patch))
+    suffix = SUFFIXES[name]
+    kernel = read(f"embedding{suffix}/kernel", 4, 5)  # (*patch, C, D) -> (D, C * prod(patch))
     state = {
         f"{name}.patches.projection.weight": kernel.movedim((-1, -2), (0, 1)).flatten(1),
-        f"{name}.patches.projection.bias": read(f"embedding{suffix}/bias"),
-        f"{name}.positions.table": read(f"Transformer/posembed_input{suffix}/pos_embedding"),
+        f"{name}.patches.projection.bias": read(f"embedding{suffix}/bias", 1),
+        f"{name}.positions.table": read(f"Transformer/posembed_input{suffix}/pos_embedding", 3),
     }
     stream = model.stream(name)
     if stream.cls is not None:
         alone = len(model.modalities) == 1  # then its CLS is called `cls`, whatever the modality
-        state[f"{name}.cls"] = read("cls" if name == VIDEO or alone else "clsspectrogram")
+        state[f"{name}.cls"] = read("cls" if name == VIDEO or alone else "clsspectrogram", 3)
     for layer in range(len(stream.blocks)):
         state |= _block(read, f"encoderblock_{layer}{suffix}", f"{name}.blocks.{layer}")
     return state
@@ -283,26 +320,37 @@ def _stream(read: _Reader, model: MBT, name: str) -> dict[str, Tensor]:
 def _block(read: _Reader, block: str, ours: str) -> dict[str, Tensor]:
     """One transformer layer; query, key and value become one matrix."""
     attention = _key(block, "MultiHeadDotProductAttention_0")
-    parts = ("query", "key", "value")
-    kernels = [read(f"{attention}/{part}/kernel").flatten(1).T for part in parts]  # (D, h, d)
-    out = read(f"{attention}/out/kernel")  # (h, d, D)
+    parts = [f"{attention}/{part}" for part in ("query", "key", "value")]
+    out = read(f"{attention}/out/kernel", 3)  # (h, d, D)
     return {
         **_layer_norm(read, _key(block, "LayerNorm_0"), f"{ours}.attention_norm"),
-        f"{ours}.attention.qkv.weight": torch.cat(kernels),
-        f"{ours}.attention.qkv.bias": torch.cat(
-            [read(f"{attention}/{part}/bias").flatten() for part in parts]
+        f"{ours}.attention.qkv.weight": _joined(
+            {part: read(f"{part}/kernel", 3).flatten(1).T for part in parts}  # from (D, h, d)
         ),
-        f"{ours}.attention.out.weight": out.flatten(0, 1).T,
-        f"{ours}.attention.out.bias": read(f"{attention}/out/bias"),
+        f"{ours}.attention.qkv.bias": _joined(
+            {part: read(f"{part}/bias", 2).flatten() for part in parts}
+        ),
+        f"{ours}.attention.out.weight": out.flatten(0, 1).T.contiguous(),
+        f"{ours}.attention.out.bias": read(f"{attention}/out/bias", 1),
         **_layer_norm(read, _key(block, "LayerNorm_1"), f"{ours}.mlp_norm"),
         **_linear(read, _key(block, "MlpBlock_0/Dense_0"), f"{ours}.mlp.expand"),
         **_linear(read, _key(block, "MlpBlock_0/Dense_1"), f"{ours}.mlp.contract"),
     }
 
 
+def _joined(parts: dict[str, Tensor]) -> Tensor:
+    """Tensors of one shape, one below the other."""
+    if len({tensor.shape for tensor in parts.values()}) > 1:
+        raise ValueError(f"the checkpoint's {', '.join(parts)} differ in shape; is it damaged?")
+    return torch.cat(tuple(parts.values()))
+
+
 def _linear(read: _Reader, theirs: str, ours: str) -> dict[str, Tensor]:
-    return {f"{ours}.weight": read(f"{theirs}/kernel").T, f"{ours}.bias": read(f"{theirs}/bias")}
+    return {
+        f"{ours}.weight": read(f"{theirs}/kernel", 2).T.contiguous(),
+        f"{ours}.bias": read(f"{theirs}/bias", 1),
+    }
 
 
 def _layer_norm(read: _Reader, theirs: str, ours: str) -> dict[str, Tensor]:
-    return {f"{ours}.weight": read(f"{theirs}/scale"), f"{ours}.bias": read(f"{theirs}/bias")}
+    return {f"{ours}.weight": read(f"{theirs}/scale", 1), f"{ours}.bias": read(f"{theirs}/bias", 1)}

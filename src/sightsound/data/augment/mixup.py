@@ -41,7 +41,11 @@ def mixup(
 
 
 def mixed(batch: Batch, *, weights: dict[str, float]) -> Batch:
-    """`batch` with its reverse mixed in, where each clip counts `weights[modality]` itself."""
+    """`batch` with its reverse mixed in, where each clip counts `weights[modality]` itself.
+
+    Weights are rounded to float32 first, so that w and 1 - w are those of the official code.
+    """
+    weights = {name: float(np.float32(weight)) for name, weight in weights.items()}
     if batch.complete and len(set(weights.values())) == 1:
         weight = next(iter(weights.values()))
         streams = {name: _blend(stream, weight) for name, stream in batch.inputs.items()}

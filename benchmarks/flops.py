@@ -1,0 +1,82 @@
+"""The compute half of the paper's Figure 3: work of one clip for every way and place of fusion.
+
+    make benchmark-flops          counted on the meta device, a minute on one core
+
+Writes benchmarks/flops.json and flops.md, and docs/images/fusion-flops.png.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from runs import ROOT, environment
+
+from sightsound.configuration import load_config
+from sightsound.profile.flops import Work
+
+RECIPE, CLASSES = "mbt/paper-audioset", 527
+LAYERS = range(0, 13, 2)
+STYLES = {
+    "cross_attention": ("cross-attention", "#d9822b", "s"),
+    "self_attention": ("self-attention", "#4c9a6a", "^"),
+    "bottleneck": ("bottleneck, 4 tokens", "#3b7dd8", "o"),
+}
+
+
+def main() -> None:
+    """Count, then write numbers, table and picture."""
+    found = {fusion: {layer: gigaflops(fusion, layer) for layer in LAYERS} for fusion in STYLES}
+    folder = Path(__file__).parent
+    values = {"recipe": RECIPE, "classes": CLASSES, "gflops": found, "environment": environment()}
+    (folder / "flops.json").write_text(json.dumps(values, indent=1) + "\n")
+    (folder / "flops.md").write_text(table(found))
+    picture(found, ROOT / "docs" / "images" / "fusion-flops.png")
+
+
+def gigaflops(fusion: str, layer: int) -> float:
+    """Of one clip, forward."""
+    overrides = {"model.fusion": fusion, "model.fusion_layer": layer}
+    config = load_config(RECIPE, overrides=overrides)
+    return Work.of(config, num_classes=CLASSES).rows[-1].flops / 1e9
+
+
+def table(found: dict[str, dict[int, float]]) -> str:
+    """Markdown: a row for each strategy."""
+    lines = ["# Work by fusion strategy and layer", ""]
+    lines += [
+        f"`make benchmark-flops`: GFLOP of one clip, recipe `{RECIPE}`, {CLASSES} classes.",
+        "",
+    ]
+    lines += ["| fusion from layer | " + " | ".join(map(str, LAYERS)) + " |"]
+    lines += ["|---" * (len(LAYERS) + 1) + "|"]
+    for fusion, values in found.items():
+        numbers = " | ".join(f"{value:.1f}" for value in values.values())
+        lines.append(f"| {STYLES[fusion][0]} | {numbers} |")
+    return "\n".join([*lines, "", "Layer 12 is late fusion, the same model for all.", ""])
+
+
+def picture(found: dict[str, dict[int, float]], path: Path) -> None:
+    """Layer across, GFLOP up, a line for each strategy."""
+    figure = Figure(figsize=(6.4, 3.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    for fusion, values in found.items():
+        label, colour, marker = STYLES[fusion]
+        axes.plot(list(values), list(values.values()), color=colour, marker=marker, label=label)
+    axes.set_xticks(list(LAYERS))
+    axes.set_xlabel("fusion from layer (0: early, 12: late)")
+    axes.set_ylabel("GFLOP per clip")
+    axes.set_ylim(bottom=0)
+    axes.set_title("MBT-B, 8 frames of 224 x 224 and 8 s of sound", fontsize=10)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", alpha=0.3)
+    axes.legend(frameon=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=150)
+
+
+if __name__ == "__main__":
+    main()

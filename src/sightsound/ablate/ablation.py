@@ -1,0 +1,244 @@
+"""All cells of some studies, one after another, each with every seed.
+
+    OUTPUT/base.yaml                     the configuration that everything is compared with
+    OUTPUT/cells/CELL/seed_N/            one run and its result.json
+    OUTPUT/results.json                  every result so far
+    OUTPUT/STUDY/table.md table.csv figure.png figure.svg
+
+Tables and figures are rewritten after every run. The same command again goes on where it was
+stopped; a run that failed is tried again.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+
+from sightsound.ablate.cells import Result, finished, read_result, run_cell, told
+from sightsound.ablate.figure import draw
+from sightsound.ablate.plan import Cell, Plan, differences, made_up_manifest, make_plan
+from sightsound.ablate.report import format_score, points_table, write_tables
+from sightsound.ablate.studies import Study
+from sightsound.configuration import config_text, load_config
+from sightsound.data.manifest import Manifest, load_manifest
+from sightsound.run import RunConfig
+from sightsound.train.checkpoint import replace_text
+
+BASE_FILE = "base.yaml"
+Results = dict[tuple[str, int], Result]  # {(name of the cell, seed): result}
+
+
+@dataclass
+class Ablation:
+    """What is to be run, and what has been."""
+
+    base: RunConfig
+    plans: list[Plan]
+    seeds: list[int]
+    manifest: Manifest
+    results: Results = field(default_factory=dict)
+
+    @property
+    def directory(self) -> Path:
+        """Where everything is written."""
+        return Path(self.base.output)
+
+    @property
+    def cells(self) -> dict[str, Cell]:
+        """{name: cell} of all studies; cells that they share once."""
+        return {point.cell.name: point.cell for plan in self.plans for point in plan.points}
+
+    @property
+    def runs(self) -> list[tuple[Cell, int]]:
+        """Every cell with the first seed, then with the next: a whole picture comes early."""
+        return [(cell, seed) for seed in self.seeds for cell in self.cells.values()]
+
+    def folder(self, cell: Cell, seed: int) -> Path:
+        """The directory of one run."""
+        return self.directory / "cells" / cell.name / f"seed_{seed}"
+
+    @property
+    def failures(self) -> list[Result]:
+        """Results of the runs that failed."""
+        return [result for result in self.results.values() if "failed" in result]
+
+
+def prepare(base: RunConfig, studies: Sequence[Study], seeds: Sequence[int]) -> Ablation:
+    """Every cell resolved and checked; nothing is trained or written.
+
+    Without data (`base.data.path` empty) the models are sized for the classes of AudioSet.
+
+    Raises:
+        ValueError: a value, a study or the data do not fit; the message says where.
+    """
+    if base.train.devices > 1:
+        raise ValueError(
+            f"--train.devices is {base.train.devices}, but an ablation trains each cell on one "
+            "device; leave it out"
+        )
+    manifest = made_up_manifest()
+    if base.data.path:
+        manifest = load_manifest(base.data, seed=seeds[0])
+        _check_splits(manifest, base.evaluate.split)
+    return Ablation(base, [make_plan(s, base, manifest) for s in studies], list(seeds), manifest)
+
+
+def _check_splits(manifest: Manifest, scored: str) -> None:
+    for split in ("train", scored):
+        if not manifest.split(split):
+            known = sorted({row.split for row in manifest.rows})
+            raise ValueError(
+                f"{manifest.source} has no clips in split {split!r}; it has: {', '.join(known)} "
+                "(choose what is scored with --evaluate.split)"
+            )
+
+
+def run(ablation: Ablation, *, keep_models: bool = False, console: Console | None = None) -> None:
+    """Train and score what is missing; `ablation.results` and all files are filled.
+
+    Raises:
+        ValueError: the output directory holds something else.
+    """
+    console = console or Console(stderr=True, highlight=False, soft_wrap=True)
+    _open(ablation)
+    ablation.results |= _finished_runs(ablation)
+    missing = [(c, seed) for c, seed in ablation.runs if (c.name, seed) not in ablation.results]
+    console.print(_opening(ablation, len(missing)), markup=False)
+    started = time.monotonic()
+    for number, (cell, seed) in enumerate(missing, start=1):
+        with console.status(f"{cell.name}, seed {seed}"):
+            result = run_cell(
+                cell,
+                seed=seed,
+                directory=ablation.folder(cell, seed),
+                clips=ablation.manifest.id_hash,
+                keep_models=keep_models,
+            )
+        ablation.results[cell.name, seed] = result
+        write(ablation)
+        left = (time.monotonic() - started) / number * (len(missing) - number)
+        count = f"[{len(ablation.runs) - len(missing) + number}/{len(ablation.runs)}]"
+        console.print(f"{count} {_told(result)}{_left(left)}", markup=False)
+    write(ablation)
+
+
+def _finished_runs(ablation: Ablation) -> Results:
+    """What earlier calls have finished in the same directory."""
+    found: Results = {}
+    for cell, seed in ablation.runs:
+        folder = ablation.folder(cell, seed)
+        result = finished(cell, folder, clips=ablation.manifest.id_hash)
+        if result is not None:
+            found[cell.name, seed] = result
+    return found
+
+
+def _open(ablation: Ablation) -> None:
+    """The output directory, holding nothing or this very ablation."""
+    directory, saved = ablation.directory, ablation.directory / BASE_FILE
+    if saved.is_file():
+        found = differences(load_config(saved), ablation.base)
+        if found:
+            raise ValueError(f"{directory} holds another ablation: {told(found)}")
+        return
+    if directory.is_dir() and any(directory.iterdir()):
+        raise ValueError(f"{directory} holds something else; give another --output")
+    directory.mkdir(parents=True, exist_ok=True)
+    replace_text(saved, config_text(ablation.base))
+
+
+def write(ablation: Ablation) -> None:
+    """results.json of every run in the directory; tables and figure of every study."""
+    replace_text(
+        ablation.directory / "results.json", json.dumps(_all_results(ablation), indent=1) + "\n"
+    )
+    for plan in ablation.plans:
+        folder = ablation.directory / plan.study.name
+        folder.mkdir(exist_ok=True)
+        write_tables(folder, plan, ablation.results, seeds=ablation.seeds)
+        draw(folder, plan, ablation.results, seeds=ablation.seeds)
+
+
+def _all_results(ablation: Ablation) -> list[Result]:
+    """Results on the disk, those of earlier studies in the same place included."""
+    folders = sorted((ablation.directory / "cells").glob("*/seed_*"))
+    return [result for folder in folders if (result := read_result(folder)) is not None]
+
+
+# ---------------------------------------------------------------------------- in words
+
+
+def _opening(ablation: Ablation, missing: int) -> str:
+    total = len(ablation.runs)
+    done = f", {total - missing} of them finished already" if missing < total else ""
+    return f"{_counts(ablation)}{done}; logs in {ablation.directory / 'cells'}"
+
+
+def _counts(ablation: Ablation) -> str:
+    cells, seeds = len(ablation.cells), len(ablation.seeds)
+    plural = "" if seeds == 1 else "s"
+    return f"{cells * seeds} runs: {cells} cells x {seeds} seed{plural}"
+
+
+def _told(result: Result) -> str:
+    """One run in one line."""
+    name = f"{result['cell']}, seed {result['seed']}"
+    if "failed" in result:
+        return f"{name}: failed after {_duration(result['seconds'])}: {result['failed']}"
+    return f"{name}: {format_score(result)} in {_duration(result['seconds'])}"
+
+
+def _left(seconds: float) -> str:
+    return f"; about {_duration(seconds)} left" if seconds else ""
+
+
+def _duration(seconds: float) -> str:
+    """45 s, 12 min, 3.4 h."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"
+
+
+def summary(ablation: Ablation) -> str:
+    """Every study's table and where the files are."""
+    parts = []
+    for plan in ablation.plans:
+        folder = ablation.directory / plan.study.name
+        parts += [(folder / "table.md").read_text(), f"Figure: {folder / 'figure.png'}", ""]
+    return "\n".join([*parts, f"All results: {ablation.directory / 'results.json'}"])
+
+
+def failure_sentence(ablation: Ablation) -> str:
+    """How many runs failed and why the first did; empty if none did."""
+    failures = ablation.failures
+    if not failures:
+        return ""
+    first = failures[0]
+    return (
+        f"{len(failures)} of {len(ablation.runs)} runs failed, the first: {first['cell']}, seed "
+        f"{first['seed']}: {first['failed']}; the same command tries them again"
+    )
+
+
+def listing(ablation: Ablation) -> str:
+    """Points, sizes, work and cells of every study, for a dry run."""
+    lines = []
+    for plan in ablation.plans:
+        lines += [f"Study {plan.study.name}: {plan.study.title}", ""]
+        lines += [*points_table(plan), ""]
+    if not ablation.base.data.path:
+        lines.append("No data given: sized for the 527 classes of AudioSet.")
+    seeds = ", ".join(map(str, ablation.seeds))
+    return "\n".join(
+        [
+            *lines,
+            f"{_counts(ablation)} ({seeds}). A cell is named by what it changes in the recipe; "
+            "points with the same cell share its runs.",
+            "GFLOP: one clip, one view, forward pass.",
+        ]
+    )

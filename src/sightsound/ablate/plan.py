@@ -1,0 +1,219 @@
+"""From a study to the cells that are trained: configurations, checked, with their size and work.
+
+A cell is named by what it changes in the base configuration, so that studies share the cells they
+have in common. Arguments that cannot matter (the fusion strategy of late fusion) are those of the
+base, so that such cells are one. Nothing is trained, written or allocated here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import itertools
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from sightsound.ablate.studies import Axis, Study, model_depth
+from sightsound.configuration import changed
+from sightsound.data.manifest import Manifest
+from sightsound.options import UsageError
+from sightsound.profile.flops import count_flops, count_parameters
+from sightsound.registry import nearest_path
+from sightsound.run import RunConfig, build_front_end, build_model, build_objective
+from sightsound.weights.hub import HUB_PREFIX
+
+BASE = "base"  # name of the cell that changes nothing
+_EACH_RUN = ("seed", "output")  # differ from run to run of one cell
+_LONGEST_NAME = 120  # letters; file systems take 255
+AUDIOSET = {"label": 527}  # what work is counted with where no data is given
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One configuration, trained once per seed."""
+
+    name: str
+    config: RunConfig
+    changes: dict[str, Any]  # {dotted name: value} where it differs from the base
+    flops: int  # of one clip and view, forward
+    parameters: int
+
+
+@dataclass(frozen=True)
+class Point:
+    """A place in a study: one value per axis, and the cell that belongs there."""
+
+    values: tuple[Any, ...]
+    cell: Cell
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A study with its points, line by line."""
+
+    study: Study
+    points: tuple[Point, ...]
+
+
+def make_plan(study: Study, base: RunConfig, manifest: Manifest) -> Plan:
+    """Every point of `study`, its configuration resolved and its model built on the meta device.
+
+    Raises:
+        ValueError: the base does not suit the study, or a value is wrong; the message says where.
+    """
+    try:
+        study.check(base)
+        values = [axis_values(axis, base) for axis in study.axes]
+    except ValueError as error:
+        raise UsageError(f"study {study.name!r}: {error}") from error
+    lines = itertools.product(*values[1:])
+    places = [(x, *line) for line in lines for x in values[0]]
+    plan = Plan(study, tuple(_point(study, place, base, manifest) for place in places))
+    if len(places) > 1 and len({point.cell.name for point in plan.points}) == 1:
+        names = " and ".join(axis.name for axis in study.axes)
+        raise UsageError(
+            f"study {study.name!r}: {names} makes no difference here, since {_reason(base.model)}"
+        )
+    return plan
+
+
+def axis_values(axis: Axis, base: RunConfig) -> tuple[Any, ...]:
+    """The values of `axis`; some follow from the base.
+
+    Raises:
+        ValueError: there are none.
+    """
+    values = axis.values(base) if callable(axis.values) else axis.values
+    if not values:
+        raise UsageError("name what to start from, such as --inits scratch runs/audio/model")
+    return values
+
+
+def _point(study: Study, values: Sequence[Any], base: RunConfig, manifest: Manifest) -> Point:
+    overrides: dict[str, Any] = {}
+    try:
+        for axis, value in zip(study.axes, values, strict=True):
+            overrides |= axis.overrides(base, value)
+        return Point(tuple(values), make_cell(overrides, base, manifest))
+    except ValueError as error:
+        words = ", ".join(f"{a.name} {v}" for a, v in zip(study.axes, values, strict=True))
+        raise UsageError(f"study {study.name!r}, {words}: {error}") from error
+
+
+def make_cell(overrides: Mapping[str, Any], base: RunConfig, manifest: Manifest) -> Cell:
+    """The cell that differs from `base` by `overrides`.
+
+    Raises:
+        ValueError: a wrong value, or settings that do not go together.
+        FileNotFoundError: weights to start from are not there.
+    """
+    config = changed(base, overrides)
+    idle = {name: base.model[name] for name in idle_arguments(config.model)}
+    config = dataclasses.replace(config, model=config.model | idle)
+    changes = {name: new for name, (_, new) in differences(base, config).items()}
+    _check_sources(config.train.init)
+    build_objective(config.objective, manifest)
+    sections = json.dumps(config.model), json.dumps(config.front_end)
+    flops, parameters = _size(*sections, tuple(manifest.num_classes.items()))
+    return Cell(cell_name(changes), config, changes, flops, parameters)
+
+
+def idle_arguments(model: Mapping[str, Any]) -> tuple[str, ...]:
+    """Arguments of MBT that change nothing, given the others: no weight and no number."""
+    bottleneck = ("bottleneck_tokens", "update", "update_order")
+    if len(model["modalities"]) == 1:
+        return ("fusion", "fusion_layer", *bottleneck)
+    if model["fusion_layer"] >= model_depth(model):
+        return ("fusion", *bottleneck)
+    if model["fusion"] != "bottleneck":
+        return bottleneck
+    return ("update_order",) if model["update"] == "averaged" else ()
+
+
+def _reason(model: Mapping[str, Any]) -> str:
+    if len(model["modalities"]) == 1:
+        return f"the model has one stream, {model['modalities'][0]}"
+    if model["fusion_layer"] >= model_depth(model):
+        return f"fusion layer {model['fusion_layer']} is late fusion, the last layer"
+    name = "fusion" if model["fusion"] != "bottleneck" else "update"
+    return f"model.{name} is {model[name]}"
+
+
+@cache
+def _size(model: str, front_end: str, heads: tuple[tuple[str, int], ...]) -> tuple[int, int]:
+    """Operations of a forward pass and parameters; sections as JSON, built on the meta device."""
+    delivered = build_front_end(json.loads(front_end))
+    manifest = made_up_manifest(dict(heads))
+
+    def build() -> nn.Module:
+        return build_model(json.loads(model), manifest, delivered)
+
+    return count_flops(build)[-1].flops, count_parameters(build)
+
+
+def _check_sources(sources: Sequence[str]) -> None:
+    """Weights to start from are there, as far as that can be seen without a network."""
+    for source in sources:
+        path = source.removeprefix("vit:")
+        if not path.startswith(HUB_PREFIX) and not Path(path).exists():
+            hint = nearest_path(Path(path))
+            raise FileNotFoundError(f"no weights to start from at {path!r}.{hint}")
+
+
+# ---------------------------------------------------------------------------- names
+
+
+def settings_of(config: RunConfig) -> dict[str, Any]:
+    """{dotted name: value} of everything that determines a cell; the front end in full."""
+    values = dataclasses.asdict(config) | {"front_end": build_front_end(config.front_end).to_dict()}
+    flat = _flat(json.loads(json.dumps(values)), prefix="")
+    return {name: value for name, value in flat.items() if name not in _EACH_RUN}
+
+
+def _flat(values: Mapping[str, Any], *, prefix: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        found |= _flat(value, prefix=f"{name}.") if isinstance(value, dict) else {name: value}
+    return found
+
+
+def differences(first: RunConfig, second: RunConfig) -> dict[str, tuple[Any, Any]]:
+    """{dotted name: (value in first, value in second)} where they differ."""
+    old, new = settings_of(first), settings_of(second)
+    names = [name for name in old | new if old.get(name) != new.get(name)]
+    return {name: (old.get(name), new.get(name)) for name in names}
+
+
+def config_hash(config: RunConfig) -> str:
+    """Twelve hexadecimal digits that depend on everything that determines a cell."""
+    text = json.dumps(settings_of(config), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def cell_name(changes: Mapping[str, Any]) -> str:
+    """`model.fusion=cross_attention,model.fusion_layer=2`, fit for a folder."""
+    plain = ",".join(f"{name}={_word(value)}" for name, value in changes.items()) or BASE
+    name = re.sub(r"[^A-Za-z0-9._=,+-]+", "_", plain)[:_LONGEST_NAME]
+    if name == plain:
+        return name
+    return f"{name}-{hashlib.sha256(plain.encode()).hexdigest()[:6]}"
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, list):
+        return "+".join(map(str, value)) or "none"
+    return str(value) if isinstance(value, str | float) else json.dumps(value)
+
+
+def made_up_manifest(heads: Mapping[str, int] = AUDIOSET) -> Manifest:
+    """Classes without clips: what a model's size and work are counted with."""
+    labels = {head: [str(number) for number in range(size)] for head, size in heads.items()}
+    return Manifest((), labels, "multi" if len(heads) == 1 else "heads", Path("no data"))

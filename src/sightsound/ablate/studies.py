@@ -1,0 +1,451 @@
+"""What is varied: a table of the paper's ablations, each a few axes of configuration overrides.
+
+"The paper" is MBT, NeurIPS 2021, section 4.3; figures 7 and 8 and table 4 are in the appendix of
+arXiv 2107.00135v1. A study changes what its axes say and nothing else: length, window, data and
+everything not varied are those of the recipe. The first axis is the figure's x, the others make
+its lines. Free of torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import yaml
+
+from sightsound.media.front_end import FrontEnd
+from sightsound.models.sizes import SIZES, choose_size
+from sightsound.options import UsageError
+from sightsound.registry import FUSIONS, unknown_name
+from sightsound.run import RunConfig, build_front_end
+
+Overrides = dict[str, Any]  # {dotted name: value}
+AUDIO, VIDEO = "audio", "video"  # as in types.py, which imports torch
+
+_FEW_LAYERS = 6  # up to this depth fusion may start at every layer, above at seven of them
+_PAPER_ALPHA = 0.3  # of mixup (section 4.2), where the recipe has none
+_LOG_RANGE = 32  # numbers that span more than this factor are drawn on a logarithmic axis; a guess
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One thing that is varied: its values, and what each of them overrides."""
+
+    name: str  # what `--axis` calls it
+    label: str  # in table and figure, with the unit
+    overrides: Callable[[RunConfig, Any], Overrides]
+    values: tuple[Any, ...] | Callable[[RunConfig], tuple[Any, ...]] = ()
+    scale: Literal["linear", "log", "names"] = "names"
+    words: Mapping[Any, str] = field(default_factory=dict)  # of values that need others
+
+    def say(self, value: Any) -> str:
+        """`value` as it stands in table and figure."""
+        text = f"{value:g}" if isinstance(value, float) else str(value)
+        return self.words.get(value, text) if isinstance(value, Hashable) else text
+
+
+@dataclass(frozen=True)
+class Study:
+    """Axes that are crossed: the first is the figure's x, the others make its lines."""
+
+    name: str
+    title: str
+    source: str  # where the paper has it
+    axes: tuple[Axis, ...]
+    has_work: bool = False  # a second panel with GFLOP per clip
+    check: Callable[[RunConfig], None] = lambda base: None
+    note: str = ""
+
+    @property
+    def x(self) -> Axis:
+        """The horizontal axis."""
+        return self.axes[0]
+
+    @property
+    def lines(self) -> tuple[Axis, ...]:
+        """Axes that tell the lines apart."""
+        return self.axes[1:]
+
+
+# ---------------------------------------------------------------------------- axes
+
+
+def setting(name: str, label: str, *values: Any, **options: Any) -> Axis:
+    """The axis of one setting, such as `train.learning_rate`."""
+    return Axis(name, label, lambda base, value: {name: value}, values, **options)
+
+
+def choices(name: str, label: str, table: Mapping[str, Overrides], **options: Any) -> Axis:
+    """The axis of named sets of overrides."""
+
+    def overrides(base: RunConfig, value: Any) -> Overrides:
+        if value not in table:
+            raise unknown_name(name, value, table)
+        return table[value]
+
+    return Axis(name, label, overrides, tuple(table), **options)
+
+
+def fusion_layers(base: RunConfig) -> tuple[int, ...]:
+    """0, 2, ... 12 of 12 layers (figure 3); every layer of a shallow model; else seven of them."""
+    depth = model_depth(base.model)
+    if depth <= _FEW_LAYERS:
+        return tuple(range(depth + 1))
+    return tuple(round(index * depth / _FEW_LAYERS) for index in range(_FEW_LAYERS + 1))
+
+
+def model_depth(model: Mapping[str, Any]) -> int:
+    """Layers of the model that a `model:` section describes."""
+    names = ("width", "depth", "num_heads", "mlp_width")
+    return choose_size(model["size"], **{name: model[name] for name in names}).depth
+
+
+def window_overrides(base: RunConfig, seconds: Any) -> Overrides:
+    """Both streams cut to `seconds`: the same frames further apart, more or less sound.
+
+    Section 4.3.2: the number of video patches stays, the frames' stride changes.
+    """
+    seconds = _positive("window", seconds)
+    front_end: FrontEnd = build_front_end(base.front_end)
+    audio, video = front_end.audio, front_end.video
+    found: Overrides = {
+        "front_end.audio.num_frames": round(seconds * audio.rate_hz / audio.hop_samples),
+        "front_end.video.window_seconds": seconds,
+    }
+    if video.stride_seconds is not None:
+        found["front_end.video.stride_seconds"] = seconds / video.num_frames
+    return found
+
+
+def _positive(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+        raise UsageError(f"{name} cannot be {value!r}: expected a number above 0")
+    return float(value)
+
+
+def _mixup(base: RunConfig, value: Any) -> Overrides:
+    alpha = base.augment.mixup_alpha or _PAPER_ALPHA
+    table = {
+        "none": {"augment.mixup_alpha": 0.0, "augment.modality_mixup": False},
+        "same": {"augment.mixup_alpha": alpha, "augment.modality_mixup": False},
+        "modality": {"augment.mixup_alpha": alpha, "augment.modality_mixup": True},
+    }
+    if value not in table:
+        raise unknown_name("mixup", value, table)
+    return table[value]
+
+
+def _size(base: RunConfig, value: Any) -> Overrides:
+    """The size by name; numbers of the recipe that would override it are cleared."""
+    if value not in SIZES:
+        raise unknown_name("size", value, SIZES)
+    cleared = {f"model.{name}": None for name in ("width", "depth", "num_heads", "mlp_width")}
+    return {"model.size": value, **cleared}
+
+
+def _init(base: RunConfig, value: Any) -> Overrides:
+    return {"train.init": [] if value == "scratch" else [str(value)]}
+
+
+def _modalities(base: RunConfig, value: Any) -> Overrides:
+    given = list(base.model["modalities"])
+    both = given if len(given) == 2 else [AUDIO, VIDEO]
+    table = {f"{AUDIO}+{VIDEO}": both, AUDIO: [AUDIO], VIDEO: [VIDEO]}
+    if value not in table:
+        raise unknown_name("modalities", value, table)
+    return {"model.modalities": table[value]}
+
+
+FUSION_LAYER = Axis(
+    "model.fusion_layer",
+    "fusion layer $L_f$",
+    lambda base, value: {"model.fusion_layer": value},
+    fusion_layers,
+    scale="linear",
+)
+FUSION = setting(
+    "model.fusion",
+    "fusion",
+    *FUSIONS,
+    words={
+        "bottleneck": "bottleneck fusion",
+        "cross_attention": "vanilla cross-attention",
+        "self_attention": "vanilla self-attention",
+    },
+)
+# Section 4.3.1: sharing weights is strategy (i) against (ii): one encoder for all tokens, with
+# self-attention above the fusion layer, or one per modality, with cross-attention.
+WEIGHTS = choices(
+    "weights",
+    "encoder weights",
+    {
+        "separate": {"model.fusion": "cross_attention", "model.share_weights": False},
+        "shared": {"model.fusion": "self_attention", "model.share_weights": True},
+    },
+)
+WINDOW = Axis("window", "window $t$ (s)", window_overrides, (2, 4, 6, 8), scale="linear")
+MODALITIES = Axis(
+    "modalities",
+    "model",
+    _modalities,
+    (f"{AUDIO}+{VIDEO}", AUDIO, VIDEO),
+    words={f"{AUDIO}+{VIDEO}": "audio-visual", AUDIO: "audio only", VIDEO: "visual only"},
+)
+SYNCHRONOUS = setting(
+    "data.synchronous",
+    "windows",
+    True,
+    False,
+    words={True: "synchronous", False: "asynchronous"},
+)
+
+
+# ---------------------------------------------------------------------------- studies
+
+
+def _two_streams(base: RunConfig) -> None:
+    given = tuple(base.model["modalities"])
+    if len(given) < 2:
+        raise UsageError(
+            f"it compares ways to bring two streams together, but model.modalities is "
+            f"[{', '.join(given)}]; leave that out"
+        )
+
+
+def _random_windows(base: RunConfig) -> None:
+    _two_streams(base)
+    if base.data.windows != "random":
+        raise UsageError(
+            f"windows are drawn together or apart only with data.windows random, but it is "
+            f"{base.data.windows}; add --data.windows random"
+        )
+
+
+STUDIES: dict[str, Study] = {
+    study.name: study
+    for study in (
+        Study(
+            "fusion",
+            "Fusion strategy and fusion layer",
+            "figure 3",
+            (FUSION_LAYER, FUSION),
+            has_work=True,
+            check=_two_streams,
+            note="The last layer is late fusion: one model, whatever the strategy, trained once. "
+            "Cross-attention is counted as in equation 6 of the paper; the official code "
+            "also computes, and throws away, foreign tokens.",
+        ),
+        Study(
+            "weights",
+            "Encoder weights shared by the modalities or separate",
+            "figure 7",
+            (FUSION_LAYER, WEIGHTS),
+            check=_two_streams,
+        ),
+        Study(
+            "bottlenecks",
+            "Number of fusion tokens",
+            "section 4.3.1",
+            (
+                setting(
+                    "model.bottleneck_tokens",
+                    "fusion tokens $B$",
+                    *(4, 36, 64, 256, 1024),
+                    scale="log",
+                ),
+            ),
+            check=_two_streams,
+        ),
+        Study(
+            "update",
+            "Fusion tokens averaged, or updated by one stream after the other",
+            "section 3.2; arXiv v1",
+            (setting("model.update", "update", "averaged", "sequential"),),
+            check=_two_streams,
+        ),
+        Study(
+            "window",
+            "Length of the window",
+            "figure 4 and table 4",
+            (WINDOW, MODALITIES),
+        ),
+        Study(
+            "synchronous",
+            "Windows of both streams drawn together or apart",
+            "figure 8",
+            (WINDOW, SYNCHRONOUS),
+            check=_random_windows,
+        ),
+        Study(
+            "mixup",
+            "Mixup: none, one weight for both streams, or one for each",
+            "section 4.3.2",
+            (Axis("mixup", "mixup", _mixup, ("none", "same", "modality")),),
+            check=_two_streams,
+        ),
+        Study(
+            "train_fraction",
+            "Number of training clips",
+            "figure 5",
+            (
+                setting(
+                    "data.train_fraction",
+                    "share of the training clips",
+                    *(0.1, 0.25, 0.5, 0.75, 1.0),
+                    scale="linear",
+                ),
+                MODALITIES,
+            ),
+        ),
+        Study(
+            "size",
+            "Size of the encoders; the fusion layer stays",
+            "named in section 4.3",
+            (Axis("size", "size", _size, tuple(SIZES)),),
+        ),
+        Study(
+            "init",
+            "Weights to start from, given by --inits",
+            "named in section 4.3",
+            (Axis("init", "start", _init),),
+        ),
+    )
+}
+
+
+def choose_studies(
+    names: Sequence[str],
+    *,
+    vary: Sequence[str] = (),
+    axes: Sequence[str] = (),
+    inits: Sequence[str] = (),
+) -> list[Study]:
+    """The studies called `names` and one's own of `vary`, with other values on their axes.
+
+    Args:
+        vary: `SECTION.FIELD=V1,V2` each, see `own_study`.
+        axes: `NAME=V1,V2` each, see `restrict`.
+        inits: values of the study `init`.
+
+    Raises:
+        ValueError: an unknown study or axis, nothing to vary, or a text not of that form.
+    """
+    for name in names:
+        if name not in STUDIES:
+            raise unknown_name("study", name, STUDIES)
+    studies = [STUDIES[name] for name in dict.fromkeys(names)]
+    studies += [own_study(vary)] if vary else []
+    if not studies:
+        raise UsageError(
+            f"nothing to vary: give --study with one of {', '.join(STUDIES)}, or "
+            "--vary SECTION.FIELD=V1,V2"
+        )
+    if inits and "init" not in names:
+        raise UsageError("--inits gives the values of one study; add --study init")
+    if inits:
+        studies = [_with_values(study, "init", values=tuple(inits)) for study in studies]
+    return restrict(studies, axes)
+
+
+def parse_seeds(text: str, *, first: int) -> list[int]:
+    """Seeds of `3` (so many, from `first` on) or `0,4` (just these).
+
+    Raises:
+        ValueError: neither.
+    """
+    try:
+        numbers = [int(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        numbers = []
+    if not numbers or ("," not in text and numbers[0] < 1) or len(set(numbers)) < len(numbers):
+        raise UsageError(
+            f"--seeds is {text!r}; accepted: how many, such as 3, or a list, such as 0,4"
+        )
+    return numbers if "," in text else list(range(first, first + numbers[0]))
+
+
+def own_study(options: Sequence[str]) -> Study:
+    """The study that `--vary SECTION.FIELD=V1,V2` options describe, the first being x."""
+    axes = []
+    for option in options:
+        name, values = parse_axis("--vary", option)
+        if "." not in name:
+            raise UsageError(
+                f"--vary cannot be {option!r}: expected SECTION.FIELD=V1,V2; seeds are given by "
+                "--seeds"
+            )
+        axes.append(setting(name, name, *values, scale=_scale(values)))
+    names = [axis.name for axis in axes]
+    if len(set(names)) < len(names):
+        raise UsageError(f"--vary names {names[-1]!r} twice; give all its values at once")
+    title = " and ".join(names)
+    return Study("+".join(names), f"Variation of {title}", "no figure of the paper", tuple(axes))
+
+
+def restrict(studies: Sequence[Study], options: Sequence[str]) -> list[Study]:
+    """`studies` with the values that `--axis NAME=V1,V2` options give instead.
+
+    Raises:
+        ValueError: no study has such an axis.
+    """
+    for option in options:
+        name, values = parse_axis("--axis", option)
+        known = [axis.name for study in studies for axis in study.axes]
+        if name not in known:
+            raise unknown_name("axis of these studies", name, set(known))
+        studies = [_with_values(study, name, values=values) for study in studies]
+    return list(studies)
+
+
+def _with_values(study: Study, name: str, *, values: tuple[Any, ...]) -> Study:
+    axes = [dataclasses.replace(a, values=values) if a.name == name else a for a in study.axes]
+    return dataclasses.replace(study, axes=tuple(axes))
+
+
+def parse_axis(option: str, text: str) -> tuple[str, tuple[Any, ...]]:
+    """Name and values of `NAME=V1,V2`; commas inside brackets do not separate.
+
+    Raises:
+        ValueError: not of that form, or a value comes twice.
+    """
+    name, equals, rest = text.partition("=")
+    values = tuple(_typed(part) for part in _split(rest))
+    if not (name and equals and values):
+        raise UsageError(f"{option} cannot be {text!r}: expected NAME=VALUE,VALUE")
+    repeated = [value for index, value in enumerate(values) if value in values[:index]]
+    if repeated:
+        raise UsageError(f"{option} {name} has the value {repeated[0]!r} twice")
+    return name, values
+
+
+def _split(text: str) -> list[str]:
+    """`a,[1,2],b` -> ["a", "[1,2]", "b"]."""
+    parts, depth = [""], 0
+    for letter in text:
+        depth += (letter in "[{") - (letter in "]}")
+        if letter == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return [part.strip() for part in parts if part.strip()]
+
+
+def _typed(text: str) -> Any:
+    """A number, true, false, null or a list where `text` looks like one; else itself."""
+    for number in (int, float):
+        try:
+            return number(text)
+        except ValueError:
+            continue
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+
+
+def _scale(values: Sequence[Any]) -> Literal["linear", "log", "names"]:
+    if not all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
+        return "names"
+    return "log" if min(values) > 0 and max(values) > _LOG_RANGE * min(values) else "linear"

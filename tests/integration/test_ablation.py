@@ -1,0 +1,86 @@
+"""An ablation through the real training loop: a cell that learns and one that cannot."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from sightsound import cli
+from sightsound.data.synthetic import write_demo
+from sightsound.train import loop
+
+TINY = [
+    "--config=ablate_toy",
+    "--model.width=16",
+    "--model.mlp_width=32",
+    "--model.num_heads=2",
+    "--data.num_workers=0",
+    "--train.batch_size=8",
+]
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "videos"
+    write_demo(folder, num_train=16, num_val=8, num_test=8, workers=1)
+    return folder
+
+
+def ablate(*argv: object) -> int:
+    return cli.main(["ablate", *map(str, argv)])
+
+
+def results(folder: Path) -> dict[str, dict]:
+    return {run["cell"]: run for run in json.loads((folder / "results.json").read_text())}
+
+
+def test_a_cell_that_learns_and_one_that_fails(videos, tmp_path, capsys, monkeypatch):
+    out = tmp_path / "out"
+    options = [*TINY, "--train.epochs=2", "--seeds=5,", "--output", out]
+    study = ["--vary", "train.learning_rate=0.002,1e30"]
+    assert ablate(videos, *study, *options) == 2
+    said = capsys.readouterr()
+    assert "1 of 2 runs failed, the first: train.learning_rate=1e+30, seed 5: Floating" in said.err
+    assert "| failed |" in said.out and f"All results: {out / 'results.json'}" in said.out
+
+    found = results(out)
+    good, bad = found["base"], found["train.learning_rate=1e+30"]
+    assert "are not finite" in bad["failed"] and "score" not in bad
+    assert good["score"] == good["rows"]["audio+video"]["top1"] and good["seed"] == 5
+    assert set(good["rows"]) == {"audio+video", "audio alone", "video alone"}
+    assert good["test"]["num_clips"] == 8 and good["environment"]["packages"]["torch"]
+    kept = {file.name for file in (out / "cells" / "base" / "seed_5").iterdir()}
+    assert {"metrics.jsonl", "log.txt", "config.yaml", "result.json", "evaluation"} <= kept
+    assert not {"model", "checkpoints"} & kept
+    config = yaml.safe_load((out / "cells" / "base" / "seed_5" / "config.yaml").read_text())
+    assert config["seed"] == 5 and config["train"]["learning_rate"] == 0.002
+
+    monkeypatch.setattr(loop, "_run", None)  # would fail if anything were trained
+    assert ablate(videos, "--vary", "train.learning_rate=0.002", *options) == 0
+    assert "| 0.002" in capsys.readouterr().out
+
+
+def test_killed_within_a_cell_goes_on(videos, tmp_path, monkeypatch):
+    """The same result as without the interruption, from the last checkpoint on."""
+    options = [*TINY, "--train.epochs=3", "--train.evaluate_every=1", "--seeds=1"]
+    study = ["--study", "update", "--axis", "model.update=sequential"]
+    assert ablate(videos, *study, *options, "--output", tmp_path / "whole") == 0
+
+    update, steps = loop.update, []
+
+    def interrupted(parts, batches, step):
+        steps.append(step)
+        if len(steps) == 4:
+            raise KeyboardInterrupt
+        return update(parts, batches, step)
+
+    monkeypatch.setattr(loop, "update", interrupted)
+    assert ablate(videos, *study, *options, "--output", tmp_path / "killed") == 130
+    assert not (tmp_path / "killed" / "results.json").exists()
+    assert ablate(videos, *study, *options, "--output", tmp_path / "killed") == 0
+    assert steps == [0, 1, 2, 3, 2, 3, 4, 5], "it went on after the first epoch of two steps"
+    (whole,), (killed,) = (results(tmp_path / name).values() for name in ("whole", "killed"))
+    assert killed["rows"] == whole["rows"] and killed["resumed"] and not whole["resumed"]

@@ -1,0 +1,251 @@
+"""Every shipped recipe: it loads, its model can be built at full size, it trains, and what its
+header says (commands, classes, cost) is true."""
+
+from __future__ import annotations
+
+import csv
+import functools
+import math
+import re
+import shlex
+from itertools import takewhile
+from pathlib import Path
+
+import pytest
+import yaml
+
+from sightsound import cli
+from sightsound.configuration import RECIPES, config_text, load_config, parse_run, recipe_names
+from sightsound.data.classes import class_names
+from sightsound.data.synthetic import write_demo
+from sightsound.options import Parser
+from sightsound.profile.flops import count_flops, model_builder
+from sightsound.run import RunConfig
+from sightsound.train.loop import train
+
+DATA_SETS = ("audioset", "as500k", "vggsound", "epic", "moments", "kinetics400", "kinetics-sounds")
+MBT = [f"mbt/{kind}-{name}" for kind in ("paper", "official") for name in DATA_SETS]
+MBT.append("mbt/arxiv-v1-audioset")
+TOY = {
+    "model.width": 16,
+    "model.depth": 2,
+    "model.num_heads": 2,
+    "model.mlp_width": 32,
+    "model.fusion_layer": 1,
+    "front_end.audio.num_frames": 64,
+    "front_end.video.num_frames": 4,
+    "front_end.video.height": 32,
+    "front_end.video.width": 32,
+    "front_end.video.short_side": 40,
+    "data.num_workers": 0,
+    "train.batch_size": 4,
+    "train.steps": 2,
+    "train.evaluate_every": 1000.0,
+    "train.accelerator": "cpu",
+}
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory) -> dict[str, Path]:
+    """{task: manifest} over the same eight clips, without validation."""
+    folder = tmp_path_factory.mktemp("clips")
+    write_demo(folder, num_train=8, num_val=1, num_test=1, workers=1)
+    (folder / "labels.json").unlink()  # names its own classes
+    with (folder / "manifest.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["split"] == "train"]
+    result = {}
+    for task, cells in LABELS.items():
+        lines = [{"path": r["path"], "split": "train", **cells(r["label"])} for r in rows]
+        result[task] = folder / f"{task}.csv"
+        with result[task].open("w", newline="") as file:
+            writer = csv.DictWriter(file, lines[0])
+            writer.writeheader()
+            writer.writerows(lines)
+    return result
+
+
+LABELS = {
+    "single": lambda label: {"label": label},
+    "multi": lambda label: {"label": label.replace("_", "|")},
+    "heads": lambda label: dict(zip(("verb", "noun"), label.split("_")[:2], strict=True)),
+}
+
+
+def header(name: str) -> list[str]:
+    """The comment lines at the top of a recipe, without their marks."""
+    lines = (RECIPES / f"{name}.yaml").read_text().splitlines()
+    return [line[1:].strip() for line in takewhile(lambda line: line.startswith("#"), lines)]
+
+
+def commands(name: str) -> list[str]:
+    """Every `sightsound ...` line of the header, with its continuations."""
+    text = "\n".join(header(name)).replace("\\\n", "")
+    return re.findall(r"^(?:Command: )?sightsound (.+)$", text, re.M)
+
+
+def classes(name: str) -> dict[str, int]:
+    """{head: number of classes} as the header says."""
+    (line,) = [line for line in header(name) if line.startswith("Classes: ")]
+    heads = re.findall(r"(verb|noun) (\d+)", line)
+    return {head: int(number) for head, number in heads} or {
+        "label": int(re.match(r"Classes: (\d+)", line)[1])
+    }
+
+
+def gflop(name: str) -> float:
+    """Of one clip, forward, with 527 classes, on the meta device at full size."""
+    config = load_config(name)
+    return _gflop(config_text(RunConfig(model=config.model, front_end=config.front_end)))
+
+
+@functools.cache  # most recipes share model and front end
+def _gflop(text: str) -> float:
+    values = yaml.safe_load(text)
+    config = RunConfig(model=values["model"], front_end=values["front_end"])
+    return count_flops(model_builder(config, num_classes=527))[-1].flops / 1e9
+
+
+def test_the_recipes_of_both_papers_and_of_the_official_code_are_there():
+    assert set(MBT) == {n for n in recipe_names() if n.startswith("mbt/")}
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_the_model_can_be_built_and_run_at_full_size(name):
+    assert gflop(name) > 0
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_two_steps_at_toy_size(name, tables, tmp_path):
+    run_toy(name, tables, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["mbt/official-audioset", "mbt/paper-epic"])
+@pytest.mark.parametrize("modality", ["audio", "video"])
+def test_two_steps_of_one_stream(name, modality, tables, tmp_path):
+    run_toy(name, tables, tmp_path, {"model.modalities": [modality]})
+
+
+def test_two_steps_with_the_classifier_of_the_official_configuration(tables, tmp_path):
+    """The overrides that the header of mbt/official-audioset names."""
+    text = " ".join(header("mbt/official-audioset"))
+    said = text.partition("For gap: ")[2].partition("Classes: ")[0]
+    changes = {k: yaml.safe_load(v) for k, v in re.findall(r"--([\w.]+) (\w+)", said)}
+    assert changes["model.classifier"] == "gap" and len(changes) == 4
+    run_toy("mbt/official-audioset", tables, tmp_path, changes)
+
+
+def run_toy(name: str, tables: dict[str, Path], folder: Path, changes: dict | None = None) -> None:
+    """Two optimiser steps of the real loop: all settings but the sizes are the recipe's."""
+    config = toy(name, tables, folder / "run", changes or {})
+    directory = train(config)
+    lines = (directory / "metrics.jsonl").read_text().splitlines()
+    assert len([line for line in lines if '"kind": "step"' in line]) == 2
+    assert (directory / "model" / "model.safetensors").is_file()
+
+
+def toy(name: str, tables: dict[str, Path], output: Path, changes: dict) -> RunConfig:
+    task = load_config(name).data.task
+    path = tables["single" if task == "auto" else task]
+    places = {"data.path": str(path), "output": str(output)}
+    return load_config(name, overrides=TOY | places | changes)
+
+
+@pytest.fixture(scope="module")
+def parser() -> Parser:
+    return cli._train_parser()
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_commands_of_the_header_are_accepted(name, parser, capsys):
+    found = [shlex.split(command) for command in commands(name)]
+    for command, *argv in found:
+        if command == "train":
+            parse_run(parser, argv)
+        elif command == "evaluate":
+            cli._evaluate_parser().parse_args(argv)
+        elif command == "subset":  # every option is known: only the data is missing
+            assert cli.main(["subset", *argv]) == 2
+            assert f"no such file or folder: '{argv[0]}'" in capsys.readouterr().err
+        else:
+            assert (command, argv) == ("demo", [])
+    if name in MBT:
+        check_commands(name, found)
+
+
+def check_commands(name: str, found: list[list[str]]) -> None:
+    """Audio and video, audio, video, and an evaluation of all three, of the recipe itself."""
+    both, *alone, evaluation = [argv for argv in found if argv[0] != "subset"]
+    outputs = [argv[argv.index("--output") + 1] for argv in (both, *alone)]
+    assert evaluation == ["evaluate", outputs[0], "--late", *outputs[1:]]
+    for argv in (both, *alone):
+        assert argv[argv.index("--config") + 1] == name
+    assert [argv[-1] for argv in alone] == ['["audio"]', '["video"]']
+
+
+def test_commands_of_the_page_are_accepted(parser):
+    page = Path(__file__).resolve().parents[2] / "docs" / "mbt.md"
+    blocks = "\n".join(re.findall(r"```sh\n(.*?)```", page.read_text(), re.S))
+    lines = blocks.replace("\\\n", "").splitlines()
+    for program, command, *argv in (shlex.split(x, comments=True) for x in lines if x):
+        assert program == "sightsound" and command in cli.COMMANDS
+        if command == "train":
+            parse_run(parser, argv)
+        elif command == "ablate":
+            parse_run(cli._ablate_parser(), argv)
+        elif command in ("convert", "evaluate"):
+            getattr(cli, f"_{command}_parser")().parse_args(argv)
+
+
+@pytest.mark.parametrize("name", MBT)
+def test_the_header_says_what_it_should(name):
+    text = "\n".join(header(name))
+    for word in ("Source: ", "Classes: ", "Command, ", "Data: ", "Expected, as published, not "):
+        assert f"\n{word}" in text
+    listed = re.search(r"classes/([a-z0-9-]+)\.csv", text)
+    assert not listed or len(class_names(listed[1])) == classes(name)["label"]
+
+
+@pytest.mark.parametrize("name", MBT)
+def test_the_cost_of_the_header(name):
+    """Counted operations, exaFLOP and hours agree with one another and with the model."""
+    text = " ".join(header(name))
+    pattern = (
+        r"Cost, estimated: ([\d,]+) GFLOP per clip, forward, x 3 x ([\d,]+) clips x (\d+) epochs = "
+        r"([\d.]+) exaFLOP; at 40 % of peak in bf16 \(312 and 989 TFLOP/s\) ([\d.]+) h on an A100 "
+        r"or ([\d.]+) h on an H200"
+    )
+    cost = [float(number.replace(",", "")) for number in re.search(pattern, text).groups()]
+    giga, clips, epochs, exa, a100, h200 = cost
+    assert giga == round(gflop(name))
+    assert epochs == load_config(name).train.epochs
+    exact = gflop(name) * 3 * clips * epochs / 1e9
+    hours = [exact * 1e18 / (0.4 * peak * 1e12) / 3600 for peak in (312, 989)]
+    for said, meant in zip((exa, a100, h200), (exact, *hours), strict=True):
+        assert math.isclose(said, meant, rel_tol=0.05), (said, meant)
+
+
+def test_the_work_of_the_paper():
+    """437 to 439 GFLOP are measured for the official code."""
+    assert 437 < gflop("mbt/paper-audioset") < 439
+
+
+def test_the_settings_that_tell_paper_and_official_apart():
+    paper, official = (load_config(f"mbt/{kind}-audioset") for kind in ("paper", "official"))
+    for config, tokens, alpha, apart, smoothing in (
+        (paper, 4, 0.3, True, 0.0),
+        (official, 5, 0.5, False, 0.3),
+    ):
+        assert config.model["bottleneck_tokens"] == tokens
+        assert (config.augment.mixup_alpha, config.augment.modality_mixup) == (alpha, apart)
+        assert config.objective["label_smoothing"] == smoothing
+    assert (paper.objective["average_weight"], official.objective["stream_weight"]) == (1, 1)
+    assert (paper.objective["stream_weight"], official.objective["average_weight"]) == (0, 0)
+    v1 = load_config("mbt/arxiv-v1-audioset")
+    assert v1.model == paper.model | {"update": "sequential", "update_order": ["video", "audio"]}
+
+
+def test_warm_up_is_that_of_the_official_schedule():
+    """318 steps an epoch: 795 of 15,900 steps."""
+    settings = load_config("mbt/official-audioset").train
+    steps = settings.epochs * (20361 // settings.batch_size)
+    assert (steps, settings.warmup * steps) == (15900, pytest.approx(795))

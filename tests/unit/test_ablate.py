@@ -1,0 +1,692 @@
+"""Ablations: which cells a study has, what becomes of results, what is run and what is not."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import itertools
+import json
+import math
+from pathlib import Path
+
+import pytest
+import yaml
+from matplotlib.image import imread
+
+from sightsound import cli
+from sightsound.ablate import ablation as series
+from sightsound.ablate import cells
+from sightsound.ablate import plan as plans
+from sightsound.ablate.figure import draw, make_figure
+from sightsound.ablate.plan import (
+    Cell,
+    Plan,
+    Point,
+    cell_name,
+    config_hash,
+    idle_arguments,
+    made_up_manifest,
+    make_cell,
+    make_plan,
+    settings_of,
+)
+from sightsound.ablate.report import make_rows, summarise
+from sightsound.ablate.studies import (
+    STUDIES,
+    choose_studies,
+    own_study,
+    parse_axis,
+    parse_seeds,
+    restrict,
+)
+from sightsound.configuration import load_config
+from sightsound.data.manifest import Manifest, Row
+from sightsound.options import UsageError
+from sightsound.run import RunConfig
+
+MANIFEST = made_up_manifest({"label": 4})
+SMALL = {"model.width": 8, "model.num_heads": 2, "model.mlp_width": 16}
+
+
+def base(**overrides: object) -> RunConfig:
+    """The demonstration's model of three layers, narrower."""
+    return load_config("demo", overrides=SMALL | overrides)
+
+
+@pytest.fixture
+def unsized(monkeypatch):
+    """Cells without their work, which takes longer to count than everything else."""
+    monkeypatch.setattr(plans, "_size", lambda *sections: (10**9, 1))
+
+
+def points(name: str, config: RunConfig, *axes: str) -> dict[tuple, str]:
+    """{values: name of the cell} of a study."""
+    (study,) = restrict([STUDIES[name]], axes)
+    return {point.values: point.cell.name for point in make_plan(study, config, MANIFEST).points}
+
+
+# ---------------------------------------------------------------------------- studies
+
+
+@pytest.mark.parametrize(
+    ("depth", "layers"),
+    [
+        (3, (0, 1, 2, 3)),
+        (6, (0, 1, 2, 3, 4, 5, 6)),
+        (8, (0, 1, 3, 4, 5, 7, 8)),
+        (12, (0, 2, 4, 6, 8, 10, 12)),
+        (24, (0, 4, 8, 12, 16, 20, 24)),
+    ],
+)
+def test_fusion_layers_follow_the_depth(depth, layers):
+    config = base(**{"model.depth": depth})
+    assert STUDIES["fusion"].x.values(config) == layers
+
+
+def test_fusion_at_depth_three(unsized):
+    found = points("fusion", base())
+    assert len(found) == 3 * 4
+    assert len(set(found.values())) == 3 * 3 + 1, "late fusion is one model"
+    assert found[1, "bottleneck"] == "base", "the recipe fuses at layer 1"
+    assert found[2, "bottleneck"] == "model.fusion_layer=2"
+    cross = "model.fusion=cross_attention,model.fusion_layer=0"
+    assert found[0, "cross_attention"] == cross
+    late = {found[3, name] for name in ("bottleneck", "cross_attention", "self_attention")}
+    assert late == {"model.fusion_layer=3"}
+
+
+def test_fusion_at_depth_twelve(unsized):
+    config = base(**{"model.depth": 12, "model.fusion_layer": 8})
+    found = points("fusion", config, "model.fusion=bottleneck,cross_attention")
+    assert [layer for layer, _ in found] == [0, 2, 4, 6, 8, 10, 12] * 2
+    assert len(set(found.values())) == 2 * 6 + 1
+    assert found[8, "bottleneck"] == "base"
+    assert found[12, "bottleneck"] == found[12, "cross_attention"] == "model.fusion_layer=12"
+
+
+def test_work_at_the_size_of_figure_3():
+    """4 s, ViT-B: bottlenecks cost what late fusion does, cross-attention more at every layer."""
+    config = load_config(
+        overrides={"front_end.audio.num_frames": 400, "front_end.video.window_seconds": 4.0}
+    )
+    axes = ["model.fusion=bottleneck,cross_attention", "model.fusion_layer=0,12"]
+    (study,) = restrict([STUDIES["fusion"]], axes)
+    plan = make_plan(study, config, made_up_manifest())
+    giga = {point.values: point.cell.flops / 1e9 for point in plan.points}
+    late = giga[12, "bottleneck"]
+    assert late == giga[12, "cross_attention"] == pytest.approx(398, abs=3)
+    assert giga[0, "bottleneck"] < 1.01 * late
+    assert giga[0, "cross_attention"] > 1.15 * late
+
+
+def test_shared_weights_are_strategy_one(unsized):
+    (study,) = restrict([STUDIES["weights"]], ["model.fusion_layer=1,3"])
+    plan = make_plan(study, base(), MANIFEST)
+    models = {point.values: point.cell.config.model for point in plan.points}
+    shared, separate = models[1, "shared"], models[1, "separate"]
+    assert (shared["fusion"], shared["share_weights"]) == ("self_attention", True)
+    assert (separate["fusion"], separate["share_weights"]) == ("cross_attention", False)
+    assert len({point.cell.name for point in plan.points}) == 4, "late fusion differs, too"
+
+
+def test_window_sets_both_streams(unsized):
+    (study,) = restrict([STUDIES["window"]], ["modalities=audio+video"])
+    configs = [point.cell.config for point in make_plan(study, base(), MANIFEST).points]
+    assert [config.front_end["audio"]["num_frames"] for config in configs] == [200, 400, 600, 800]
+    assert [config.front_end["video"]["window_seconds"] for config in configs] == [2, 4, 6, 8]
+
+
+def test_single_streams_are_models_of_their_own(unsized):
+    (study,) = restrict([STUDIES["window"]], ["window=4"])
+    models = [point.cell.config.model for point in make_plan(study, base(), MANIFEST).points]
+    assert [model["modalities"] for model in models] == [["audio", "video"], ["audio"], ["video"]]
+
+
+def test_window_of_frames_with_a_stride(unsized):
+    config = base(**{"front_end.video.stride_seconds": 0.1})
+    (study,) = restrict([STUDIES["window"]], ["window=8", "modalities=audio+video"])
+    (point,) = make_plan(study, config, MANIFEST).points
+    video = point.cell.config.front_end["video"]
+    assert video["stride_seconds"] == 8 / 4, "four frames over 8 s"
+
+
+def test_mixup_takes_the_recipes_alpha(unsized):
+    for given, alpha in ((0.0, 0.3), (0.5, 0.5)):
+        plan = make_plan(STUDIES["mixup"], base(**{"augment.mixup_alpha": given}), MANIFEST)
+        found = {point.values[0]: point.cell.config.augment for point in plan.points}
+        pairs = {name: (a.mixup_alpha, a.modality_mixup) for name, a in found.items()}
+        assert pairs == {"none": (0, False), "same": (alpha, False), "modality": (alpha, True)}
+
+
+def test_values_of_the_paper():
+    values = {name: [axis.values for axis in study.axes] for name, study in STUDIES.items()}
+    streams = ("audio+video", "audio", "video")
+    assert values["bottlenecks"] == [(4, 36, 64, 256, 1024)]
+    assert values["update"] == [("averaged", "sequential")]
+    assert values["window"] == [(2, 4, 6, 8), streams]
+    assert values["synchronous"] == [(2, 4, 6, 8), (True, False)]
+    assert values["train_fraction"] == [(0.1, 0.25, 0.5, 0.75, 1.0), streams]
+    assert values["size"] == [("tiny", "small", "base", "large")]
+
+
+def test_data_studies(unsized):
+    both = "modalities=audio+video"
+    fractions = points("train_fraction", base(), both, "data.train_fraction=.5,1")
+    assert list(fractions.values()) == ["data.train_fraction=0.5", "base"]
+    windows = base(**{"data.windows": "random"})
+    together = points("synchronous", windows, "window=2")
+    assert list(together.values()) == ["base", "data.synchronous=false"]
+
+
+def test_size_clears_the_numbers_of_the_recipe():
+    plan = make_plan(restrict([STUDIES["size"]], ["size=tiny"])[0], base(), MANIFEST)
+    model = plan.points[0].cell.config.model
+    assert model["size"] == "tiny" and model["width"] is None and model["depth"] is None
+    assert plan.points[0].cell.parameters == pytest.approx(10.8e6, rel=0.01)
+
+
+def test_inits(tmp_path, unsized):
+    (tmp_path / "vit.npz").touch()
+    source = f"vit:{tmp_path / 'vit.npz'}"
+    (study,) = choose_studies(["init"], inits=["scratch", source, "hf:a/b"])
+    plan = make_plan(study, base(), MANIFEST)
+    assert [p.cell.config.train.init for p in plan.points] == [(), (source,), ("hf:a/b",)]
+
+
+def test_axes_are_replaced(unsized):
+    found = points("fusion", base(), "model.fusion_layer=0,3", "model.fusion=bottleneck")
+    assert list(found) == [(0, "bottleneck"), (3, "bottleneck")]
+
+
+def test_a_study_of_ones_own(unsized):
+    study = own_study(["train.learning_rate=1e-3,.01", "model.stem=linear,convolution"])
+    assert study.name == "train.learning_rate+model.stem" and study.x.scale == "linear"
+    plan = make_plan(study, base(**{"model.video_patch": [1, 16, 16]}), MANIFEST)
+    rates = [point.cell.config.train.learning_rate for point in plan.points]
+    assert rates == [0.001, 0.01, 0.001, 0.01]
+    assert own_study(["train.learning_rate=.0001,.1"]).x.scale == "log"
+
+
+def test_values_may_be_lists():
+    assert parse_axis("--vary", "a.b=[1,2],true,x,null") == ("a.b", ([1, 2], True, "x", None))
+
+
+@pytest.mark.parametrize(("text", "seeds"), [("2", [5, 6]), ("0,4", [0, 4]), ("7,", [7])])
+def test_seeds(text, seeds):
+    assert parse_seeds(text, first=5) == seeds
+
+
+# ---------------------------------------------------------------------------- mistakes
+
+
+@pytest.mark.parametrize(
+    ("name", "axes", "overrides", "sentence"),
+    [
+        ("fusion", ["model.fusion_layer=0,5"], {}, "'fusion', model.fusion_layer 5, model.fusion"),
+        ("fusion", ["model.fusion_layer=5"], {}, "of 3 layers, so 0 (early fusion) to 3 (late fu"),
+        ("fusion", ["model.fusion=x"], {}, "model.fusion cannot be 'x': expected one of bottlene"),
+        ("fusion", [], {"model.modalities": ["audio"]}, "but model.modalities is [audio]; leave"),
+        ("update", [], {"model.fusion_layer": 3}, "no difference here, since fusion layer 3 is l"),
+        ("bottlenecks", [], {"model.fusion": "self_attention"}, "since model.fusion is self_atte"),
+        ("synchronous", [], {}, "only with data.windows random, but it is centre; add --data.win"),
+        ("window", ["window=0"], {}, "window cannot be 0: expected a number above 0"),
+        ("mixup", ["mixup=nope"], {}, "unknown mixup 'nope'; known: modality, none, same. Did"),
+        ("size", ["size=bse"], {}, "unknown size 'bse'; known: base, large, small, tiny. Did you"),
+        ("weights", ["weights=x"], {}, "unknown weights 'x'; known: separate, shared."),
+        ("window", ["modalities=x"], {}, "unknown modalities 'x'; known: audio, audio+video, vid"),
+        ("init", [], {}, "name what to start from, such as --inits scratch runs/audio/model"),
+    ],
+)
+def test_a_study_that_does_not_fit(name, axes, overrides, sentence):
+    with pytest.raises(UsageError) as caught:
+        points(name, base(**overrides), *axes)
+    assert sentence in str(caught.value) and f"study {name!r}" in str(caught.value)
+
+
+def complaint(capsys: pytest.CaptureFixture, *argv: object) -> str:
+    assert cli.main(["ablate", *map(str, argv)]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1
+    return err
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--study", "fusoin"], "unknown study 'fusoin'; known: bottlenecks, fusion, init, mixup"),
+        ([], "nothing to vary: give --study with one of fusion, weights, bottlenecks, update, w"),
+        (["--study", "fusion"], "no data given: name a folder of class folders or a manifest, or"),
+        (["nothing", "--study", "fusion"], "no such file or folder: 'nothing'"),
+        (["--study", "size", "--axis", "siez=base"], "unknown axis of these studies 'siez'; known"),
+        (["--study", "size", "--axis", "size"], "--axis cannot be 'size': expected NAME=VALUE,VAL"),
+        (["--study", "size", "--axis", "size=a,a"], "--axis size has the value 'a' twice"),
+        (["--vary", "a.b=1", "--vary", "a.b=2"], "--vary names 'a.b' twice; give all its values"),
+        (["--vary", "seed=1,2"], "--vary cannot be 'seed=1,2': expected SECTION.FIELD=V1,V2; seed"),
+        (["--study", "size", "--inits", "a"], "--inits gives the values of one study; add --stud"),
+        (["--study", "size", "--seeds", "0"], "--seeds is '0'; accepted: how many, such as 3, or"),
+        (["--study", "size", "--seeds", "a"], "--seeds is 'a'; accepted: how many, such as 3, or"),
+        (["--study", "size", "--seeds", "1,1"], "--seeds is '1,1'; accepted: how many, such as 3"),
+        (
+            ["--study", "update", "--dry_run", "--train.devices", "2"],
+            "--train.devices is 2, but an ablation trains each cell on one device; leave it out",
+        ),
+        (
+            ["--vary", "train.learning_rat=1,2", "--dry_run", "--config", "demo"],
+            "unknown setting 'train.learning_rat'. Did you mean 'train.learning_rate'?",
+        ),
+        (
+            ["--study", "update", "--init", "nothing", "--dry_run", "--config", "demo"],
+            "no weights to start from at 'nothing'.",
+        ),
+        (
+            ["--study", "init", "--inits", "nothing", "--dry_run", "--config", "demo"],
+            "no weights to start from at 'nothing'.",
+        ),
+    ],
+)
+def test_wrong_command(capsys, options, sentence):
+    assert sentence in complaint(capsys, *options)
+
+
+def test_dry_run_lists_points_sizes_and_work(capsys):
+    options = ["--config=demo", "--dry_run", "--seeds=2", "--model.width=16"]
+    assert cli.main(["ablate", "--study", "update", *options]) == 0
+    text = capsys.readouterr().out
+    assert "| averaged   |" in text and "| model.update=sequential |" in text
+    assert "4 runs: 2 cells x 2 seeds (0, 1)." in text
+    assert "sized for the 527 classes of AudioSet" in text
+
+
+def test_splits_are_checked_before_anything_is_trained(tmp_path, capsys):
+    for split in ("train", "val"):
+        for name in ("cat", "dog"):
+            file = tmp_path / "clips" / split / name / "a.mp4"
+            file.parent.mkdir(parents=True)
+            file.touch()
+    options = ["--config=demo", "--output", tmp_path / "out"]
+    text = complaint(capsys, tmp_path / "clips", "--study", "update", *options)
+    assert "has no clips in split 'test'; it has: train, val (choose what is scored with" in text
+    assert not (tmp_path / "out").exists()
+
+
+def test_interrupted_says_how_to_go_on(monkeypatch, capsys):
+    def stop(argv):
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(cli.COMMANDS, "ablate", stop)
+    assert cli.main(["ablate"]) == 130
+    assert "interrupted; the same command goes on where it stopped" in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------------------- cells
+
+
+def test_names_are_fit_for_folders():
+    assert cell_name({}) == "base"
+    assert cell_name({"model.modalities": ["audio"], "model.width": None}) == (
+        "model.modalities=audio,model.width=null"
+    )
+    one, two = (cell_name({"train.init": [f"vit:/a{mark}b"]}) for mark in "/:")
+    assert one != two and "/" not in one + two
+    assert len(cell_name({f"model.{'x' * 99}": 1, "model.y": 2})) < 130
+
+
+@pytest.mark.parametrize(
+    ("overrides", "idle"),
+    [
+        ({}, {"update_order"}),
+        ({"model.update": "sequential"}, set()),
+        ({"model.fusion": "self_attention"}, {"bottleneck_tokens", "update", "update_order"}),
+        ({"model.fusion_layer": 3}, {"fusion", "bottleneck_tokens", "update", "update_order"}),
+        (
+            {"model.modalities": ["audio"]},
+            {"fusion", "fusion_layer", "bottleneck_tokens", "update", "update_order"},
+        ),
+    ],
+)
+def test_idle_arguments_change_no_parameter(overrides, idle):
+    config = base(**overrides)
+    assert set(idle_arguments(config.model)) == idle
+    other = {"fusion": "cross_attention", "fusion_layer": 0, "bottleneck_tokens": 9}
+    other |= {"update": "sequential", "update_order": ["audio", "video"]}
+    changes = {f"model.{name}": other[name] for name in idle}
+    assert make_cell(changes, config, MANIFEST).name == "base"
+
+
+def test_front_end_numbers_may_be_left_out():
+    written = base(**{"front_end.audio.hop_samples": 160})
+    assert settings_of(written) == settings_of(base())
+    assert config_hash(written) == config_hash(base())
+    assert config_hash(dataclasses.replace(base(), seed=3, output="x")) == config_hash(base())
+
+
+# ---------------------------------------------------------------------------- results
+
+
+def result(cell: str, seed: int, score: float, **more: object) -> dict:
+    """What a finished run leaves behind."""
+    rows = {"audio+video": {"top1": score}, "audio alone": {"top1": 0.5}}
+    versions = {"sightsound": "0", "torch": "2"}
+    return {
+        "cell": cell,
+        "seed": seed,
+        "score_name": "top1",
+        "score": score,
+        "rows": rows,
+        "test": {"source": "clips/manifest.csv", "split": "test", "num_clips": 9, "ids": "abc"},
+        "gflop": 1.0,
+        "parameters": 1,
+        "seconds": 10.0 * (seed + 1),
+        "resumed": False,
+        "clips": "h",
+        "config_hash": "",
+        "environment": {
+            "packages": versions,
+            "commit": None,
+            "python": "3.11",
+            "gpu": None,
+            "cpu_count": 2,
+            "command": ["/x/sightsound", "ablate"],
+        },
+        **more,
+    }
+
+
+def failed(cell: str, seed: int, reason: str) -> dict:
+    kept = result(cell, seed, 0.0)
+    return {k: v for k, v in kept.items() if k not in ("score_name", "score", "rows", "test")} | {
+        "failed": reason
+    }
+
+
+@pytest.fixture
+def update_plan(unsized):
+    return make_plan(STUDIES["update"], base(), MANIFEST)
+
+
+def test_mean_and_deviation():
+    score = summarise([0.5, 0.7, 0.9])
+    assert (score.mean, score.deviation, score.num) == (pytest.approx(0.7), pytest.approx(0.2), 3)
+    assert summarise([0.5]).deviation is None
+
+
+def test_tables(update_plan, tmp_path):
+    other = "model.update=sequential"
+    results = {
+        ("base", 0): result("base", 0, 0.5),
+        ("base", 1): result("base", 1, 0.7, resumed=True),
+        (other, 0): result(other, 0, 0.25),
+        (other, 1): failed(other, 1, "FloatingPointError: loss nan at step 3"),
+        ("not in the study", 0): result("z", 0, 0.1, score_name="map"),
+    }
+    series.write_tables(tmp_path, update_plan, results, seeds=[0, 1])
+    text = (tmp_path / "table.md").read_text()
+    rows = [line.split("|") for line in text.splitlines() if line.startswith("|")]
+    lines = [[cell.strip() for cell in row] for row in rows]
+    assert lines[0][1:7] == ["update", "top-1", "audio alone", "n", "GFLOP", "parameters (M)"]
+    assert lines[2][1:5] == ["averaged", "60.0 ± 14.1", "50.0 ± 0.0", "2"]
+    assert lines[3][1:5] == ["sequential", "25.0", "50.0", "1, 1 failed"]
+    assert lines[2][-2] == "10", "seconds of the run that was not interrupted"
+    assert "\n* model.update=sequential, seed 1: FloatingPointError: loss nan at step 3\n" in text
+    assert "top-1 in % on 9 clips of clips/manifest.csv, split test (ids abc)" in text
+    assert "Command: `sightsound ablate`" in text
+    first, second = csv.DictReader((tmp_path / "table.csv").read_text().splitlines())
+    assert float(first["score_deviation"]) == pytest.approx(0.02**0.5)
+    assert (second["n"], second["failed"], second["score_deviation"]) == ("1", "1", "")
+
+
+def test_table_of_failed_and_missing_runs(update_plan, tmp_path):
+    results = {("base", 0): failed("base", 0, "OutOfMemoryError: no memory")}
+    series.write_tables(tmp_path, update_plan, results, seeds=[0])
+    text = (tmp_path / "table.md").read_text()
+    assert "| averaged   | failed | 0, 1 failed |" in text and "| sequential | -      | 0 " in text
+    assert "* base, seed 0: OutOfMemoryError: no memory" in text
+
+
+def drawn_plan(name: str) -> Plan:
+    """A study whose every point is a cell of its own."""
+    study, config = STUDIES[name], base()
+    xs, *lines = [a.values(config) if callable(a.values) else a.values for a in study.axes]
+    places = [(x, *line) for line in itertools.product(*lines) for x in xs]
+    made = [Cell(f"cell {i}", config, {}, (9 + i) * 10**8, 1) for i in range(len(places))]
+    return Plan(study, tuple(map(Point, places, made)))
+
+
+@pytest.mark.parametrize(
+    ("name", "panels", "lines"),
+    [("fusion", 2, 3), ("window", 1, 3), ("bottlenecks", 1, 1), ("mixup", 1, 1), ("weights", 1, 2)],
+)
+def test_figures(tmp_path, name, panels, lines):
+    plan = drawn_plan(name)
+    names = [point.cell.name for point in plan.points]
+    results = {
+        (cell, seed): result(cell, seed, 0.5 + 0.01 * index + 0.02 * seed)
+        for index, cell in enumerate(names[:-1])
+        for seed in (0, 1)
+    }
+    draw(tmp_path, plan, results, seeds=[0, 1])
+    assert imread(tmp_path / "figure.png").std() > 0.02
+    assert "<svg" in (tmp_path / "figure.svg").read_text()
+    rows = make_rows(plan, results, seeds=[0, 1])
+    figure = make_figure(plan.study, rows, score="mAP")
+    assert len(figure.axes) == panels and figure.axes[0].get_ylabel() == "mAP (%)"
+    assert len(figure.axes[0].containers) == lines
+    assert figure.axes[0].get_xlabel() == plan.study.x.label
+    shown = [tick.get_text() for tick in figure.axes[0].get_xticklabels()]
+    assert shown == list(dict.fromkeys(row.words[0] for row in rows))
+
+
+def test_the_bars_are_the_deviation(update_plan):
+    results = {("base", seed): result("base", seed, 0.4 + 0.2 * seed) for seed in (0, 1, 2)}
+    rows = make_rows(update_plan, results, seeds=[0, 1, 2])
+    (bar,) = make_figure(update_plan.study, rows, score="top-1").axes[0].containers
+    (averaged, missing) = bar.lines[0].get_xydata().tolist()
+    assert averaged == [0.0, pytest.approx(60)] and math.isnan(missing[1]), "a gap, no zero"
+    low, high = bar.lines[2][0].get_segments()[0][:, 1]
+    assert (low, high) == (pytest.approx(40), pytest.approx(80))
+
+
+# ---------------------------------------------------------------------------- the series
+
+
+@pytest.fixture
+def prepared(tmp_path, monkeypatch, unsized):
+    """Makes an ablation of the study `update` in `tmp_path`; nothing real is trained."""
+    row = Row("a", tmp_path / "a.mp4", ("x",))
+    clips = Manifest((row,), {"label": ["x", "y"]}, "single", tmp_path)
+    monkeypatch.setattr(series, "load_manifest", lambda data, seed: clips)
+    monkeypatch.setattr(series, "_check_splits", lambda manifest, scored: None)
+
+    def make(studies: tuple[str, ...] = ("update",), **overrides: object) -> series.Ablation:
+        here = {"data.path": str(tmp_path), "output": str(tmp_path / "out")}
+        return series.prepare(base(**here | overrides), choose_studies(studies), [0, 1])
+
+    return make
+
+
+@pytest.fixture
+def trained(monkeypatch) -> list[str]:
+    """Names of runs that were trained, in order; `stop` among them interrupts there.
+
+    Figures, which take longer than everything else, are not drawn.
+    """
+    names: list[str] = []
+
+    def fake_train(config: RunConfig, *, resume: bool, console: object) -> Path:
+        directory = Path(config.output)
+        names.append(f"{directory.parent.name}/{directory.name}" + "/resumed" * resume)
+        if "stop" in names:
+            names.remove("stop")
+            (directory / "checkpoints").mkdir(parents=True)
+            (directory / "config.yaml").touch()
+            raise KeyboardInterrupt
+        if config.model["update"] == "sequential" and config.augment.flip:
+            raise FloatingPointError("loss nan at step 3\nis not finite")
+        for name in ("checkpoints", "model", "evaluation"):
+            (directory / name).mkdir(parents=True, exist_ok=True)
+        (directory / "checkpoints" / "last").write_text("step_1")
+        (directory / "evaluation" / "summary.json").touch()
+        (directory / "evaluation" / "predictions.csv").touch()
+        return directory
+
+    monkeypatch.setattr(cells, "train", fake_train)
+    fixed = ("score_name", "score", "rows", "test")
+    scores = {key: result("", 0, 0.5)[key] for key in fixed}
+    monkeypatch.setattr(cells, "_scored", lambda config, run: scores)
+    monkeypatch.setattr(series, "draw", lambda *args, **kwargs: None)
+    return names
+
+
+RUNS = ["base/seed_0", "model.update=sequential/seed_0"]
+RUNS += ["base/seed_1", "model.update=sequential/seed_1"]
+
+
+def test_everything_is_written_and_nothing_is_done_twice(
+    prepared, trained, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(series, "draw", draw)
+    series.run(prepared())
+    assert trained == RUNS, "a whole picture with the first seed, then the next"
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("4 runs: 2 cells x 2 seeds; logs in ")
+    assert lines[1].startswith("[1/4] base, seed 0: top-1 50.0 % in 0 s")
+    assert "left" in lines[1] and "left" not in lines[4]
+    out = tmp_path / "out"
+    runs = json.loads((out / "results.json").read_text())
+    assert [(run["cell"], run["seed"]) for run in runs] == [
+        ("base", 0), ("base", 1), ("model.update=sequential", 0), ("model.update=sequential", 1)
+    ]  # fmt: skip
+    assert {"score", "rows", "changes", "gflop", "parameters", "seconds", "environment"} <= set(
+        runs[3]
+    )
+    assert runs[3]["changes"] == {"model.update": "sequential"}
+    written = {"table.md", "table.csv", "figure.png", "figure.svg"}
+    assert {f.name for f in (out / "update").iterdir()} == written
+    again = prepared()
+    series.run(again)
+    assert trained == RUNS and len(again.results) == 4
+    assert "4 of them finished already" in capsys.readouterr().err
+
+
+def test_only_results_are_kept_unless_models_are_wanted(prepared, trained, tmp_path):
+    series.run(prepared())
+    folder = tmp_path / "out" / "cells" / "base" / "seed_0"
+    assert {f.name for f in folder.iterdir()} == {"result.json", "evaluation"}
+    assert [f.name for f in (folder / "evaluation").iterdir()] == ["summary.json"]
+
+
+def test_models_are_kept(prepared, trained, tmp_path):
+    series.run(prepared(), keep_models=True)
+    folder = tmp_path / "out" / "cells" / "base" / "seed_0"
+    assert (folder / "model").is_dir() and (folder / "checkpoints").is_dir()
+
+
+def test_interrupted_within_a_cell(prepared, trained, tmp_path):
+    trained.append("stop")
+    with pytest.raises(KeyboardInterrupt):
+        series.run(prepared())
+    assert trained == RUNS[:1]
+    series.run(prepared())
+    assert trained == [RUNS[0], RUNS[0] + "/resumed", *RUNS[1:]]
+
+
+def test_interrupted_between_cells(prepared, trained, tmp_path, monkeypatch):
+    def interrupted(*args: object, **kwargs: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(series, "write", interrupted)
+        series.run(prepared())
+    assert trained == RUNS[:1] and not (tmp_path / "out" / "results.json").exists()
+    series.run(prepared())
+    assert trained == RUNS, "the finished run is not repeated"
+    assert len(json.loads((tmp_path / "out" / "results.json").read_text())) == 4
+
+
+def test_studies_share_cells_and_results(prepared, trained, tmp_path):
+    series.run(prepared())
+    series.run(prepared(("mixup",)))
+    assert trained[4:] == [
+        f"augment.mixup_alpha=0.3{more}/seed_{seed}"
+        for seed in (0, 1)
+        for more in ("", ",augment.modality_mixup=true")
+    ]
+    assert len(json.loads((tmp_path / "out" / "results.json").read_text())) == 8
+    assert (tmp_path / "out" / "update" / "table.md").is_file()
+
+
+def test_another_configuration_in_the_same_place(prepared, trained):
+    series.run(prepared())
+    with pytest.raises(ValueError) as caught:
+        series.run(prepared(**{"train.epochs": 7}))
+    assert "holds another ablation: train.epochs is 24.0 there and 7.0 here; leave" in str(
+        caught.value
+    )
+    assert len(trained) == 4
+
+
+def test_a_run_of_another_configuration(prepared, trained, tmp_path):
+    series.run(prepared())
+    folder = tmp_path / "out" / "cells" / "base" / "seed_0"
+    saved = yaml.safe_load((tmp_path / "out" / "base.yaml").read_text())
+    saved["train"]["batch_size"] = 4
+    (folder / "config.yaml").write_text(yaml.safe_dump(saved))
+    content = json.loads((folder / "result.json").read_text()) | {"config_hash": "other"}
+    (folder / "result.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="train.batch_size is 4 there and 16 here"):
+        series.run(prepared())
+
+
+def test_other_clips(prepared, trained, monkeypatch, tmp_path):
+    series.run(prepared())
+    more = dataclasses.replace(prepared().manifest, rows=())
+    monkeypatch.setattr(series, "load_manifest", lambda data, seed: more)
+    with pytest.raises(ValueError, match="was trained on other clips than .* holds now; restore"):
+        series.run(prepared())
+
+
+def test_an_output_that_holds_something_else(prepared, trained, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "note.txt").touch()
+    with pytest.raises(ValueError, match="out holds something else; give another --output"):
+        series.run(prepared())
+
+
+def test_a_failure_is_recorded_and_the_others_go_on(prepared, trained, tmp_path, capsys):
+    ablation = prepared(**{"augment.flip": 0.5})
+    series.run(ablation)
+    assert len(trained) == 4 and len(ablation.failures) == 2
+    reason = "FloatingPointError: loss nan at step 3 is not finite"
+    assert f"seed 0: failed after 0 s: {reason}" in capsys.readouterr().err
+    assert f"seed 1: {reason}" in (tmp_path / "out" / "update" / "table.md").read_text()
+    assert series.failure_sentence(ablation) == (
+        f"2 of 4 runs failed, the first: model.update=sequential, seed 0: {reason}; the same "
+        "command tries them again"
+    )
+    series.run(prepared(**{"augment.flip": 0.5}))
+    assert len(trained) == 6, "only what failed is tried again"
+
+
+@pytest.mark.parametrize(
+    ("error", "kept"),
+    [
+        (MemoryError("no memory"), "MemoryError: no memory"),
+        (ValueError("3 clips do not fill a batch"), "ValueError: 3 clips do not fill a batch"),
+        (RuntimeError("CUDA out of memory. Tried"), "RuntimeError: CUDA out of memory. Tried"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "RuntimeError: Default"),
+        (RuntimeError("a defect"), None),
+        (IndexError("a defect"), None),
+    ],
+)
+def test_which_errors_are_results(prepared, trained, monkeypatch, error, kept):
+    def fail(config: RunConfig) -> Path:
+        raise error
+
+    monkeypatch.setattr(cells, "_train", fail)
+    if kept is None:
+        with pytest.raises(type(error), match="a defect"):
+            series.run(prepared())
+        return
+    ablation = prepared()
+    series.run(ablation)
+    assert [r["failed"].startswith(kept) for r in ablation.failures] == [True] * 4

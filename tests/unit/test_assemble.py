@@ -1,0 +1,73 @@
+"""The parts of a run, put together without decoding a clip."""
+
+from pathlib import Path
+
+import pytest
+
+from sightsound.run import RunConfig
+from sightsound.settings import DataSettings, TrainSettings
+from sightsound.train.assemble import Parts, assemble, launch, overfit
+
+MODEL = {
+    "name": "mbt",
+    "width": 8,
+    "depth": 1,
+    "num_heads": 1,
+    "mlp_width": 8,
+    "fusion_layer": 0,
+    "video_patch": [1, 16, 16],
+    "audio_patch": [16, 16],
+}
+FRONT_END = {
+    "name": "mbt",
+    "audio": {"num_frames": 16, "num_mels": 16},
+    "video": {"num_frames": 1, "height": 16, "width": 16, "short_side": 16},
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("clips")
+    for split, number in (("train", 20), ("val", 2)):
+        for name in ("cat", "dog"):
+            (folder / split / name).mkdir(parents=True)
+            for i in range(number):
+                (folder / split / name / f"{i}.mp4").touch()
+    return folder
+
+
+def configuration(folder: Path, **data: object) -> RunConfig:
+    return RunConfig(
+        model=MODEL,
+        front_end=FRONT_END,
+        data=DataSettings(path=str(folder), **data),
+        train=TrainSettings(epochs=3, batch_size=2, accelerator="cpu"),
+    )
+
+
+def assembled(config: RunConfig) -> Parts:
+    return assemble(config, launch(config.train))
+
+
+def test_a_share_of_the_training_clips_makes_shorter_epochs(folder):
+    whole = assembled(configuration(folder))
+    parts = assembled(configuration(folder, train_fraction=0.3))
+    assert (len(whole.train_clips), len(parts.train_clips)) == (40, 12)
+    assert (whole.total, parts.total) == (60, 18)
+    assert len(parts.val_clips) == 4
+    assert parts.notes == ["data.train_fraction 0.3: 12 of 40 training clips"]
+    assert parts.describe(0).startswith("12 training clips of 2 classes") and not whole.notes
+    half = assembled(configuration(folder, train_fraction=0.5))
+    assert {row.id for row in parts.train_clips.rows} < {row.id for row in half.train_clips.rows}
+
+
+def test_the_self_test_chooses_from_all_clips(folder):
+    config = configuration(folder, train_fraction=0.3, windows="official", crop="jitter")
+    config.train.overfit = 4
+    data = overfit(config).data
+    assert (data.train_fraction, data.windows, data.crop) == (1.0, "centre", "centre")
+
+
+def test_the_model_remembers_how_clips_are_cut(folder):
+    provenance = assembled(configuration(folder, crop="jitter", wrap=True)).model.info.provenance
+    assert provenance == {"crop": "jitter", "wrap": True, "seed": 0}
