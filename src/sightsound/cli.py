@@ -7,6 +7,7 @@ right, so that help and mistakes answer at once.
 from __future__ import annotations
 
 import dataclasses
+import json
 import linecache
 import os
 import sys
@@ -64,6 +65,10 @@ def train(argv: Sequence[str]) -> None:
     config.data.path = str(Path(config.data.path).absolute())  # the run may be used from anywhere
 
     from sightsound.train.loop import train as run_training
+    from sightsound.weights.hub import check_sources
+
+    if not options.resume:
+        check_sources(config.train.init)
 
     directory = run_training(config, resume=options.resume)
     if not config.train.overfit:
@@ -71,7 +76,7 @@ def train(argv: Sequence[str]) -> None:
 
 
 def _train_parser() -> Parser:
-    from sightsound.configuration import TABLES, component_arguments, settings_parser
+    from sightsound.configuration import TABLES, settings_parser
 
     parser = settings_parser(
         "sightsound train",
@@ -86,13 +91,20 @@ def _train_parser() -> Parser:
     add("--overfit", type=int, metavar="N", help="Self-test: learn N clips by heart.")
     add("--init", metavar="DIR", action="append", help=_INIT)
     add("--print_config", action="store_true", help="Print the whole configuration and stop.")
-    for kind, table in TABLES.items():
-        for name, entry in table.items():
+    _list_components(parser, *TABLES)
+    return parser
+
+
+def _list_components(parser: Parser, *kinds: str) -> None:
+    """In the help, the arguments of every component of these kinds, and the front end's."""
+    from sightsound.configuration import TABLES, component_arguments
+
+    for kind in kinds:
+        for name, entry in TABLES[kind].items():
             arguments = component_arguments(entry)
             text = ", ".join(f"{key}={default}" for key, default in arguments.items())
             parser.add_argument_group(f"--{kind}.NAME VALUE for {kind} {name!r}", text)
     parser.add_argument_group("--front_end.audio.NAME, --front_end.video.NAME", _FRONT_END_TEXT)
-    return parser
 
 
 _INIT = (
@@ -354,7 +366,7 @@ def subset(argv: Sequence[str]) -> None:
         "Example:\n  sightsound subset audioset.csv --output as500k.csv --clips 500000",
     )
     add = parser.add_argument
-    add("manifest", metavar="MANIFEST", help="CSV or Parquet manifest.")
+    add("manifest", metavar="MANIFEST", help="CSV or Parquet manifest with path and label.")
     add("--output", required=True, metavar="FILE", help="The new manifest, in the same folder.")
     add("--clips", type=int, metavar="N", help="Number of training clips; other splits are kept.")
     add("--per_class", type=int, metavar="N", help=_PER_CLASS)
@@ -380,8 +392,7 @@ def convert(argv: Sequence[str]) -> None:
     for file in filter(None, [options.path, options.config, options.labels]):
         _require_data(file)
     output = Path(options.output)
-    if output.exists() and not output.is_dir():
-        raise ValueError(f"--output {options.output!r} is a file; name a folder for the model")
+    _require_place(output)
     config = _original_config(options)
 
     from sightsound.weights import load_foreign
@@ -395,12 +406,30 @@ def convert(argv: Sequence[str]) -> None:
     dropped = [f"dropped: {name}" for name in model.info.provenance.get("dropped", [])]
     if len(dropped) > _MOST_LINES:
         dropped[_MOST_LINES:] = [f"dropped: {len(dropped) - _MOST_LINES} more, see its config.json"]
-    _say(
-        "\n".join([f"From {model.info.provenance['source']}:", *said, *dropped])
-        + f"\nThe model is in {output}. Use it, or train it further on your own videos:\n"
-        f"  sightsound predict clip.mp4 --model {output}\n"
-        f"  sightsound train videos/ --init {output}"
-    )
+    source, untrained = (model.info.provenance.get(key) for key in ("source", "untrained"))
+    next_step = _TRAIN_IT if "head.weight" in (untrained or []) else _USE_IT
+    _say("\n".join([f"From {source}:", *said, *dropped, next_step.format(output=output)]))
+
+
+def _require_place(output: Path) -> None:
+    """`ValueError` if the folder holds anything but a model of ours, which may be replaced."""
+    if output.exists() and not output.is_dir():
+        raise ValueError(f"--output {str(output)!r} is a file; name a folder for the model")
+    if output.is_dir() and any(output.iterdir()) and not _holds_model(output):
+        raise ValueError(
+            f"--output {str(output)!r} holds something else than a model; name a new folder, an "
+            "empty one, or that of a model to replace"
+        )
+
+
+def _holds_model(directory: Path) -> bool:
+    """Whether our two files are in it; Hugging Face's folders have files of the same names."""
+    try:
+        config = json.loads((directory / "config.json").read_text())
+    except (OSError, ValueError):
+        return False
+    ours = isinstance(config, dict) and isinstance(config.get("model"), dict)
+    return ours and (directory / "model.safetensors").is_file()
 
 
 def _convert_parser() -> Parser:
@@ -409,13 +438,13 @@ def _convert_parser() -> Parser:
 
     parser = Parser(
         prog="sightsound convert",
-        usage="sightsound convert KIND PATH --output DIR [--config FILE] [--labels FILE]",
-        description=convert.__doc__,
-        epilog="Examples:\n  sightsound convert scenic checkpoint_15900 --output mbt/\n"
-        "  sightsound convert scenic mbt.npz --config mbt.json --output mbt/",
+        usage="sightsound convert KIND PATH --output DIR [--config FILE] [--fusion_layer N] "
+        "[--labels FILE]",
+        description=f"{convert.__doc__}\n\n{_KINDS}",
+        epilog=_CONVERT_EXAMPLES,
     )
     add = parser.add_argument
-    add("kind", metavar="KIND", choices=sorted(WEIGHTS), help="Where the weights come from.")
+    add("kind", metavar="KIND", choices=sorted(WEIGHTS), help="scenic or vit, see above.")
     add("path", metavar="PATH", help="The checkpoint as its authors wrote it.")
     add("--output", required=True, metavar="DIR", help="Directory of the new model.")
     add("--config", metavar="FILE", help=_ORIGINAL_CONFIG)
@@ -425,7 +454,22 @@ def _convert_parser() -> Parser:
 
 
 _MOST_LINES = 20
-_ORIGINAL_CONFIG = "JSON or YAML file with the original configuration, or a part of it."
+_USE_IT = """The model is in {output}. Use it, or train it further on your own videos:
+  sightsound predict clip.mp4 --model {output}
+  sightsound train videos/ --init {output}"""
+_TRAIN_IT = """The model is in {output}. Its classifier is untrained. Train it on your own videos:
+  sightsound train videos/ --init {output}"""
+_KINDS = """Kinds:
+  scenic  an official MBT: a file checkpoint_N, a folder of them, or .npz with its names
+  vit     an image ViT of big_vision, vision_transformer, Scenic, timm or transformers: alone
+          as a model of pictures, or as the start of the MBT in --config. That start is as in
+          the official code, slips included; 'faithful: false' in the file leaves them out."""
+_CONVERT_EXAMPLES = """Examples:
+  sightsound convert scenic checkpoint_15900 --output mbt/
+  sightsound convert scenic mbt.npz --config mbt.json --output mbt/
+  sightsound convert vit ViT-B_16.npz --output vit/
+  sightsound convert vit ViT-B_16.npz --config mbt.json --output start/"""
+_ORIGINAL_CONFIG = "Scenic's configuration of the MBT, JSON or YAML; a part does for kind scenic."
 _FUSION_LAYER = "Layers before fusion, which a checkpoint of kind scenic does not tell."
 _LABELS = "Class names: one per line, a CSV with a column display_name, or labels.json."
 
@@ -444,7 +488,9 @@ def _original_config(options: Any) -> dict | None:
         return config
     if options.kind != "scenic":
         raise ValueError(f"--fusion_layer goes with kind scenic, not with {options.kind}")
-    config = config or {}
+    from sightsound.weights.scenic_config import unwrapped
+
+    config = unwrapped(config) or {}
     if not isinstance(config, dict) or not isinstance(config.get("model", {}), dict):
         raise ValueError(f"{options.config!r} holds no table of settings with a part 'model'")
     return config | {"model": config.get("model", {}) | {"fusion_layer": options.fusion_layer}}
@@ -456,6 +502,7 @@ def flops(argv: Sequence[str]) -> None:
 
     parser = settings_parser(
         "sightsound flops",
+        shown=False,
         usage="sightsound flops [--config RECIPE] [--classes K] [--model.NAME VALUE]",
         description=flops.__doc__,
         epilog="Examples:\n  sightsound flops --config mbt/paper-audioset\n"
@@ -463,15 +510,21 @@ def flops(argv: Sequence[str]) -> None:
     )
     add = parser.add_argument
     add("--config", metavar="RECIPE", help="Recipe name or file. " + _recipes())
-    add("--classes", type=int, default=527, help="Number of classes (AudioSet has 527).")
+    add(
+        "--classes",
+        type=int,
+        metavar="K",
+        help="Number of classes (default: 527; verb 97, noun 300).",
+    )
     add("--format", choices=["table", "json"], default="table", help="What is printed.")
+    _list_components(parser, "model")
     config, options = parse_run(parser, argv)
-    if options.classes < 1:
+    if options.classes is not None and options.classes < 1:
         raise ValueError(f"--classes is {options.classes}; accepted: 1 or more")
 
     from sightsound.profile.flops import Work
 
-    work = Work.of(config, num_classes=options.classes)
+    work = Work.of(config, heads={"label": options.classes} if options.classes else None)
     _say(work.json() if options.format == "json" else work.text())
 
 

@@ -185,8 +185,11 @@ def _clear_lengths(values: dict[str, Any], names: Sequence[str]) -> dict[str, An
 # ---------------------------------------------------------------------------- options
 
 
-def settings_parser(prog: str, **kwargs: Any) -> Parser:
-    """A parser for all settings that are the same for every model; torch-free."""
+def settings_parser(prog: str, *, shown: bool = True, **kwargs: Any) -> Parser:
+    """A parser for all settings that are the same for every model; torch-free.
+
+    `shown`: list them in the help. Where not, they are accepted, since recipes hold them.
+    """
     parser = Parser(prog=prog, also=component_options(), **kwargs)
     fields = {field.name: field for field in dataclasses.fields(RunConfig)}
     for name in ("seed", "output"):
@@ -194,7 +197,7 @@ def settings_parser(prog: str, **kwargs: Any) -> Parser:
         parser.add_argument(f"--{name}", type=type(default), default=default, help=_HELP[name])
     for name, settings in SETTINGS.items():
         parser.add_class_arguments(settings, name)
-        _hide(parser, f"--{name}")
+    _hide(parser, everything=not shown)
     return parser
 
 
@@ -204,11 +207,22 @@ _HELP = {
 }
 
 
-def _hide(parser: Parser, option: str) -> None:
-    """Leave jsonargparse's `--section FILE` out of the help."""
+def _hide(parser: Parser, *, everything: bool) -> None:
+    """Leave jsonargparse's `--section FILE` out of the help, or all settings."""
+    files = {f"--{name}" for name in SETTINGS}
     for action in parser._actions:
-        if option in action.option_strings:
+        if (
+            files & set(action.option_strings)
+            or everything
+            and "--help" not in action.option_strings
+        ):
             action.help = jsonargparse.SUPPRESS
+    if everything:
+        parser._action_groups = [g for g in parser._action_groups if _has_help(g)]
+
+
+def _has_help(group: Any) -> bool:
+    return any(action.help != jsonargparse.SUPPRESS for action in group._group_actions)
 
 
 def parse_run(parser: Parser, argv: Sequence[str]) -> tuple[RunConfig, jsonargparse.Namespace]:

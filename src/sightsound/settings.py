@@ -51,7 +51,8 @@ class DataSettings:
     """Position of the training window; `official`: the video window lies anywhere and the audio
     window starts with it, so that the longer one may run past the end of the clip."""
     wrap: bool = False
-    """A window that runs past the end of the clip goes on at its start; otherwise it is padded."""
+    """A window that runs past the end of the clip, which is that of its longer stream, goes on at
+    the clip's start; otherwise it is padded."""
     synchronous: bool = True
     """Cut both modalities from the same window (paper MBT, section 4.3.2)."""
     crop: Literal["random", "jitter", "centre", "full"] = "random"

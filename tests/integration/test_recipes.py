@@ -19,7 +19,7 @@ from sightsound.configuration import RECIPES, config_text, load_config, parse_ru
 from sightsound.data.classes import class_names
 from sightsound.data.synthetic import write_demo
 from sightsound.options import Parser
-from sightsound.profile.flops import count_flops, model_builder
+from sightsound.profile.flops import Work
 from sightsound.run import RunConfig
 from sightsound.train.loop import train
 
@@ -102,7 +102,7 @@ def gflop(name: str) -> float:
 def _gflop(text: str) -> float:
     values = yaml.safe_load(text)
     config = RunConfig(model=values["model"], front_end=values["front_end"])
-    return count_flops(model_builder(config, num_classes=527))[-1].flops / 1e9
+    return Work.of(config).total.flops / 1e9
 
 
 def test_the_recipes_of_both_papers_and_of_the_official_code_are_there():
@@ -111,7 +111,9 @@ def test_the_recipes_of_both_papers_and_of_the_official_code_are_there():
 
 @pytest.mark.parametrize("name", recipe_names())
 def test_the_model_can_be_built_and_run_at_full_size(name):
-    assert gflop(name) > 0
+    """On the meta device; those of paper size cost hundreds of GFLOP, those for CPUs under one."""
+    assert (gflop(name) > 300) == name.startswith("mbt/")
+    assert (gflop(name) < 1) != name.startswith("mbt/")
 
 
 @pytest.mark.parametrize("name", recipe_names())
@@ -222,11 +224,6 @@ def test_the_cost_of_the_header(name):
     hours = [exact * 1e18 / (0.4 * peak * 1e12) / 3600 for peak in (312, 989)]
     for said, meant in zip((exa, a100, h200), (exact, *hours), strict=True):
         assert math.isclose(said, meant, rel_tol=0.05), (said, meant)
-
-
-def test_the_work_of_the_paper():
-    """437 to 439 GFLOP are measured for the official code."""
-    assert 437 < gflop("mbt/paper-audioset") < 439
 
 
 def test_the_settings_that_tell_paper_and_official_apart():

@@ -11,6 +11,8 @@ from scenic_cases import LOGITS
 from sightsound.models.mbt import MBT
 from sightsound.types import VIDEO
 from sightsound.weights import load_foreign, scenic
+from sightsound.weights.flax import read_train_state
+from sightsound.weights.image_vit import read_image_vit
 from sightsound.weights.vit import Rules, initialise_from_vit
 
 SENTINEL = 777.0  # in every tensor before the start: what still has it was not written
@@ -83,6 +85,16 @@ def test_the_vit_itself(cases: Path, vit_start: str):
     with torch.no_grad():
         logits = load_foreign("vit", path)({VIDEO: image.unsqueeze(1)}).logits
     np.testing.assert_allclose(logits.numpy(), expected, rtol=0, atol=LOGITS)
+
+
+def test_every_name_is_used_or_listed(cases: Path, vit_file: str):
+    path = cases / "mbt" / vit_file
+    vit = read_image_vit(path)
+    state = None if vit_file.endswith(".npz") else read_train_state(path)
+    names = [*state.params, *state.left_out] if state else np.load(path).files
+    assert sorted([*vit.names, *vit.unread, *vit.beside]) == sorted(names)
+    left = load_foreign("vit", path).info.provenance["dropped"]
+    assert left == [f"{name} (not a parameter)" for name in vit.beside]
 
 
 def test_every_format_gives_the_same_model(cases: Path, vit_file: str):

@@ -25,7 +25,6 @@ from sightsound.ablate.plan import (
     cell_name,
     config_hash,
     idle_arguments,
-    made_up_manifest,
     make_cell,
     make_plan,
     settings_of,
@@ -42,6 +41,7 @@ from sightsound.ablate.studies import (
 from sightsound.configuration import load_config
 from sightsound.data.manifest import Manifest, Row
 from sightsound.options import UsageError
+from sightsound.profile.flops import made_up_manifest
 from sightsound.run import RunConfig
 
 MANIFEST = made_up_manifest({"label": 4})
@@ -111,7 +111,7 @@ def test_work_at_the_size_of_figure_3():
     )
     axes = ["model.fusion=bottleneck,cross_attention", "model.fusion_layer=0,12"]
     (study,) = restrict([STUDIES["fusion"]], axes)
-    plan = make_plan(study, config, made_up_manifest())
+    plan = make_plan(study, config, made_up_manifest({"label": 527}))
     giga = {point.values: point.cell.flops / 1e9 for point in plan.points}
     late = giga[12, "bottleneck"]
     assert late == giga[12, "cross_attention"] == pytest.approx(398, abs=3)
@@ -276,11 +276,11 @@ def complaint(capsys: pytest.CaptureFixture, *argv: object) -> str:
         ),
         (
             ["--study", "update", "--init", "nothing", "--dry_run", "--config", "demo"],
-            "no weights to start from at 'nothing'.",
+            "no weights to start from at 'nothing'; --init takes",
         ),
         (
             ["--study", "init", "--inits", "nothing", "--dry_run", "--config", "demo"],
-            "no weights to start from at 'nothing'.",
+            "no weights to start from at 'nothing'; --init takes",
         ),
     ],
 )

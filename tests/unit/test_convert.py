@@ -13,6 +13,7 @@ from media_files import tone, write_clip
 import sightsound
 from sightsound import cli
 from sightsound.data.classes import LISTS, class_names
+from sightsound.registry import WEIGHTS
 from sightsound.weights import load_foreign
 from sightsound.weights.labels import read_labels
 
@@ -86,6 +87,11 @@ def test_fusion_layer(tmp_path, capsys):
     options = ("--config", config, "--fusion_layer", 3)
     run(capsys, "convert", "scenic", CHECKPOINT, "--output", output, *options)
     assert sightsound.load_model(output).fusion_layer == 3
+    entry = tmp_path / "entry.json"  # the same, as an index has it
+    entry.write_text(json.dumps({"kind": "model", "config": json.loads(config.read_text())}))
+    options = ("--config", entry, "--fusion_layer", 2)
+    text = run(capsys, "convert", "scenic", CHECKPOINT, "--output", output, *options)
+    assert sightsound.load_model(output).fusion_layer == 2 and "found: " not in text
 
 
 def test_folder_of_checkpoints(tmp_path, capsys):
@@ -195,7 +201,77 @@ def test_converted_model_predicts_and_is_evaluated(tmp_path, capsys):
     assert "mAP" in run(capsys, "evaluate", model, videos, *options)
 
 
+def test_an_image_vit(tmp_path, capsys):
+    output = tmp_path / "model"
+    text = run(capsys, "convert", "vit", CASES / "vit_scenic_checkpoint_7", "--output", output)
+    assert "\ndropped: optimizer/state (not a parameter)\n" in text
+    assert f"\n  sightsound predict clip.mp4 --model {output}\n" in text
+    assert sightsound.load_model(output).modalities == ("video",)
+
+
+def test_an_untrained_start(tmp_path, capsys):
+    told = json.loads((CASES / "INDEX.json").read_text())["vit_init.npz"]["variants"]
+    config, output = tmp_path / "mbt.json", tmp_path / "model"
+    config.write_text(json.dumps(told["sampling_token"]["config"]))
+    options = ("--config", config, "--output", output)
+    text = run(capsys, "convert", "vit", CASES / "vit_big_vision.npz", *options)
+    assert "slips included" in text and "predict" not in text
+    assert "\nuntrained, as the ViT does not give it: audio.cls, head.weight, head.bias\n" in text
+    assert "\ndropped: opt/target/output_projection/kernel (other classes)\n" in text
+    assert text.endswith(
+        f"The model is in {output}. Its classifier is untrained. Train it on your own videos:\n"
+        f"  sightsound train videos/ --init {output}\n"
+    )
+    assert sightsound.load_model(output).modalities == ("audio", "video")
+
+
+def test_help_tells_the_kinds(capsys):
+    text = run(capsys, "convert", "--help")
+    assert "  scenic  an official MBT: " in text and "  vit     an image ViT of big_vision" in text
+    assert "alone\n" in text and "as the start of the MBT in --config" in text
+    assert "slips included; 'faithful: false' in the file leaves them out" in text
+    assert "[--fusion_layer N]" in text.split("\n\n")[0]
+    assert "\n  sightsound convert vit ViT-B_16.npz --config mbt.json --output start/" in text
+    assert all(f"\n  {kind} " in text for kind in WEIGHTS)
+
+
 # ---------------------------------------------------------------------------- mistakes
+
+
+def holds_something_else(path: Path) -> str:
+    return (
+        f"--output {str(path)!r} holds something else than a model; name a new folder, an empty "
+        "one, or that of a model to replace"
+    )
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"README.md": "my project"},
+        {"config.json": '{"name": "my app"}', "model.safetensors": "x"},
+        {"config.json": '{"model_type": "vit"}', "model.safetensors": "x"},  # Hugging Face's
+        {"config.json": '{"model": "vit"}', "model.safetensors": "x"},
+        {"config.json": '{"model": {"name": "mbt"}}'},
+        {"config.json": "no JSON", "model.safetensors": "x"},
+    ],
+)
+def test_other_peoples_files_are_not_overwritten(tmp_path, capsys, files: dict[str, str]):
+    output = tmp_path / "project"
+    output.mkdir()
+    for name, content in files.items():
+        (output / name).write_text(content)
+    broken = tmp_path / "checkpoint_9"
+    broken.write_text("not opened")
+    text = complaint(capsys, tmp_path, "scenic", broken, "--output", output)
+    assert text == f"sightsound convert: {holds_something_else(output)}\n"
+    assert {path.name: path.read_text() for path in output.iterdir()} == files
+
+
+def test_an_empty_folder_is_filled(tmp_path, capsys):
+    (tmp_path / "model").mkdir()
+    run(capsys, "convert", "scenic", CHECKPOINT, "--output", tmp_path / "model")
+    assert sightsound.load_model(tmp_path / "model").info.name == "mbt"
 
 
 def test_damaged_checkpoint_leaves_the_old_model(tmp_path, capsys):
@@ -232,6 +308,8 @@ def test_mistakes(tmp_path, capsys):
     (tmp_path / "file").touch()
     text = complaint(capsys, tmp_path, "scenic", CHECKPOINT, "--output", tmp_path / "file")
     assert f"--output {str(tmp_path / 'file')!r} is a file; name a folder for the model" in text
+    text = complaint(capsys, tmp_path, "vit", CHECKPOINT, *output)
+    assert "checkpoint_5' is an MBT of Scenic, no image ViT: it holds " in text
     (tmp_path / "config.yaml").write_text("a: [")
     config = ("--config", tmp_path / "config.yaml")
     text = complaint(capsys, tmp_path, "scenic", CHECKPOINT, *config, *output)

@@ -157,7 +157,8 @@ def test_any_prefix_of_npz(tmp_path, prefix: str):
     )
     vit = read_image_vit(tmp_path / "a.npz")
     assert_same(vit.tensors, read_image_vit(START).tensors)
-    assert vit.num_heads == 4 and vit.unread == ()
+    assert vit.num_heads == 4 and vit.unread == () and vit.beside == tuple(beside)
+    assert set(vit.names) == {prefix + name for name in arrays}
 
 
 def test_flax_layout_is_turned_over():
@@ -179,6 +180,53 @@ def test_what_is_not_known_is_listed(tmp_path):
     vit = read_image_vit(tmp_path / "vit.safetensors")
     report = initialise_from_vit(MBT(**SMALL_MBT), vit)
     assert report.not_taken["fc_norm.weight"] == "not a part of ViTs known here"
+    (tmp_path / "config.json").write_text('{"num_attention_heads": 2}')
+    dropped = load_foreign("vit", tmp_path / "vit.safetensors").info.provenance["dropped"]
+    assert dropped == ["fc_norm.weight (not a part of ViTs known here)"]
+
+
+def with_start(name: str, value: np.ndarray) -> dict[str, np.ndarray]:
+    """The arrays of the stored ViT and one more."""
+    with np.load(START) as archive:
+        arrays = {k.removeprefix("vit/"): v for k, v in archive.items() if k.startswith("vit/")}
+    return arrays | {name: value}
+
+
+@pytest.mark.parametrize(
+    "name, value, told",
+    [
+        ("bottleneck", np.zeros((1, 5, 32)), "bottleneck"),
+        ("clsspectrogram", np.zeros((1, 1, 32)), "clsspectrogram"),
+        ("embedding_spectrogram/bias", np.zeros(32), "embedding_spectrogram/bias"),
+        ("embedding/kernel", np.zeros((2, 8, 8, 3, 32)), "embedding/kernel of clips"),
+    ],
+)
+def test_an_mbt_is_no_image_vit(tmp_path, name: str, value: np.ndarray, told: str):
+    np.savez(tmp_path / "mbt.npz", **with_start(name, value))
+    sentence = (
+        f"mbt.npz' is an MBT of Scenic, no image ViT: it holds {told}; use kind scenic "
+        r"\('sightsound convert scenic'\), and to start from it --init DIR with the result"
+    )
+    for config in (None, variant("sampling_token")):
+        with pytest.raises(ValueError, match=sentence):
+            load_foreign("vit", tmp_path / "mbt.npz", config)
+    with pytest.raises(ValueError, match="checkpoint_5' is an MBT of Scenic, no image ViT"):
+        initialise_from(MBT(**SMALL_MBT), f"vit:{CASES / 'checkpoint_5'}")
+    with pytest.raises(ValueError, match="an MBT of several frames is of kind scenic"):
+        read_image_vit(CASES / "model_rgb_only_token.npz")
+
+
+def test_positions_of_a_large_picture_may_be_those_of_frames(tmp_path):
+    name = "Transformer/posembed_input/pos_embedding"
+    arrays = with_start(name, np.zeros((1, 1 + 4 * 28 * 28, 32), np.float32))
+    np.savez(tmp_path / "vit.npz", **arrays)
+    model = load_foreign("vit", tmp_path / "vit.npz")
+    assert model.info.provenance["inferred"][0] == (
+        "assumed, from the number of positions: one picture of 448 x 448 (an MBT of 4 frames of "
+        "224 x 224 is of kind scenic)"
+    )
+    inferred = load_foreign("vit", START).info.provenance["inferred"]
+    assert inferred[0] == "assumed, from the number of positions: one picture of 24 x 24"
 
 
 def test_files_that_are_no_vit(tmp_path):
@@ -461,8 +509,41 @@ def test_a_configuration_without_the_slips():
     assert not official.fusion.tokens.equal(sound.fusion.tokens)
     assert official.video.positions.table.equal(sound.video.positions.table)
     assert sound.info.provenance["source"] == "vit: vit_init.npz"
-    assert sound.info.provenance["dropped"] == ["head.weight", "head.bias"]
+    dropped = sound.info.provenance["dropped"]
+    assert dropped[:2] == [
+        "vit/output_projection/kernel (other classes)",
+        "vit/output_projection/bias (other classes)",
+    ]
+    assert "vit_logits (not a parameter)" in dropped and not any("head" in text for text in dropped)
     assert sound.info.task == "multi" and not sound.training
+
+
+def test_what_a_start_leaves_untrained_is_told():
+    config = variant("sampling_token")
+    official = load_foreign("vit", START, config).info.provenance
+    assert official["untrained"] == ["audio.cls", "head.weight", "head.bias"]
+    assert official["inferred"][:2] == [
+        "started from an image ViT as the official code does, slips included ('faithful: false' in "
+        "config: without)",
+        "untrained, as the ViT does not give it: audio.cls, head.weight, head.bias",
+    ]
+    sound = load_foreign("vit", START, config | {"faithful": False}).info.provenance
+    assert sound["untrained"] == ["fusion.tokens", "head.weight", "head.bias"]
+    assert (
+        sound["inferred"][0] == "started from an image ViT without the slips of the official code"
+    )
+    assert "untrained" not in load_foreign("vit", START).info.provenance
+
+
+def test_left_out_layers_have_the_names_of_the_file():
+    config = variant("sampling_token")
+    config["model"]["num_layers"] = 2
+    dropped = load_foreign("vit", CASES / "vit_big_vision.npz", config).info.provenance["dropped"]
+    layer = [name for name in dropped if "/encoderblock_2/" in name]
+    assert len(layer) == 16  # all of layer 2: query, key and value are apart in the file
+    start = "opt/target/Transformer/encoderblock_2/MultiHeadDotProductAttention_1/query"
+    assert f"{start}/kernel (the model has 2 layers)" in layer
+    assert dropped[-1] == "opt/state/step (not a parameter)"
 
 
 def test_rules_of_a_configuration():
@@ -487,8 +568,12 @@ def test_a_model_with_several_heads_from_a_configuration():
 def test_configurations_that_do_not_do(tmp_path):
     with pytest.raises(ValueError, match="config has no 'model' part but kind, variants; give"):
         load_foreign("vit", START, {"kind": "vit_init", "variants": {}})
-    with pytest.raises(ValueError, match="config has no 'model' part but nothing; give Scenic's"):
+    with pytest.raises(ValueError, match=r"no 'model' part but \['no table'\]; give Scenic's"):
         load_foreign("vit", START, ["no table"])
+    with pytest.raises(ValueError, match="config has no 'model' part but nothing; give Scenic's"):
+        load_foreign("vit", START, {})
+    with pytest.raises(ValueError, match="no 'model' part but dataset_configs; give Scenic's who"):
+        load_foreign("vit", START, {"config": {"dataset_configs": {}}})
     config = variant("sampling_token")
     config["model"]["fusion_layer"] = "8"
     with pytest.raises(ValueError, match="config's 'fusion_layer' is '8'; a whole number is acc"):
@@ -549,7 +634,7 @@ def test_a_missing_vit_is_told_before_anything_is_written(tmp_path, capsys):
     code = main(["train", str(tmp_path / "clips"), *run, *sizes, "--init", source])
     error = capsys.readouterr().err
     assert code == 2
-    assert error == f"sightsound train: no image ViT at '{tmp_path}/vit.npz'; give its file.\n"
+    assert error.startswith(f"sightsound train: no weights to start from at '{tmp_path}/vit.npz';")
     assert not (tmp_path / "run").exists()
 
 

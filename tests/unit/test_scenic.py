@@ -12,7 +12,7 @@ from flax_files import random_params, shrunken, write_checkpoint
 
 from sightsound.media.logmel import FRONT_ENDS
 from sightsound.models.mbt import MBT
-from sightsound.weights import load_foreign
+from sightsound.weights import archive, load_foreign
 from sightsound.weights.scenic import convert, model_arguments, weights_of
 from sightsound.weights.scenic_config import completed, front_end_for, in_words
 
@@ -68,6 +68,17 @@ def test_several_heads():
     assert model.heads == {"verb": 3, "noun": 4} and model.info.task == "heads"
 
 
+def test_an_entry_of_the_index():
+    """The configuration may be wrapped, as in INDEX.json, whatever the kind."""
+    model = load_foreign("scenic", CASES / NAME, INDEX[NAME])
+    known = load_foreign("scenic", CASES / NAME, INDEX[NAME]["config"])
+    assert model.info == known.info and same(model, known)
+    with pytest.raises(ValueError, match="has no 'model' part but kind, note; give Scenic's exper"):
+        load_foreign("scenic", CASES / NAME, INDEX["checkpoint_5"])
+    with pytest.raises(ValueError, match="has no 'model' part but 3; give Scenic's exper"):
+        load_foreign("scenic", CASES / NAME, {"config": 3})
+
+
 def test_what_is_left_over_is_listed():
     arrays = weights_of(stored()) | {"something/else": np.zeros(3)}
     model = convert(arrays, INDEX[NAME]["config"])
@@ -115,6 +126,21 @@ def test_files_that_are_no_archives(tmp_path):
     (tmp_path / "damaged.npz").write_bytes(content)
     with pytest.raises(ValueError, match="damaged.npz' is damaged or not an .npz archive"):
         load_foreign("scenic", tmp_path / "damaged.npz")
+
+
+def test_an_archive_that_unpacks_to_too_much(tmp_path, monkeypatch):
+    path = tmp_path / "zeros.npz"
+    np.savez_compressed(path, a=np.zeros(100_000), b=np.zeros(100_000))
+    assert path.stat().st_size < 10_000
+    assert archive.read_archive(path)["a"].size == 100_000
+    monkeypatch.setattr(archive, "MAX_BYTES", 1_000_000)  # either alone is smaller
+    monkeypatch.setattr(np, "load", None)  # nothing is unpacked to find out
+    with pytest.raises(
+        ValueError, match="zeros.npz' is 1,600,256 bytes when unpacked; at most 1,0"
+    ):
+        load_foreign("scenic", path)
+    with pytest.raises(ValueError, match="bytes when unpacked; at most 1,000,000 are accepted: no"):
+        load_foreign("vit", path)
 
 
 BLOCK = "Transformer/encoderblock_1_spectrogram"
@@ -290,6 +316,45 @@ def test_one_stream():
     arguments, sentences = inferred(without_audio(VITB))
     assert arguments["modalities"] == ("video",) and arguments["audio_shape"] is None
     assert arguments["video_shape"] == (8, 224, 224) and sentences[0] == "found: one stream, video"
+
+
+def one_stream_of(cells: int, *, patch: int = 16) -> dict:
+    kernel = [patch, patch, 3, 768]
+    return without_audio(changed(video_positions=[1, 1 + cells, 768], video_kernel=kernel))
+
+
+@pytest.mark.parametrize(
+    ("cells", "patch", "video_shape"),
+    [
+        (9, 8, (1, 24, 24)),  # vit_scenic_checkpoint_7
+        (576, 16, (1, 384, 384)),
+        (49, 32, (1, 224, 224)),
+        (1568, 16, (8, 224, 224)),
+        (3136, 16, (16, 224, 224)),  # 56 x 56, too
+        (72, 16, (8, 48, 48)),
+    ],
+)
+def test_a_square_without_sound_is_one_picture(cells, patch, video_shape):
+    arguments, sentences = inferred(one_stream_of(cells, patch=patch))
+    assert arguments["video_shape"] == video_shape
+    told = any(
+        "(several frames of a smaller picture are possible, too; an image ViT is better read with "
+        "kind vit)" in sentence
+        for sentence in sentences
+    )
+    assert told == (video_shape[0] == 1)
+
+
+def test_frames_that_are_no_picture():
+    """A given size counts; with sound or tubelets a square is no picture."""
+    told = {"dataset_configs": {"num_frames": 4, "crop_size": 192}}
+    assert inferred(one_stream_of(576), told)[0]["video_shape"] == (4, 192, 192)
+    crop = {"dataset_configs": {"crop_size": 80}}  # does not go in
+    assert inferred(one_stream_of(576), crop)[0]["video_shape"] == (4, 192, 192)
+    both = changed(video_positions=[1, 577, 768])
+    assert inferred(both)[0]["video_shape"] == (4, 192, 192)
+    tubelets = changed(video_positions=[1, 577, 768], video_kernel=[2, 16, 16, 3, 768])
+    assert inferred(without_audio(tubelets))[0]["video_shape"] == (8, 192, 192)
 
 
 def test_kinds_of_fusion():

@@ -21,11 +21,12 @@ from rich.console import Console
 
 from sightsound.ablate.cells import Result, finished, read_result, run_cell, told
 from sightsound.ablate.figure import draw
-from sightsound.ablate.plan import Cell, Plan, differences, made_up_manifest, make_plan
+from sightsound.ablate.plan import Cell, Plan, differences, make_plan
 from sightsound.ablate.report import format_score, points_table, write_tables
 from sightsound.ablate.studies import Study
 from sightsound.configuration import config_text, load_config
 from sightsound.data.manifest import Manifest, load_manifest
+from sightsound.profile.flops import assumed_heads, made_up_manifest
 from sightsound.run import RunConfig
 from sightsound.train.checkpoint import replace_text
 
@@ -81,7 +82,7 @@ def prepare(base: RunConfig, studies: Sequence[Study], seeds: Sequence[int]) -> 
             f"--train.devices is {base.train.devices}, but an ablation trains each cell on one "
             "device; leave it out"
         )
-    manifest = made_up_manifest()
+    manifest = made_up_manifest(assumed_heads(base))
     if base.data.path:
         manifest = load_manifest(base.data, seed=seeds[0])
         _check_splits(manifest, base.evaluate.split)

@@ -48,10 +48,11 @@ def make_figure(study: Study, rows: Sequence[Row], *, score: str) -> Figure:
     lines = _lines(rows)
     _draw_panel(axes[0], study, lines, values=_score_points)
     axes[0].set_ylabel(_SCORE_LABELS.get(score, f"{score} (%)"))
+    axes[0].set_ylim(top=min(101.0, axes[0].get_ylim()[1]))  # bars may reach beyond 100 %
     if study.has_work:
         _draw_panel(axes[1], study, lines, values=_work_points)
         axes[1].set_ylabel("GFLOP per clip")
-        axes[1].set_ylim(bottom=0)
+        axes[1].set_ylim(0, 1.05 * axes[1].get_ylim()[1])
     if len(lines) > 1:
         handles, labels = axes[-1].get_legend_handles_labels()
         columns = min(len(lines), 3)

@@ -15,24 +15,19 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
-
-from torch import nn
 
 from sightsound.ablate.studies import Axis, Study, model_depth
 from sightsound.configuration import changed
 from sightsound.data.manifest import Manifest
 from sightsound.options import UsageError
-from sightsound.profile.flops import count_flops, count_parameters
-from sightsound.registry import nearest_path
-from sightsound.run import RunConfig, build_front_end, build_model, build_objective
-from sightsound.weights.hub import HUB_PREFIX
+from sightsound.profile.flops import Work
+from sightsound.run import RunConfig, build_front_end, build_objective
+from sightsound.weights.hub import check_sources
 
 BASE = "base"  # name of the cell that changes nothing
 _EACH_RUN = ("seed", "output")  # differ from run to run of one cell
 _LONGEST_NAME = 120  # letters; file systems take 255
-AUDIOSET = {"label": 527}  # what work is counted with where no data is given
 
 
 @dataclass(frozen=True)
@@ -118,7 +113,7 @@ def make_cell(overrides: Mapping[str, Any], base: RunConfig, manifest: Manifest)
     idle = {name: base.model[name] for name in idle_arguments(config.model)}
     config = dataclasses.replace(config, model=config.model | idle)
     changes = {name: new for name, (_, new) in differences(base, config).items()}
-    _check_sources(config.train.init)
+    check_sources(config.train.init)
     build_objective(config.objective, manifest)
     sections = json.dumps(config.model), json.dumps(config.front_end)
     flops, parameters = _size(*sections, tuple(manifest.num_classes.items()))
@@ -149,22 +144,9 @@ def _reason(model: Mapping[str, Any]) -> str:
 @cache
 def _size(model: str, front_end: str, heads: tuple[tuple[str, int], ...]) -> tuple[int, int]:
     """Operations of a forward pass and parameters; sections as JSON, built on the meta device."""
-    delivered = build_front_end(json.loads(front_end))
-    manifest = made_up_manifest(dict(heads))
-
-    def build() -> nn.Module:
-        return build_model(json.loads(model), manifest, delivered)
-
-    return count_flops(build)[-1].flops, count_parameters(build)
-
-
-def _check_sources(sources: Sequence[str]) -> None:
-    """Weights to start from are there, as far as that can be seen without a network."""
-    for source in sources:
-        path = source.removeprefix("vit:")
-        if not path.startswith(HUB_PREFIX) and not Path(path).exists():
-            hint = nearest_path(Path(path))
-            raise FileNotFoundError(f"no weights to start from at {path!r}.{hint}")
+    config = RunConfig(model=json.loads(model), front_end=json.loads(front_end))
+    work = Work.of(config, heads=dict(heads))
+    return work.total.flops, work.parameters
 
 
 # ---------------------------------------------------------------------------- names
@@ -211,9 +193,3 @@ def _word(value: Any) -> str:
     if isinstance(value, list):
         return "+".join(map(str, value)) or "none"
     return str(value) if isinstance(value, str | float) else json.dumps(value)
-
-
-def made_up_manifest(heads: Mapping[str, int] = AUDIOSET) -> Manifest:
-    """Classes without clips: what a model's size and work are counted with."""
-    labels = {head: [str(number) for number in range(size)] for head, size in heads.items()}
-    return Manifest((), labels, "multi" if len(heads) == 1 else "heads", Path("no data"))

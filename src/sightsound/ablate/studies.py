@@ -234,6 +234,7 @@ STUDIES: dict[str, Study] = {
             has_work=True,
             check=_two_streams,
             note="The last layer is late fusion: one model, whatever the strategy, trained once. "
+            "The figure in the paper has bottleneck and cross-attention; self-attention is added. "
             "Cross-attention is counted as in equation 6 of the paper; the official code "
             "also computes, and throws away, foreign tokens.",
         ),

@@ -83,7 +83,7 @@ class Subset:
             "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
             for line in lines
         ]
-        kept = f"; {self.num_others} clips of other splits are kept" if self.num_others else ""
+        kept = f"; of other splits all {self.num_others} are kept" if self.num_others else ""
         return "\n".join([*table, f"At most {self.per_class} clips of a class{kept}: {self.path}"])
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from torch import nn
 
 from sightsound.models.pretrained import InitReport, copy_matching, load_pretrained
+from sightsound.registry import nearest_path
 from sightsound.weights.vit import Rules, initialise_from_vit
 
 HUB_PREFIX = "hf:"
@@ -48,6 +49,18 @@ def initialise_from(model: nn.Module, source: str | Path, *, faithful: bool = Fa
     if name.startswith(HUB_PREFIX):
         name = _snapshot(name.removeprefix(HUB_PREFIX), files=["*.safetensors", "config.json"])
     return initialise_from_vit(model, Path(name).expanduser(), rules=Rules(faithful=faithful))
+
+
+def check_sources(sources: Sequence[str]) -> None:
+    """`FileNotFoundError` if weights to start from are not there, as far as is seen offline."""
+    for source in sources:
+        path = source.removeprefix(VIT_PREFIX)
+        if not path.startswith(HUB_PREFIX) and not Path(path).expanduser().exists():
+            hint = nearest_path(Path(path))
+            raise FileNotFoundError(
+                f"no weights to start from at {path!r}; --init takes a run, a model directory, "
+                f"hf:owner/name, or an image ViT as vit:FILE.{hint}"
+            )
 
 
 def _snapshot(name: str, *, files: Sequence[str] = MODEL_FILES) -> str:

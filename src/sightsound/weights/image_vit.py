@@ -18,7 +18,8 @@ import math
 import re
 import zipfile
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,8 @@ from torch import Tensor
 
 from sightsound.models.sizes import SIZES
 from sightsound.registry import nearest_path
-from sightsound.weights.archive import PREFIXES, read_archive, weights_of
-from sightsound.weights.flax import read_train_state
+from sightsound.weights.archive import PREFIXES, prefix_of, read_archive, weights_of
+from sightsound.weights.flax import TrainState, read_train_state
 
 FOLDER_FILE = "model.safetensors"
 ACCEPTED = (
@@ -88,6 +89,8 @@ _TRANSFORMERS = {
 }
 _FORMATS = (_LINEN, _TIMM, _TRANSFORMERS)
 _PREFIXES = (*PREFIXES, "opt/target/", "vit/")  # what stands beside such names is no weight
+_QKV = re.compile(r"attention\.(query|key|value)")
+_MBT_NAMES = re.compile(r"bottleneck|clsspectrogram|([^/]+/)*[^/]+_spectrogram(/.*)?")
 _LEAF = r"(?:[/.](?P<leaf>kernel|scale|weight|bias))?"
 
 BLOCK_PARTS = [
@@ -118,6 +121,15 @@ class ImageViT:
     """`None`: neither the arrays nor a configuration beside them tell."""
     unread: tuple[str, ...] = ()
     """Names in the file that mean nothing here."""
+    beside: tuple[str, ...] = ()
+    """Names in the file that are none of the ViT's: the optimiser's, for example."""
+    names: Mapping[str, str] = field(default_factory=dict)
+    """{name in the file: ours} of what was read; query, key and value have one name of ours."""
+
+    def original(self, pattern: str) -> list[str]:
+        """Names in the file of our tensors `pattern`, such as `blocks.3.*`; as given if none."""
+        found = [theirs for theirs, ours in self.names.items() if fnmatchcase(ours, pattern)]
+        return found or [pattern]
 
     @property
     def width(self) -> int:
@@ -164,7 +176,9 @@ def read_image_vit(path: str | Path) -> ImageViT:
         ValueError: another format, or parts of the ViT are missing.
     """
     path = _file(Path(path))
-    arrays = weights_of(_arrays(path), _PREFIXES)
+    content, beside = _content(path)
+    arrays, prefix = weights_of(content, _PREFIXES), prefix_of(content, _PREFIXES)
+    _check_no_mbt(arrays, path)
     table, names = _recognised(arrays, path)
     tensors = {ours: _tensor(arrays[theirs]) for theirs, ours in names.items()}
     if table is _LINEN:
@@ -172,8 +186,15 @@ def read_image_vit(path: str | Path) -> ImageViT:
         tensors = {name: _torch_layout(name, tensor) for name, tensor in tensors.items()}
     else:
         num_heads = _told_heads(path) or _usual_heads(tensors["patches.weight"].shape[0])
-    unread = tuple(sorted(arrays.keys() - names.keys()))
-    vit = ImageViT(path.name, _with_qkv(tensors), num_heads, unread)
+    beside += content.keys() - {prefix + name for name in arrays}
+    vit = ImageViT(
+        source=path.name,
+        tensors=_with_qkv(tensors),
+        num_heads=num_heads,
+        unread=tuple(sorted(prefix + name for name in arrays.keys() - names.keys())),
+        beside=tuple(sorted(beside)),
+        names={prefix + theirs: _QKV.sub("attention.qkv", ours) for theirs, ours in names.items()},
+    )
     _check(vit)
     return vit
 
@@ -196,11 +217,14 @@ def _file(path: Path) -> Path:
     return path / FOLDER_FILE
 
 
-def _arrays(path: Path) -> Mapping[str, Any]:
-    """{name in the file: array}, whichever container it is."""
+def _content(path: Path) -> tuple[Mapping[str, Any], list[str]]:
+    """{name in the file: array}, whichever container it is, and entries that were not read."""
     if zipfile.is_zipfile(path):
-        return read_archive(path)
-    return _read_safetensors(path) if _is_safetensors(path) else _read_checkpoint(path)
+        return read_archive(path), []
+    if _is_safetensors(path):
+        return _read_safetensors(path), []
+    state = _read_checkpoint(path)
+    return state.params, list(state.left_out)
 
 
 def _is_safetensors(path: Path) -> bool:
@@ -220,9 +244,9 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         ) from error
 
 
-def _read_checkpoint(path: Path) -> dict[str, np.ndarray]:
+def _read_checkpoint(path: Path) -> TrainState:
     try:
-        return read_train_state(path).params
+        return read_train_state(path)
     except ValueError as error:
         raise ValueError(
             f"{str(path)!r} is not in a format of image ViTs that is read; accepted: {ACCEPTED}. "
@@ -231,6 +255,18 @@ def _read_checkpoint(path: Path) -> dict[str, np.ndarray]:
 
 
 # ---------------------------------------------------------------------------- names
+
+
+def _check_no_mbt(arrays: Mapping[str, Any], path: Path) -> None:
+    """`ValueError` for the arrays of Scenic's MBT: its tokens, sound, or kernels of clips."""
+    found = [name for name in arrays if _MBT_NAMES.fullmatch(name)]
+    kernel = arrays.get("embedding/kernel")
+    found += ["embedding/kernel of clips"] if kernel is not None and kernel.ndim == 5 else []
+    if found:
+        raise ValueError(
+            f"{str(path)!r} is an MBT of Scenic, no image ViT: it holds {found[0]}; use kind "
+            "scenic ('sightsound convert scenic'), and to start from it --init DIR with the result"
+        )
 
 
 def _recognised(names: Iterable[str], path: Path) -> tuple[dict[str, str], dict[str, str]]:
@@ -322,5 +358,5 @@ def _check(vit: ImageViT) -> None:
     if math.prod(vit.grid) != rows - vit.prefix:
         raise ValueError(
             f"the ViT in {vit.source} has {rows} positions, {vit.prefix} of them for CLS: the "
-            "others are those of no square picture"
+            "others are those of no square picture; an MBT of several frames is of kind scenic"
         )

@@ -14,7 +14,6 @@ import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -32,6 +31,7 @@ from sightsound.weights.scenic_config import (
     SUFFIXES,
     Arrays,
     completed,
+    experiment,
     front_end_for,
     in_words,
     no_mbt,
@@ -42,9 +42,9 @@ from sightsound.weights.scenic_config import (
     video_patch,
 )
 
-CONFIG_PARTS = ("model", "dataset_configs", "model_name")  # what is read of a configuration
-NUMBERS = ("fusion_layer", "num_frames", "crop_size")
-LISTS = ("modality_fusion", "spec_shape", "class_splits")
+REMEDY = (
+    "give Scenic's experiment configuration, or a part of it such as {'model': {'fusion_layer': 8}}"
+)
 
 
 def load(path: Path, config: dict | None) -> MBT:
@@ -52,15 +52,16 @@ def load(path: Path, config: dict | None) -> MBT:
 
     `path` is a file `checkpoint_N`, a folder of them (the highest N is taken) or an `.npz` file
     with names such as `Transformer/encoderblock_0/...`. `config` is Scenic's experiment
-    configuration, or a part of it such as {"model": {"fusion_layer": 8}}; what it leaves open is
-    read off the arrays or assumed, and told in `info.provenance["inferred"]`. What the model has
-    no use for is listed in `info.provenance["dropped"]`.
+    configuration, a part of it such as {"model": {"fusion_layer": 8}}, or an index entry with it
+    under "config"; what it leaves open is read off the arrays or assumed, and told in
+    `info.provenance["inferred"]`. What the model has no use for is listed in
+    `info.provenance["dropped"]`.
 
     Raises:
         FileNotFoundError: no such file.
         ValueError: not such a file, or arrays are missing or do not fit.
     """
-    _check_config(config)
+    config = None if config is None else experiment(config, remedy=REMEDY)
     if path.suffix == ".npz" or zipfile.is_zipfile(path):
         arrays = read_archive(path)
         inputs = {key: arrays[f"inputs/{key}"].shape for key in OURS if f"inputs/{key}" in arrays}
@@ -73,34 +74,6 @@ def load(path: Path, config: dict | None) -> MBT:
     model.info.provenance["dropped"] += dropped
     model.info.provenance |= {"source": f"scenic: {state.path.name}", "step": state.step}
     return model.eval()
-
-
-def _check_config(config: dict | None) -> None:
-    if config is None:
-        return
-    parts = config if isinstance(config, dict) else {}
-    if not set(CONFIG_PARTS) & set(parts):
-        found = ", ".join(sorted(map(str, parts))[:5]) or repr(config)
-        raise ValueError(
-            f"config has no 'model' part but {found}; give Scenic's experiment configuration, or "
-            "a part of it such as {'model': {'fusion_layer': 8}}"
-        )
-    check_settings(parts)
-
-
-def check_settings(config: dict) -> None:
-    """`ValueError` for a setting of a type that Scenic's configurations do not have."""
-    _check_types(config, ("model", "dataset_configs"), dict, "a table of settings")
-    settings = config.get("model", {}) | config.get("dataset_configs", {})
-    _check_types(settings, NUMBERS, int, "a whole number")
-    _check_types(settings, LISTS, list | tuple, "a list")
-    _check_types(settings, ("temporal_encoding_config",), dict | None, "a table of settings")
-
-
-def _check_types(settings: dict, names: tuple[str, ...], kind: Any, words: str) -> None:
-    for name in names:
-        if name in settings and not isinstance(settings[name], kind):
-            raise ValueError(f"config's {name!r} is {settings[name]!r:.60}; {words} is accepted")
 
 
 def convert(

@@ -10,7 +10,7 @@ import copy
 import dataclasses
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -46,8 +46,51 @@ TASK_WORDS = {
     "heads": "one label per head",
 }
 
+CONFIG_PARTS = ("model", "dataset_configs", "model_name")  # what is read of a configuration
+NUMBERS = ("fusion_layer", "num_frames", "crop_size")
+LISTS = ("modality_fusion", "spec_shape", "class_splits")
+
 Arrays = Mapping[str, np.ndarray]
 Shapes = Mapping[str, tuple[int, ...]]  # {"rgb": (B, T, H, W, 3), "spectrogram": (B, F, M, 1)}
+
+
+# ---------------------------------------------------------------------------- checking
+
+
+def unwrapped(config: Any) -> Any:
+    """Scenic's configuration out of an entry of an index around it, {"config": ..., ...}."""
+    wrapped = isinstance(config, dict) and "config" in config and "model" not in config
+    return config["config"] if wrapped else config
+
+
+def experiment(config: Any, *, remedy: str, parts: Sequence[str] = CONFIG_PARTS) -> dict:
+    """Scenic's experiment configuration in `config`, be it that or an index entry around it.
+
+    Raises:
+        ValueError: it has none of `parts`, and the error ends with `remedy`; or a setting is of a
+            type that Scenic's configurations do not have.
+    """
+    config = unwrapped(config)
+    if not isinstance(config, dict) or not set(parts) & set(config):
+        found = f"{config!r:.60}"
+        if isinstance(config, dict):
+            found = ", ".join(sorted(map(str, config))[:5]) or "nothing"
+        raise ValueError(f"config has no 'model' part but {found}; {remedy}")
+    _check_types(config, ("model", "dataset_configs"), dict, "a table of settings")
+    settings = config.get("model", {}) | config.get("dataset_configs", {})
+    _check_types(settings, NUMBERS, int, "a whole number")
+    _check_types(settings, LISTS, list | tuple, "a list")
+    _check_types(settings, ("temporal_encoding_config",), dict | None, "a table of settings")
+    return config
+
+
+def _check_types(settings: dict, names: tuple[str, ...], kind: Any, words: str) -> None:
+    for name in names:
+        if name in settings and not isinstance(settings[name], kind):
+            raise ValueError(f"config's {name!r} is {settings[name]!r:.60}; {words} is accepted")
+
+
+# ---------------------------------------------------------------------------- filling in
 
 
 def completed(arrays: Arrays, given: dict | None, *, inputs: Shapes) -> tuple[dict, set[str]]:
@@ -118,17 +161,19 @@ def _frames(arrays: Arrays, config: dict, shape: tuple[int, ...] | None) -> tupl
     else:
         sampling = model.get("temporal_encoding_config") or {}
         steps = sampling.get("n_sampled_frames") if tubelet == 1 else None
-        steps = steps or _steps(cells, patch, data, tubelet=tubelet)
+        steps = steps or _steps(cells, patch, config, tubelet=tubelet)
         num_frames = data.get("num_frames", steps * tubelet)
     return num_frames, steps if tubelet == 1 and steps < num_frames else None
 
 
-def _steps(cells: int, patch: list[int], data: dict, *, tubelet: int) -> int:
+def _steps(cells: int, patch: list[int], config: dict, *, tubelet: int) -> int:
     """Into how many pictures (or tubelets) `cells` positions divide.
 
     So that each has the size of the crop, else of the paper; else as many as the configuration has
-    frames; else the largest square pictures of which there are at least four.
+    frames; else one square picture of a model without sound, which is an image ViT; else the
+    largest square pictures of which there are at least four.
     """
+    data = config["dataset_configs"]
     side = data.get("crop_size", PAPER_PIXELS)
     per_picture = _cells_of((side, side), patch)
     if per_picture and cells % per_picture == 0:
@@ -136,6 +181,10 @@ def _steps(cells: int, patch: list[int], data: dict, *, tubelet: int) -> int:
     steps = data.get("num_frames", 0) // tubelet
     if steps and cells % steps == 0:
         return steps
+    silent = config["model"]["modality_fusion"] == [RGB] and tubelet == 1
+    untold = not {"num_frames", "crop_size"} & data.keys()
+    if silent and untold and math.isqrt(cells) ** 2 == cells:
+        return 1
     squares = [n**2 for n in range(1, math.isqrt(cells) + 1) if cells % n**2 == 0]
     return next((cells // n for n in reversed(squares) if cells // n >= MIN_FRAMES), cells)
 
@@ -283,7 +332,15 @@ def _video_in_words(arguments: dict[str, Any]) -> str:
     return (
         f"found: video patches of {patch} (frames, height, width); assumed, from the number of "
         f"positions: frames{looked_at} x height x width are {frames} x {height} x {width}"
+        + _PICTURE_WORDS
+        * (frames == 1 and arguments["audio_shape"] is None)
     )
+
+
+_PICTURE_WORDS = (
+    " (several frames of a smaller picture are possible, too; an image ViT is better read with "
+    "kind vit)"
+)
 
 
 def _audio_in_words(arguments: dict[str, Any]) -> str:

@@ -33,10 +33,17 @@ from sightsound.nn.position import resize_positions
 from sightsound.registry import unknown_name
 from sightsound.types import AUDIO, VIDEO
 from sightsound.weights.image_vit import BLOCK_PARTS, ImageViT, read_image_vit
-from sightsound.weights.scenic import check_settings, model_arguments, task_of
-from sightsound.weights.scenic_config import RGB, SPECTROGRAM, front_end_for
+from sightsound.weights.scenic import model_arguments, task_of
+from sightsound.weights.scenic_config import (
+    PAPER_PIXELS,
+    RGB,
+    SPECTROGRAM,
+    experiment,
+    front_end_for,
+)
 
 CENTRAL, AVERAGE = "central_frame_initializer", "average_frame_initializer"
+REMEDY = "give Scenic's whole experiment configuration, or none for the image ViT itself"
 RESIZE_TILE, TILE = "resize_tile", "tile"
 
 
@@ -83,6 +90,9 @@ def load(path: Path, config: dict | None) -> MBT:
             (`faithful: false` in it: soundly). `None`: a model of one frame, without sound, which
             computes what the ViT does, classifier included.
 
+    `info.provenance` tells how it started ("inferred"), what of the model did not ("untrained") and
+    what of the file went nowhere ("dropped").
+
     Raises:
         FileNotFoundError: nothing there.
         ValueError: not a ViT, or it does not fit the configuration.
@@ -91,7 +101,7 @@ def load(path: Path, config: dict | None) -> MBT:
     if config is None:
         model, rules = _image_model(vit), Rules(restore_output_proj=True)
     else:
-        config = _experiment(config)
+        config = experiment(config, parts=("model",), remedy=REMEDY)
         model, rules = MBT(**_arguments(config)), Rules.of(config)
         model.info.task = task_of(config)
     report = initialise_from_vit(model, vit, rules=rules)
@@ -102,12 +112,42 @@ def load(path: Path, config: dict | None) -> MBT:
         )
     front_end, assumed = front_end_for(model.info.arguments)
     model.info.front_end = front_end.to_dict()
+    told = _picture_in_words(vit) if config is None else _start_in_words(rules, report)
     model.info.provenance |= {
         "source": f"vit: {vit.source}",
-        "inferred": assumed,
-        "dropped": list(report.not_taken),
+        "inferred": told + assumed,
+        "dropped": _dropped(vit, report),
     }
+    if report.untouched:
+        model.info.provenance["untrained"] = report.untouched
     return model.eval()
+
+
+def _picture_in_words(vit: ImageViT) -> list[str]:
+    """The picture that a ViT looks at, and what else its positions may mean."""
+    height, width = (side * size for side, size in zip(vit.grid, vit.patch, strict=True))
+    per_frame = math.prod(PAPER_PIXELS // size for size in vit.patch)
+    frames, rest = divmod(math.prod(vit.grid), per_frame) if per_frame else (1, 0)
+    text = f"assumed, from the number of positions: one picture of {height} x {width}"
+    if frames > 1 and rest == 0:
+        text += f" (an MBT of {frames} frames of {PAPER_PIXELS} x {PAPER_PIXELS} is of kind scenic)"
+    return [text]
+
+
+def _start_in_words(rules: Rules, report: InitReport) -> list[str]:
+    """How a model started and what of it did not, a sentence each."""
+    how = "without the slips of the official code"
+    if rules.faithful:
+        how = "as the official code does, slips included ('faithful: false' in config: without)"
+    left = ", ".join(report.untouched) or "nothing"
+    return [f"started from an image ViT {how}", f"untrained, as the ViT does not give it: {left}"]
+
+
+def _dropped(vit: ImageViT, report: InitReport) -> list[str]:
+    """What of the file went nowhere, or not to every stream, under the file's names, and why."""
+    reasons = [(name, why) for ours, why in report.not_taken.items() for name in vit.original(ours)]
+    reasons += [(name, "not a parameter") for name in vit.beside]
+    return [f"{name} ({why})" for name, why in reasons]
 
 
 def initialise_from_vit(
@@ -366,19 +406,6 @@ def _image_model(vit: ImageViT) -> MBT:
         classifier="token" if vit.prefix else "gap",
         representation_size=vit.representation_size,
     )
-
-
-def _experiment(config: dict) -> dict:
-    """Scenic's experiment configuration in `config`, be it that or an index entry around it."""
-    config = config if isinstance(config, dict) else {}
-    inner = config.get("config", config)
-    if not isinstance(inner.get("model"), dict):
-        raise ValueError(
-            f"config has no 'model' part but {', '.join(sorted(inner)[:5]) or 'nothing'}; give "
-            "Scenic's whole experiment configuration, or none for the image ViT itself"
-        )
-    check_settings(inner)
-    return inner
 
 
 def _arguments(config: dict) -> dict:
