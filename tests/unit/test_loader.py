@@ -286,6 +286,8 @@ def start_script(folder, tmp_path) -> tuple[subprocess.Popen, list[int]]:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # Shells start background jobs with SIGINT ignored, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     return process, [int(pid) for pid in process.stdout.readline().split()]
 
@@ -311,12 +313,16 @@ def is_running(pid: int) -> bool:
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGINT"])
 def test_no_worker_outlives_the_main_process(folder, tmp_path, name):
     process, pids = start_script(folder, tmp_path)
-    assert len(pids) == 2 and all(is_running(pid) for pid in pids)
-    if name == "SIGKILL":
+    try:
+        assert len(pids) == 2 and all(is_running(pid) for pid in pids)
+        if name == "SIGKILL":
+            process.kill()
+        else:
+            os.killpg(process.pid, signal.SIGINT)  # as the terminal does: workers get it, too
+        _, errors = process.communicate(timeout=20)
+    finally:
         process.kill()
-    else:
-        os.killpg(process.pid, signal.SIGINT)  # as the terminal does: workers get it, too
-    _, errors = process.communicate(timeout=20)
+        process.communicate()
     assert all_gone(pids, seconds=5)
     if name == "SIGINT":
         assert errors.count("Traceback") == 1 and errors.rstrip().endswith("KeyboardInterrupt")
