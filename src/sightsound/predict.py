@@ -162,7 +162,10 @@ class Predictor:
         start_seconds: float | None = None,
         end_seconds: float | None = None,
     ) -> list[Clip]:
-        """The views of one file as the model sees them; a stream that fails counts as absent."""
+        """The views of one file as the model sees them; a stream that fails counts as absent.
+
+        Views that would be the same, of a clip no longer than the window, come once.
+        """
         path = Path(path)
         row = Row(
             id=str(path),
@@ -173,7 +176,7 @@ class Predictor:
         )
         manifest = Manifest((row,), self.labels, self.task, path)
         dataset = self.dataset(manifest, [row], views=views, bad_files="mask")
-        return [dataset[0, 0, view] for view in range(views)]
+        return [dataset[0, 0, view] for view in dataset.distinct_views(0)]
 
     def predict(
         self,

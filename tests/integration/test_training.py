@@ -195,6 +195,16 @@ def test_init_takes_over_what_fits(clips, tmp_path):
     assert len(other) == 1 and other[0].startswith("fusion.")
 
 
+def test_resuming_needs_no_weights_to_start_from(clips, tmp_path):
+    first = train(configuration(clips, tmp_path / "first", steps=1))
+    config = configuration(clips, tmp_path / "second", steps=2, init=(str(first / "model"),))
+    second = train(config)
+    before = weights(second)
+    (first / "model").rename(first / "elsewhere")
+    train(config, resume=True)
+    assert all(value.equal(before[name]) for name, value in weights(second).items())
+
+
 def test_a_finished_directory_is_not_overwritten(clips, tmp_path):
     train(configuration(clips, tmp_path / "run", steps=1))
     with pytest.raises(ValueError, match="already holds a run; give --resume"):

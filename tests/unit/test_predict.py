@@ -200,6 +200,14 @@ def test_probabilities_by_task():
     assert list(names) == ["verb:cut", "verb:peel", "noun:egg", "noun:leek", "noun:oil"]
 
 
+@pytest.mark.parametrize(("end_seconds", "distinct"), [(0.5, 1), (None, 4)])
+def test_views_that_are_the_same_come_once(tmp_path, end_seconds, distinct):
+    """The window takes a second, the file has one and a half."""
+    predictor, file = Predictor(make_model(), device="cpu"), write(tmp_path / "a.mp4")
+    clips = predictor.clips(file, views=4, end_seconds=end_seconds)
+    assert [clip.view for clip in clips] == list(range(distinct))
+
+
 def test_mean_over_views_skips_those_without_the_stream():
     nan = [torch.nan] * 2
     assert nan_mean(torch.tensor([[1.0, 2.0], nan, [3.0, 4.0]])).tolist() == [2.0, 3.0]

@@ -110,6 +110,17 @@ class ClipDataset(Dataset):
         still = self.settings.windows == "centre" and self.settings.crop in ("centre", "full")
         return still or not self.train
 
+    def distinct_views(self, index: int) -> list[int]:
+        """Views of a row that differ: one alone if the clip is no longer than its windows."""
+        try:
+            cuts = [
+                tuple(self._windows(self.rows[index], epoch=0, view=view).values())
+                for view in range(self.views)
+            ]
+        except DecodeError:  # reading the clip will say why
+            return [0]
+        return [view for view, cut in enumerate(cuts) if cut not in cuts[:view]]
+
     def __getitem__(self, key: Key) -> Clip:
         epoch, index, view = key
         row = self.rows[index]

@@ -81,8 +81,11 @@ def launch(settings: TrainSettings) -> Fabric:
     return fabric
 
 
-def assemble(config: RunConfig, fabric: Fabric) -> Parts:
-    """All parts, on the device of `fabric`; nothing is written and no clip is decoded."""
+def assemble(config: RunConfig, fabric: Fabric, *, started: bool = False) -> Parts:
+    """All parts, on the device of `fabric`; nothing is written and no clip is decoded.
+
+    A run that has `started` has a checkpoint: the weights of `train.init` are not read again.
+    """
     notes: list[str] = []
     settings = config.train
     front_end = build_front_end(config.front_end)
@@ -90,7 +93,7 @@ def assemble(config: RunConfig, fabric: Fabric) -> Parts:
     _check_classes(manifest)
     torch.manual_seed(config.seed)
     model = build_model(config.model, manifest, front_end)
-    for source in settings.init:
+    for source in () if started else settings.init:
         report = initialise_from(model, model_source(source), faithful=settings.init_faithful)
         notes.append(f"from {source}: {report}")
     model.info.provenance |= {

@@ -54,7 +54,8 @@ def train(config: RunConfig, *, resume: bool = False, console: Console | None = 
     config = overfit(config) if config.train.overfit else config
     fabric = launch(config.train)
     console = console or Console(stderr=True, quiet=not fabric.is_global_zero)
-    parts = assemble(config, fabric)
+    started = resume and last_checkpoint(Path(config.output) / "checkpoints") is not None
+    parts = assemble(config, fabric, started=started)
     with ExitStack() as stack:
         clips = (parts.train_clips, parts.val_clips)
         loaders = [stack.enter_context(_loader(parts, c)) if c else None for c in clips]
