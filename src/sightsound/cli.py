@@ -65,10 +65,6 @@ def train(argv: Sequence[str]) -> None:
     config.data.path = str(Path(config.data.path).absolute())  # the run may be used from anywhere
 
     from sightsound.train.loop import train as run_training
-    from sightsound.weights.hub import check_sources
-
-    if not options.resume:
-        check_sources(config.train.init)
 
     directory = run_training(config, resume=options.resume)
     if not config.train.overfit:

@@ -22,7 +22,7 @@ from rich.console import Console
 from sightsound.ablate.cells import Result, finished, read_result, run_cell, told
 from sightsound.ablate.figure import draw
 from sightsound.ablate.plan import Cell, Plan, differences, make_plan
-from sightsound.ablate.report import format_score, points_table, write_tables
+from sightsound.ablate.report import Results, format_score, points_table, write_tables
 from sightsound.ablate.studies import Study
 from sightsound.configuration import config_text, load_config
 from sightsound.data.manifest import Manifest, load_manifest
@@ -31,7 +31,6 @@ from sightsound.run import RunConfig
 from sightsound.train.checkpoint import replace_text
 
 BASE_FILE = "base.yaml"
-Results = dict[tuple[str, int], Result]  # {(name of the cell, seed): result}
 
 
 @dataclass
@@ -125,7 +124,8 @@ def run(ablation: Ablation, *, keep_models: bool = False, console: Console | Non
         left = (time.monotonic() - started) / number * (len(missing) - number)
         count = f"[{len(ablation.runs) - len(missing) + number}/{len(ablation.runs)}]"
         console.print(f"{count} {_told(result)}{_left(left)}", markup=False)
-    write(ablation)
+    if not missing:  # other studies of the same cells have other tables
+        write(ablation)
 
 
 def _finished_runs(ablation: Ablation) -> Results:

@@ -16,7 +16,7 @@ from sightsound.ablate.plan import Plan, Point
 from sightsound.evaluate import SCORE_WORDS
 from sightsound.train.checkpoint import replace_text
 
-Results = Mapping[tuple[str, int], dict[str, Any]]  # {(name of the cell, seed): result.json}
+Results = dict[tuple[str, int], dict[str, Any]]  # {(name of the cell, seed): result.json}
 MAIN = "score"  # column of the whole model; the others are its streams alone
 
 

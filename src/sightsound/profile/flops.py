@@ -14,6 +14,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -66,27 +67,24 @@ def count_flops(build: Callable[[], nn.Module]) -> list[PartFlops]:
     rows = []
     with torch.inference_mode():
         for name, values in inputs.items():
-            encoded = model.encode({name: values})
-            work = _work(lambda name=name, values=values: model.encode({name: values}))
+            encoded, *work = _counted(model.encode, {name: values})
             rows.append(PartFlops(f"encode {name}", *work, encoded.tokens[name].shape[1]))
-        encoded = model.encode(inputs)
-        work = _work(lambda: model.fuse(encoded))
+        _, *work = _counted(model.fuse, model.encode(inputs))
     tokens = sum(row.tokens for row in rows)
     rows.append(PartFlops("fuse", *work, tokens))
     whole = [sum(getattr(row, name) for row in rows) for name in ("flops", "products")]
     return [*rows, PartFlops("total", *whole, tokens)]
 
 
-def _work(call: Callable[[], object]) -> tuple[int, int]:
-    """All operations of `call`, and those of its matrix products and convolutions."""
+def _counted(call: Callable[[Any], Any], argument: Any) -> tuple[Any, int, int]:
+    """`call(argument)`, all its operations, and those of matrix products and convolutions."""
     rules = {op: _per_element(number) for op, number in PER_ELEMENT.items()}
-    with FlopCounterMode(display=False) as products:
-        call()
-    with FlopCounterMode(display=False, custom_mapping=rules) as everything:
-        call()
-    total = products.get_total_flops()
+    everything = FlopCounterMode(display=False, custom_mapping=rules)
+    with everything, FlopCounterMode(display=False) as counter:
+        result = call(argument)
+    products = counter.get_total_flops()
     counts = everything.get_flop_counts().get("Global", {})
-    return total + sum(number for op, number in counts.items() if op in rules), total
+    return result, products + sum(n for op, n in counts.items() if op in rules), products
 
 
 def _per_element(number: int) -> Callable[..., int]:

@@ -41,6 +41,7 @@ from sightsound.train.feed import step_keys, timed
 from sightsound.train.log import RunLog
 from sightsound.train.schedule import learning_rate
 from sightsound.types import Batch
+from sightsound.weights.hub import check_sources
 
 
 def train(config: RunConfig, *, resume: bool = False, console: Console | None = None) -> Path:
@@ -52,15 +53,17 @@ def train(config: RunConfig, *, resume: bool = False, console: Console | None = 
         FloatingPointError: the loss is no longer finite.
     """
     config = overfit(config) if config.train.overfit else config
+    checkpoint = last_checkpoint(Path(config.output) / "checkpoints") if resume else None
+    if checkpoint is None:
+        check_sources(config.train.init)
     fabric = launch(config.train)
     console = console or Console(stderr=True, quiet=not fabric.is_global_zero)
-    started = resume and last_checkpoint(Path(config.output) / "checkpoints") is not None
-    parts = assemble(config, fabric, started=started)
+    parts = assemble(config, fabric, started=checkpoint is not None)
     with ExitStack() as stack:
         clips = (parts.train_clips, parts.val_clips)
         loaders = [stack.enter_context(_loader(parts, c)) if c else None for c in clips]
         directory = _opened(parts, resume=resume)
-        state = _start(parts, directory / "checkpoints", resume=resume)
+        state = _start(parts, checkpoint)
         log = RunLog(
             directory if fabric.is_global_zero else None,
             total=parts.total,
@@ -91,9 +94,8 @@ def _loader(parts: Parts, clips: ClipDataset) -> Loader:
     return Loader(clips, num_workers=data.num_workers, cache=data.cache)
 
 
-def _start(parts: Parts, checkpoints: Path, *, resume: bool) -> dict:
-    """`step` updates done so far and the `best` score, after restoring the last checkpoint."""
-    checkpoint = last_checkpoint(checkpoints) if resume else None
+def _start(parts: Parts, checkpoint: Path | None) -> dict:
+    """`step` updates done so far and the `best` score, after restoring `checkpoint`."""
     if checkpoint is None:
         return {"step": 0, "best": None}
     state = load_checkpoint(
