@@ -18,7 +18,8 @@ LAYERS = {
     6: "evaluate explain profile",
     7: "train",
     8: "recipes demo ablate",
-    9: "cli",
+    9: "commands",
+    9.5: "cli",
     10: "__main__",
 }
 LAYER = {name: level for level, names in LAYERS.items() for name in names.split()}

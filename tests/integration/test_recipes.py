@@ -15,6 +15,10 @@ import pytest
 import yaml
 
 from sightsound import cli
+from sightsound.commands.ablate import _ablate_parser
+from sightsound.commands.convert import _convert_parser
+from sightsound.commands.evaluate import _evaluate_parser
+from sightsound.commands.train import _train_parser
 from sightsound.configuration import RECIPES, config_text, load_config, parse_run, recipe_names
 from sightsound.data.classes import class_names
 from sightsound.data.synthetic import write_demo
@@ -23,6 +27,7 @@ from sightsound.profile.flops import Work
 from sightsound.run import RunConfig
 from sightsound.train.loop import train
 
+PARSERS = {"convert": _convert_parser, "evaluate": _evaluate_parser}
 DATA_SETS = ("audioset", "as500k", "vggsound", "epic", "moments", "kinetics400", "kinetics-sounds")
 MBT = [f"mbt/{kind}-{name}" for kind in ("paper", "official") for name in DATA_SETS]
 MBT.append("mbt/arxiv-v1-audioset")
@@ -154,7 +159,7 @@ def toy(name: str, tables: dict[str, Path], output: Path, changes: dict) -> RunC
 
 @pytest.fixture(scope="module")
 def parser() -> Parser:
-    return cli._train_parser()
+    return _train_parser()
 
 
 @pytest.mark.parametrize("name", recipe_names())
@@ -164,7 +169,7 @@ def test_commands_of_the_header_are_accepted(name, parser, capsys):
         if command == "train":
             parse_run(parser, argv)
         elif command == "evaluate":
-            cli._evaluate_parser().parse_args(argv)
+            _evaluate_parser().parse_args(argv)
         elif command == "subset":  # every option is known: only the data is missing
             assert cli.main(["subset", *argv]) == 2
             assert f"no such file or folder: '{argv[0]}'" in capsys.readouterr().err
@@ -193,7 +198,7 @@ def test_commands_of_the_page_are_accepted(parser):
         if command == "train":
             parse_run(parser, argv)
         elif command == "ablate":
-            parse_run(cli._ablate_parser(), argv)
+            parse_run(_ablate_parser(), argv)
         elif command in ("convert", "evaluate"):
             getattr(cli, f"_{command}_parser")().parse_args(argv)
 

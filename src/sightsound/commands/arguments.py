@@ -1,0 +1,44 @@
+"""What several commands accept: checked, or shown in their help."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sightsound.options import Parser
+
+
+def require_data(path: str) -> None:
+    """An error unless `path` names an existing file or folder."""
+    if not path:
+        raise ValueError(
+            "no data given: name a folder of class folders or a manifest, "
+            "such as 'sightsound train videos/ --config first'"
+        )
+    if not Path(path).exists():
+        from sightsound.registry import nearest_path
+
+        raise FileNotFoundError(f"no such file or folder: {path!r}.{nearest_path(Path(path))}")
+
+
+def recipes() -> str:
+    """The names of the recipes, for a help text."""
+    from sightsound.configuration import recipe_names
+
+    return f"Recipes: {', '.join(recipe_names())}." if recipe_names() else ""
+
+
+def list_components(parser: Parser, *kinds: str) -> None:
+    """In the help, the arguments of every component of these kinds, and the front end's."""
+    from sightsound.configuration import TABLES, component_arguments
+
+    for kind in kinds:
+        for name, entry in TABLES[kind].items():
+            arguments = component_arguments(entry)
+            text = ", ".join(f"{key}={default}" for key, default in arguments.items())
+            parser.add_argument_group(f"--{kind}.NAME VALUE for {kind} {name!r}", text)
+    parser.add_argument_group("--front_end.audio.NAME, --front_end.video.NAME", _FRONT_END_TEXT)
+
+
+_FRONT_END_TEXT = "Numbers that replace those of the front end named by --front_end (default: mbt)."

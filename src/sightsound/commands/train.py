@@ -1,0 +1,98 @@
+"""The command `train`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sightsound.commands.arguments import list_components, recipes, require_data
+from sightsound.commands.terminal import say
+
+if TYPE_CHECKING:
+    from sightsound.options import Parser
+
+
+def train(argv: Sequence[str]) -> None:
+    """Train a model on a folder of videos or a manifest."""
+    from sightsound.configuration import config_text, parse_run
+
+    config, options = parse_run(_train_parser(), _resumed(argv))
+    config.data.path = options.path or config.data.path
+    config.train.init = tuple(options.init or config.train.init)
+    if options.overfit is not None:
+        if options.overfit < 1:
+            raise ValueError(f"--overfit is {options.overfit}; accepted: 1 clip or more")
+        config.train.overfit = options.overfit
+    if options.print_config:
+        sys.stdout.write(config_text(config))
+        return
+    require_data(config.data.path)
+    config.data.path = str(Path(config.data.path).absolute())  # the run may be used from anywhere
+
+    from sightsound.train.loop import train as run_training
+
+    directory = run_training(config, resume=options.resume)
+    if not config.train.overfit:
+        say(f"Score it:\n  sightsound evaluate {directory}")
+
+
+def _train_parser() -> Parser:
+    from sightsound.configuration import TABLES, settings_parser
+
+    parser = settings_parser(
+        "sightsound train",
+        usage="sightsound train [DATA] [--config RECIPE] [--output DIR] [options]",
+        description=train.__doc__,
+        epilog=_TRAIN_EXAMPLES,
+    )
+    add = parser.add_argument
+    add("path", nargs="?", metavar="DATA", help="Folder of class folders, CSV or Parquet manifest.")
+    add("--config", metavar="RECIPE", help="Recipe name or file; may be repeated. " + recipes())
+    add("--resume", action="store_true", help="Continue the run in --output.")
+    add("--overfit", type=int, metavar="N", help="Self-test: learn N clips by heart.")
+    add("--init", metavar="DIR", action="append", help=_INIT)
+    add("--print_config", action="store_true", help="Print the whole configuration and stop.")
+    list_components(parser, *TABLES)
+    return parser
+
+
+_INIT = (
+    "Start from this model: a directory, hf:owner/name, or an image ViT as vit:FILE or "
+    "vit:hf:owner/name; what does not fit is listed. May be repeated: an audio, a video model."
+)
+
+_TRAIN_EXAMPLES = """Examples:
+  sightsound train videos/ --config first --overfit 8 --output runs/check    learn 8 clips by heart
+  sightsound train videos/ --config first --output runs/a                    class folders
+  sightsound train clips.csv --config first --output runs/b --model.width 192
+  sightsound train --output runs/a --resume             continue after an interruption
+
+Without --config the model is MBT as published: ViT-B, 224 x 224 pixels, made for a GPU."""
+
+
+def _resumed(argv: Sequence[str]) -> list[str]:
+    """`argv`; with `--resume` and no `--config`, the configuration of the run in `--output`."""
+    argv = list(argv)
+    if "--resume" not in argv or _option_value(argv, "--config"):
+        return argv
+    from sightsound.registry import nearest_path
+    from sightsound.run import RunConfig
+
+    saved = Path(_option_value(argv, "--output") or RunConfig.output) / "config.yaml"
+    if not saved.is_file():
+        raise FileNotFoundError(
+            f"nothing to resume in {str(saved.parent)!r}: it has no config.yaml; name the run with "
+            f"--output, or leave out --resume.{nearest_path(saved.parent)}"
+        )
+    return ["--config", str(saved), *argv]
+
+
+def _option_value(argv: list[str], option: str) -> str | None:
+    for index, token in enumerate(argv):
+        if token.startswith(f"{option}="):
+            return token.split("=", 1)[1]
+        if token == option and index + 1 < len(argv):
+            return argv[index + 1]
+    return None
