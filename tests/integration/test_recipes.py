@@ -200,7 +200,7 @@ def test_commands_of_the_page_are_accepted(parser):
         elif command == "ablate":
             parse_run(_ablate_parser(), argv)
         elif command in ("convert", "evaluate"):
-            getattr(cli, f"_{command}_parser")().parse_args(argv)
+            PARSERS[command]().parse_args(argv)
 
 
 @pytest.mark.parametrize("name", MBT)
