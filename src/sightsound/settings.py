@@ -16,6 +16,7 @@ def _check(section: str, values: Any, accepted: str, *names: str) -> None:
         "at least 0": lambda value: value >= 0,
         "above 0": lambda value: value > 0,
         "between 0 and 1": lambda value: 0 <= value <= 1,
+        "between 0 and 10": lambda value: 0 <= value <= 10,
         "above 0, at most 1": lambda value: 0 < value <= 1,
         "a smaller and a larger number above 0": lambda value: 0 < value[0] <= value[1],
     }
@@ -43,10 +44,16 @@ class DataSettings:
     """Decoding processes; 0 decodes in the main process."""
     bad_files: Literal["error", "drop", "mask"] = "error"
     """A file that cannot be decoded stops the run, is left out, or counts as absent stream."""
+    approximate: bool = False
+    """Leave out frames that no other refers to: twice as fast, pictures at most .25 s late."""
     cache: bool = False
     """Keep decoded clips in memory. Needs deterministic windows and crops."""
     balanced: bool = False
     """Draw training clips so that all classes come equally often."""
+    repeats: int = 1
+    """Repeated augmentation: each clip of a batch comes this many times, cut and augmented anew.
+    `train.batch_size` and `train.examples` count all of them; an epoch still shows every clip, so
+    it has this many times the steps."""
     windows: Literal["random", "centre", "official"] = "random"
     """Position of the training window; `official`: the video window lies anywhere and the audio
     window starts with it, so that the longer one may run past the end of the clip."""
@@ -66,6 +73,7 @@ class DataSettings:
 
     def __post_init__(self) -> None:
         _check("data", self, "at least 0", "num_workers")
+        _check("data", self, "at least 1", "repeats")
         _check("data", self, "between 0 and 1", "val_fraction", "test_fraction")
         _check("data", self, "above 0, at most 1", "train_fraction")
         _check("data", self, "a smaller and a larger number above 0", "crop_jitter")
@@ -75,6 +83,14 @@ class DataSettings:
 class AugmentSettings:
     """What is done to a training batch on the device. Zero switches a part off."""
 
+    rand_augment_operations: int = 0
+    """RandAugment: number of operations drawn for each clip. Video transformers take 4."""
+    rand_augment_magnitude: float = 7.0
+    """RandAugment: their strength, 0 to 10."""
+    rand_augment_deviation: float = 0.5
+    """RandAugment: deviation of the strength, drawn for each operation."""
+    rand_augment_probability: float = 0.5
+    """RandAugment: probability that a drawn operation is applied."""
     flip: float = 0.5
     """Probability of a horizontal flip."""
     affine_degrees: float = 0.0
@@ -89,6 +105,8 @@ class AugmentSettings:
     """Probability of turning the clip grey."""
     video_noise: float = 0.0
     """Deviation of Gaussian noise added to normalised pixels."""
+    erase: float = 0.0
+    """Random erasing: probability that a box of the clip, the same in all frames, becomes noise."""
     time_masks: int = 0
     """SpecAugment: number of time masks."""
     time_mask_frames: int = 192
@@ -105,16 +123,27 @@ class AugmentSettings:
     """Deviation of Gaussian noise added to the normalised log-mel."""
     mixup_alpha: float = 0.0
     """Beta(alpha, alpha) mixup with the reversed batch."""
+    cutmix_alpha: float = 0.0
+    """Beta(alpha, alpha) cutmix with the reversed batch: a box of the pictures and as large a
+    stretch of the sound come from the partner."""
+    cutmix_share: float = 0.5
+    """Share of mixed batches that are cut, where both mixup and cutmix are on."""
+    mix_probability: float = 1.0
+    """Probability that a batch is mixed at all."""
     modality_mixup: bool = False
-    """Draw mixup weights for each modality apart (paper MBT, section 4.3.2)."""
+    """Draw weights of mixup and cutmix for each modality apart (paper MBT, section 4.3.2)."""
     drop_video: float = 0.0
     """Probability that a clip loses its pictures (its sound then stays)."""
     drop_audio: float = 0.0
     """Probability that a clip loses its sound (its pictures then stay)."""
 
     def __post_init__(self) -> None:
-        chances = ("flip", "colour", "grey", "drop_video", "drop_audio")
-        _check("augment", self, "between 0 and 1", *chances)
+        chances = ("flip", "colour", "grey", "erase", "drop_video", "drop_audio")
+        shares = ("rand_augment_probability", "cutmix_share", "mix_probability")
+        _check("augment", self, "between 0 and 1", *chances, *shares)
+        _check("augment", self, "between 0 and 10", "rand_augment_magnitude")
+        amounts = ("rand_augment_operations", "rand_augment_deviation", "cutmix_alpha")
+        _check("augment", self, "at least 0", *amounts)
         counts = ("time_masks", "time_mask_frames", "frequency_masks", "frequency_mask_bins")
         _check("augment", self, "at least 0", *counts, "mixup_alpha", "audio_shift_frames")
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from sightsound.data.manifest import Manifest, Row
+from sightsound.data.reading import open_reader
 from sightsound.data.sampling import Key
 from sightsound.media.clips import (
     Window,
@@ -27,12 +28,11 @@ from sightsound.media.clips import (
     wrapped_times,
 )
 from sightsound.media.decode import DecodeError
-from sightsound.media.frames import read_frames
 from sightsound.media.front_end import FrontEnd
 from sightsound.media.geometry import Crop, centre_box, full_box, jittered_box, random_box
 from sightsound.media.logmel import clip_log_mel, samples_for
-from sightsound.media.probe import probe
-from sightsound.media.sound import Samples, read_audio
+from sightsound.media.reader import Reader
+from sightsound.media.sound import Samples
 from sightsound.registry import unknown_name
 from sightsound.seeding import stable_seed
 from sightsound.settings import DataSettings
@@ -83,6 +83,7 @@ class ClipDataset(Dataset):
             raise ValueError(f"views is {views}; accepted: 1 in training, 1 or more otherwise")
         self.manifest = dataclasses.replace(manifest, rows=())  # labels only: this travels
         self.rows = list(rows)
+        self.reader: Reader = open_reader(manifest, settings)
         self.front_end = front_end
         self.settings = settings
         self.modalities = tuple(modalities)
@@ -215,7 +216,7 @@ class ClipDataset(Dataset):
     def _probed(self, path: str, *, alone: bool) -> float:
         """Duration of one file; 0 for one that fails where another file may do."""
         try:
-            return probe(path).duration_seconds
+            return self.reader.duration(path)
         except DecodeError:
             if alone or self.settings.bad_files != "mask":
                 raise
@@ -261,7 +262,7 @@ class ClipDataset(Dataset):
         if row.end_seconds is not None:
             inside = times < row.end_seconds
             times = np.minimum(times, row.end_seconds - _BEFORE_END_SECONDS)
-        frames = read_frames(row.path, times, (video.height, video.width), crop=crop)
+        frames = self.reader.frames(row.path, times, (video.height, video.width), crop=crop)
         if frames is None:
             return None, ()
         valid = frames.valid & inside
@@ -285,29 +286,29 @@ class ClipDataset(Dataset):
         length = int(self._duration(row) * rate)
         if self.settings.wrap and length:
             first = round((start - row.start_seconds) * rate)
-            return _joined(path, row.start_seconds, wrapped_pieces(first, count, length), rate)
+            return self._joined(path, row.start_seconds, wrapped_pieces(first, count, length))
         stop = start + count / rate
         if row.end_seconds is not None:
             stop = min(stop, row.end_seconds)
-        return read_audio(path, start, stop, rate) if stop > start else None
+        return self.reader.sound(path, start, stop, rate) if stop > start else None
 
-
-def _joined(
-    path: Path, start_seconds: float, pieces: list[tuple[int, int]], rate: int
-) -> Samples | None:
-    """The sound of `pieces` in a row: samples after `start_seconds`; each is read once."""
-    read = {
-        piece: read_audio(path, *(start_seconds + sample / rate for sample in piece), rate)
-        for piece in dict.fromkeys(pieces)
-    }
-    if None in read.values():
-        return None
-    parts = [read[piece] for piece in pieces]
-    return Samples(
-        np.concatenate([part.samples for part in parts]),
-        np.concatenate([part.valid for part in parts]),
-        tuple(dict.fromkeys(problem for part in read.values() for problem in part.problems)),
-    )
+    def _joined(
+        self, path: Path, start_seconds: float, pieces: list[tuple[int, int]]
+    ) -> Samples | None:
+        """The sound of `pieces` in a row: samples after `start_seconds`; each is read once."""
+        rate = self.front_end.audio.rate_hz
+        read = {
+            piece: self.reader.sound(path, *(start_seconds + s / rate for s in piece), rate)
+            for piece in dict.fromkeys(pieces)
+        }
+        if None in read.values():
+            return None
+        parts = [read[piece] for piece in pieces]
+        return Samples(
+            np.concatenate([part.samples for part in parts]),
+            np.concatenate([part.valid for part in parts]),
+            tuple(dict.fromkeys(problem for part in read.values() for problem in part.problems)),
+        )
 
 
 def _path(row: Row, modality: str) -> Path:

@@ -20,6 +20,7 @@ from sightsound.media.decode import Media, Track, opened
 from sightsound.media.geometry import Crop
 from sightsound.media.pixels import Converter
 
+_MAX_LATE = 0.25  # seconds; approximate frames that were shown longer ago are decoded exactly
 _TICK_SECONDS = 1e-6  # slack when times are compared: far below any frame, far above float noise
 # Containers that mark frames from which decoding can start; elsewhere the mark is guessed.
 _INDEXED_CONTAINERS = frozenset({"mov", "mp4", "matroska", "webm"})
@@ -41,6 +42,7 @@ def read_frames(
     size: tuple[int, int],
     *,
     crop: Crop | None = None,
+    approximate: bool = False,
 ) -> Frames | None:
     """The frames shown at `times_seconds` (T,), scaled to `size` (H, W).
 
@@ -49,6 +51,10 @@ def read_frames(
     there. `crop` chooses the part that is scaled (default: all of it; the aspect ratio changes if
     it differs). Without a video stream (cover art is none) the result is `None`. Raises
     `DecodeError` if there is a video stream but no frame of it can be decoded.
+
+    `approximate` leaves out frames that no other frame refers to (most B frames): about twice as
+    fast, and the frame given may be one of the frames just before the right one. Its true time is
+    in `Frames.times_seconds`.
     """
     wanted = np.asarray(times_seconds, dtype=np.float64)
     if wanted.ndim != 1 or len(wanted) == 0 or not np.isfinite(wanted).all():
@@ -59,8 +65,8 @@ def read_frames(
         raise ValueError(f"size: got {size}; accepted: (height, width), both at least 1")
     convert = Converter(size, crop=crop)
     try:
-        return _read_frames(path, wanted, convert=convert, skip=True)
-    except _FalseKeyframe:
+        return _read_frames(path, wanted, convert=convert, skip=True, approximate=approximate)
+    except _NeedsAll:
         return _read_frames(path, wanted, convert=convert, skip=False)
 
 
@@ -79,12 +85,17 @@ def read_frame_times(path: str | Path) -> np.ndarray | None:
         return np.array(times) if times else None
 
 
-class _FalseKeyframe(Exception):
-    """Decoding cannot start where the container says it can."""
+class _NeedsAll(Exception):
+    """What was left out is needed: packets before a keyframe in name only, or too many frames."""
 
 
 def _read_frames(
-    path: str | Path, wanted: np.ndarray, *, convert: Converter, skip: bool
+    path: str | Path,
+    wanted: np.ndarray,
+    *,
+    convert: Converter,
+    skip: bool,
+    approximate: bool = False,
 ) -> Frames | None:
     """See `read_frames`; with `skip`, decoding starts at the last keyframe that is early enough."""
     first, last = float(wanted.min()), float(wanted.max())
@@ -92,6 +103,8 @@ def _read_frames(
         track = VideoTrack.find(media)
         if track is None:
             return None
+        if approximate:
+            track.leave_out_unreferenced()
         picker = _Picker(wanted, convert=convert)
         for time, end, frame in track.pictures(first if skip else -math.inf):
             if picker.add(time, end, frame):
@@ -99,8 +112,13 @@ def _read_frames(
         if track.num_frames == 0:
             if track.is_empty:
                 return None
+            if approximate:
+                raise _NeedsAll
             track.raise_nothing_decoded(first)
-        return picker.result(problems=track.problems(until=last))
+        frames = picker.result(end_seconds=track.end_seconds, problems=track.problems(until=last))
+        if approximate and (wanted - frames.times_seconds)[frames.valid].max(initial=0) > _MAX_LATE:
+            raise _NeedsAll
+        return frames
 
 
 class VideoTrack(Track):
@@ -114,6 +132,12 @@ class VideoTrack(Track):
         self._keyframe_seconds = -math.inf  # where decoding starts if something was skipped
         rate = stream.average_rate
         self._frame_seconds = float(1 / rate) if rate else 0.0
+        self._approximate = False
+
+    def leave_out_unreferenced(self) -> None:
+        """From now on frames that no other frame refers to are not decoded."""
+        self.stream.codec_context.skip_frame = "NONREF"
+        self._approximate = True
 
     def first_picture(self) -> tuple[float, av.VideoFrame] | None:
         """Start and first frame, `None` if the stream is empty; `DecodeError` if none decodes."""
@@ -126,10 +150,10 @@ class VideoTrack(Track):
     def pictures(self, from_seconds: float) -> Iterator[tuple[float, float, av.VideoFrame]]:
         """(start, end, frame) in order of time, beginning at or before `from_seconds`.
 
-        Raises `_FalseKeyframe` if what was left out before it turns out to be needed.
+        Raises `_NeedsAll` if what was left out before it turns out to be needed.
         """
         last = -math.inf
-        packets = self.packets()
+        packets = self._watched(self.packets()) if self._approximate else self.packets()
         if _INDEXED_CONTAINERS & set(self.media.container.format.name.split(",")):
             packets = self._from_last_keyframe(packets, from_seconds)
         for frame in self.decoded(packets):
@@ -144,16 +168,25 @@ class VideoTrack(Track):
             elif not self._frame_seconds and last > -math.inf:
                 self._frame_seconds = time - last
             last = time
-            self.end_seconds = time + self._frame_seconds
-            yield time, self.end_seconds, frame
+            end = time + self._frame_seconds
+            self.end_seconds = max(end, self.end_seconds or end) if self._approximate else end
+            yield time, end, frame
         if last == -math.inf and self._num_skipped:
-            raise _FalseKeyframe
+            raise _NeedsAll
+
+    def _watched(self, packets: Iterator[av.Packet]) -> Iterator[av.Packet]:
+        """Notes how far the stream reaches, since not every packet becomes a frame."""
+        for packet in packets:
+            if packet.pts is not None:
+                end = self.seconds(packet.pts + (packet.duration or 0))
+                self.end_seconds = max(end, self.end_seconds or end)
+            yield packet
 
     def _check_keyframe(self, time: float, frame: av.VideoFrame) -> None:
         """With x264's intra-refresh, say, keyframes in name only are P frames that show rubbish."""
         shown = abs(time - self._keyframe_seconds) < _TICK_SECONDS
         if self._num_skipped and not (shown and frame.pict_type == PictureType.I):
-            raise _FalseKeyframe
+            raise _NeedsAll
 
     def _next_seconds(self, last: float) -> float:
         return last + self._frame_seconds if last > -math.inf else 0.0
@@ -206,11 +239,11 @@ class _Picker:
         self._shown = (time, end, frame)
         return self._next == len(self._order)
 
-    def result(self, *, problems: tuple[str, ...]) -> Frames:
-        """Everything wanted; what is still open gets the last frame."""
+    def result(self, *, end_seconds: float, problems: tuple[str, ...]) -> Frames:
+        """Everything wanted; what is still open gets the last frame, shown until `end_seconds`."""
         if self._next < len(self._order):
             assert self._shown is not None
-            self._give(self._shown, before=math.inf, valid_before=self._shown[1])
+            self._give(self._shown, before=math.inf, valid_before=end_seconds)
         return Frames(self._pixels, self._times, self._valid, problems)
 
     def _give(

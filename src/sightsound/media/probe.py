@@ -61,10 +61,25 @@ def probe(path: str | Path) -> MediaInfo:
     missing = tuple(name for name, info in (("video", video), ("audio", audio)) if info is None)
     if len(missing) == 2:
         raise DecodeError(path, 0.0, "; ".join(problems) or "empty streams")
-    if duration is None:  # recorded without an end in mind: what browsers write, for instance
-        with opened(path, start_seconds=0.0) as media:
-            duration = media.scanned_duration_seconds()
+    if duration is None:
+        duration = _scanned_duration(path)
     return MediaInfo(str(path), duration, video, audio, missing, tuple(problems))
+
+
+def read_duration(path: str | Path) -> float:
+    """Seconds from time 0 to the end of the longest stream, without decoding anything.
+
+    Raises `DecodeError` if the file cannot be opened or has no video and no audio stream.
+    """
+    with opened(path, start_seconds=0.0) as media:
+        duration = media.header_duration_seconds()
+    return _scanned_duration(path) if duration is None else duration
+
+
+def _scanned_duration(path: str | Path) -> float:
+    """For files recorded without an end in mind: what browsers write, for instance."""
+    with opened(path, start_seconds=0.0) as media:
+        return media.scanned_duration_seconds()
 
 
 def _probe_video(media: Media, *, problems: list[str]) -> VideoStreamInfo | None:
