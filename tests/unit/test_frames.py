@@ -127,3 +127,46 @@ def test_truncated_file_gives_what_it_has_and_says_so(tmp_path):
     found = read_frames(path, np.array([0.2, 1.9]), (48, 64))
     assert found.valid.tolist() == [True, False]
     assert any("its header says 2.00 s" in problem for problem in found.problems)
+
+
+# --- approximate --------------------------------------------------------------------------------
+
+
+def moving(tmp_path, **kwargs):
+    """72 frames, 24 per second, each with its number as grey level; most are B frames."""
+    path = tmp_path / "moving.mp4"
+    levels = [3 * k for k in range(72)]
+    options = {"crf": "8", "bf": "3", "b-pyramid": "normal", "b-adapt": "0", "preset": "medium"}
+    write_clip(path, levels=levels, times=regular(72), **{"options": options} | kwargs)
+    return path
+
+
+def test_approximate_frames_are_at_most_a_quarter_second_late(tmp_path):
+    path, wanted = moving(tmp_path), np.arange(0.0, 3.0, 0.1)
+    exact, rough = (read_frames(path, wanted, (48, 64), approximate=a) for a in (False, True))
+    late = exact.times_seconds - rough.times_seconds
+    assert 0 < late.max() <= 0.25 and late.min() >= 0
+    assert (late > 0.01).sum() > len(late) / 4, "nothing was left out"
+    assert rough.valid.all()
+    assert np.abs(rough.pixels.mean(axis=(1, 2, 3)) - 3 * 24 * rough.times_seconds).max() < 4
+
+
+def test_approximate_keeps_what_is_valid_at_the_end(tmp_path):
+    wanted = np.array([2.9, 2.99, 3.01, 3.2])
+    frames = read_frames(moving(tmp_path), wanted, (48, 64), approximate=True)
+    assert frames.valid.tolist() == [True, True, False, False]
+
+
+def test_approximate_is_exact_where_every_frame_stands_alone(tmp_path):
+    path = moving(tmp_path, codec="mpeg4", options={"bf": "0", "g": "1"})
+    wanted = np.arange(0.0, 3.0, 0.1)
+    exact, rough = (read_frames(path, wanted, (48, 64), approximate=a) for a in (False, True))
+    assert (exact.times_seconds == rough.times_seconds).all()
+    assert (exact.pixels == rough.pixels).all()
+
+
+def test_approximate_decodes_all_where_too_much_is_left_out(tmp_path, monkeypatch):
+    monkeypatch.setattr("sightsound.media.frames._MAX_LATE", 0.01)
+    path, wanted = moving(tmp_path), np.arange(0.0, 3.0, 0.1)
+    exact, rough = (read_frames(path, wanted, (48, 64), approximate=a) for a in (False, True))
+    assert (exact.times_seconds == rough.times_seconds).all()

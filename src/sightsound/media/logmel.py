@@ -132,16 +132,18 @@ def log_mel(waveform: Tensor, audio: AudioFrontEnd) -> Tensor:
             f"waveform has {waveform.shape[-1]} samples; at least window_samples = "
             f"{audio.window_samples} are needed: pad it with zeros, or use clip_log_mel"
         )
-    if audio.kaldi:
-        waveform = waveform - waveform.mean(-1, keepdim=True)
-    frames = waveform.unfold(-1, audio.window_samples, audio.hop_samples)
-    if audio.kaldi:
-        frames = _pre_emphasised(frames - frames.mean(-1, keepdim=True))
     window, mels = _constants(audio, waveform.dtype, waveform.device)
-    spectrum = torch.fft.rfft(frames * window, n=audio.fft_samples)
+    if audio.kaldi:
+        frames = _kaldi_frames(waveform - waveform.mean(-1, keepdim=True), audio).mul_(window)
+    else:
+        frames = waveform.unfold(-1, audio.window_samples, audio.hop_samples) * window
+    spectrum = torch.fft.rfft(frames, n=audio.fft_samples)
     energies = _strength(spectrum, kind=audio.spectrum) @ mels
-    energies = energies + audio.log_offset if audio.log_offset else energies
-    return (energies.clamp_min(audio.log_floor) if audio.log_floor else energies).log()
+    if audio.log_offset:
+        energies += audio.log_offset
+    if audio.log_floor:
+        energies.clamp_min_(audio.log_floor)
+    return energies.log_()
 
 
 def clip_log_mel(samples: Tensor, valid: Tensor, audio: AudioFrontEnd) -> tuple[Tensor, Tensor]:
@@ -158,7 +160,7 @@ def clip_log_mel(samples: Tensor, valid: Tensor, audio: AudioFrontEnd) -> tuple[
     windows = valid.unfold(-1, audio.window_samples, audio.hop_samples)
     frame_valid = windows.all(-1) if audio.kaldi else windows.any(-1)
     spectrogram = log_mel(samples, audio)
-    return (spectrogram * frame_valid[:, None]).unsqueeze(0), frame_valid
+    return spectrogram.mul_(frame_valid[:, None]).unsqueeze(0), frame_valid
 
 
 def mel_matrix(audio: AudioFrontEnd) -> np.ndarray:
@@ -190,17 +192,23 @@ def _constants(
     return window.to(device, dtype), mels.to(device, dtype)
 
 
-def _pre_emphasised(frames: Tensor) -> Tensor:
-    """x[i] - 0.97 x[i - 1] within each frame; the first sample is its own predecessor."""
-    before = torch.cat([frames[..., :1], frames[..., :-1]], dim=-1)
-    return frames - KALDI_PRE_EMPHASIS * before
+def _kaldi_frames(waveform: Tensor, audio: AudioFrontEnd) -> Tensor:
+    """Frames (..., F', window_samples) without their mean, pre-emphasised: x[i] - 0.97 x[i - 1].
+
+    The first sample of a frame is its own predecessor. In place: a pass costs as much as the FFT.
+    """
+    frames = waveform.unfold(-1, audio.window_samples, audio.hop_samples)
+    frames = frames - frames.mean(-1, keepdim=True)
+    before = KALDI_PRE_EMPHASIS * frames
+    frames[..., 1:] -= before[..., :-1]
+    frames[..., 0] -= before[..., 0]
+    return frames
 
 
 def _strength(spectrum: Tensor, *, kind: str) -> Tensor:
     if kind == "magnitude":
         return spectrum.abs()
-    parts = torch.view_as_real(spectrum)
-    return parts.square().sum(-1)
+    return torch.view_as_real(spectrum).square_().sum(-1)
 
 
 def _fitted(values: Tensor, *, length: int) -> Tensor:
