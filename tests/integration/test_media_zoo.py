@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sightsound.media import frames as frames_module
 from sightsound.media.decode import DecodeError
 from sightsound.media.frames import read_frame_times, read_frames
-from sightsound.media.probe import probe
+from sightsound.media.probe import probe, read_duration
 from sightsound.media.sound import read_audio
 
 pytestmark = pytest.mark.data
@@ -147,3 +148,23 @@ def test_pictures_are_turned_upright(test_data):
         assert probe(path).video.rotation_degrees == degrees
         turned = read_frames(path, np.array([1.0]), size).pixels[0]
         np.testing.assert_array_equal(turned, np.rot90(expected, degrees // 90, axes=(1, 2)))
+
+
+@pytest.mark.parametrize("row", rows())
+def test_sparing_changes_nothing_and_durations_need_no_frame(clip, monkeypatch):
+    """Decoding only what is needed gives the same frames of every file, damaged ones included."""
+    path = clip[1]
+    try:
+        times = read_frame_times(path)
+        assert read_duration(path) == probe(path).duration_seconds
+    except DecodeError:
+        return
+    if times is None:
+        return
+    wanted = np.linspace(-0.1, times[-1] + 0.3, 7)
+    found = []
+    for shortcuts in (frames_module._SPARING, frames_module._FROM_KEYFRAME):
+        monkeypatch.setattr(frames_module, "_SPARING", shortcuts)
+        found.append(read_frames(path, wanted, (16, 16)))
+    for name in ("pixels", "times_seconds", "valid"):
+        np.testing.assert_array_equal(getattr(found[0], name), getattr(found[1], name))

@@ -170,3 +170,58 @@ def test_approximate_decodes_all_where_too_much_is_left_out(tmp_path, monkeypatc
     path, wanted = moving(tmp_path), np.arange(0.0, 3.0, 0.1)
     exact, rough = (read_frames(path, wanted, (48, 64), approximate=a) for a in (False, True))
     assert (exact.times_seconds == rough.times_seconds).all()
+
+
+# --- sparing ------------------------------------------------------------------------------------
+
+
+def decoded_and_plain(path, wanted, monkeypatch):
+    """The frames as always, the number decoded for them, and the frames without sparing."""
+    counts = []
+    decoded = frames_module.VideoTrack.decoded
+
+    def counting(track, packets):
+        for frame in decoded(track, packets):
+            counts.append(frame.pts)
+            yield frame
+
+    with monkeypatch.context() as patch:
+        patch.setattr(frames_module.VideoTrack, "decoded", counting)
+        frames = read_frames(path, wanted, (48, 64))
+    with monkeypatch.context() as patch:
+        patch.setattr(frames_module, "_SPARING", frames_module._FROM_KEYFRAME)
+        return frames, len(counts), read_frames(path, wanted, (48, 64))
+
+
+def assert_same_frames(first, second):
+    np.testing.assert_array_equal(first.pixels, second.pixels)
+    np.testing.assert_array_equal(first.times_seconds, second.times_seconds)
+    np.testing.assert_array_equal(first.valid, second.valid)
+    assert first.problems == second.problems
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libx265"])
+def test_sparing_changes_no_frame(tmp_path, monkeypatch, codec):
+    options = {"crf": "8", "preset": "medium"}
+    options |= {"x265-params": "bframes=3:log-level=none"} if codec == "libx265" else {"bf": "3"}
+    path = moving(tmp_path, codec=codec, options=options)
+    for wanted in (np.arange(8) * 0.31, np.arange(72) / 24, np.array([-0.1, 1.37, 2.99, 3.2])):
+        frames, number, plain = decoded_and_plain(path, wanted, monkeypatch)
+        assert_same_frames(frames, plain)
+        assert len(wanted) == 72 or number < 60, "nothing was spared"
+
+
+def test_sparing_is_given_up_where_a_packet_is_damaged(tmp_path, monkeypatch):
+    """The frame before a lost one is shown instead: it may be one that was to be spared."""
+    path = moving(tmp_path, spoil=(20, 21, 22, 23, 24, 25))
+    wanted = np.array([0.2, *np.arange(16, 32, 2) / 24, 2.0])
+    frames, _, plain = decoded_and_plain(path, wanted, monkeypatch)
+    assert_same_frames(frames, plain)
+    assert (wanted - plain.times_seconds).max() > 1.5 / 24, "no frame that was wanted is lost"
+
+
+def test_everything_is_decoded_where_sparing_gave_another_frame(tmp_path, monkeypatch):
+    monkeypatch.setattr(frames_module.Sparing, "delivered", lambda *_: False)
+    frames, number, plain = decoded_and_plain(moving(tmp_path), np.arange(8) * 0.31, monkeypatch)
+    assert_same_frames(frames, plain)
+    assert number > 60

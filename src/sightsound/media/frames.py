@@ -19,6 +19,7 @@ from av.video.frame import PictureType
 from sightsound.media.decode import Media, Track, opened
 from sightsound.media.geometry import Crop
 from sightsound.media.pixels import Converter
+from sightsound.media.sparing import CODECS, Sparing
 
 _MAX_LATE = 0.25  # seconds; approximate frames that were shown longer ago are decoded exactly
 _TICK_SECONDS = 1e-6  # slack when times are compared: far below any frame, far above float noise
@@ -64,10 +65,12 @@ def read_frames(
     if min(size) < 1:
         raise ValueError(f"size: got {size}; accepted: (height, width), both at least 1")
     convert = Converter(size, crop=crop)
-    try:
-        return _read_frames(path, wanted, convert=convert, skip=True, approximate=approximate)
-    except _NeedsAll:
-        return _read_frames(path, wanted, convert=convert, skip=False)
+    for shortcuts in (_SPARING, _FROM_KEYFRAME):
+        try:
+            return _read_frames(path, wanted, convert, shortcuts, approximate=approximate)
+        except _NeedsAll:
+            continue
+    return _read_frames(path, wanted, convert, frozenset())
 
 
 def read_frame_times(path: str | Path) -> np.ndarray | None:
@@ -85,6 +88,11 @@ def read_frame_times(path: str | Path) -> np.ndarray | None:
         return np.array(times) if times else None
 
 
+# What `_read_frames` may leave out: packets before the last keyframe, frames nobody needs.
+_FROM_KEYFRAME = frozenset({"packets"})
+_SPARING = frozenset({"packets", "frames"})
+
+
 class _NeedsAll(Exception):
     """What was left out is needed: packets before a keyframe in name only, or too many frames."""
 
@@ -92,32 +100,30 @@ class _NeedsAll(Exception):
 def _read_frames(
     path: str | Path,
     wanted: np.ndarray,
-    *,
     convert: Converter,
-    skip: bool,
+    shortcuts: frozenset[str],
+    *,
     approximate: bool = False,
 ) -> Frames | None:
-    """See `read_frames`; with `skip`, decoding starts at the last keyframe that is early enough."""
+    """See `read_frames`. Raises `_NeedsAll` if a shortcut might change the result."""
     first, last = float(wanted.min()), float(wanted.max())
     with opened(path, start_seconds=first) as media:
         track = VideoTrack.find(media)
         if track is None:
             return None
-        if approximate:
-            track.leave_out_unreferenced()
+        if "frames" in shortcuts:
+            track.spare(np.empty(0) if approximate else wanted + _TICK_SECONDS)
         picker = _Picker(wanted, convert=convert)
-        for time, end, frame in track.pictures(first if skip else -math.inf):
+        for time, end, frame in track.pictures(first if shortcuts else -math.inf):
             if picker.add(time, end, frame):
                 break
         if track.num_frames == 0:
             if track.is_empty:
                 return None
-            if approximate:
-                raise _NeedsAll
+            track.check_spared(wanted, None, approximate=approximate)
             track.raise_nothing_decoded(first)
         frames = picker.result(end_seconds=track.end_seconds, problems=track.problems(until=last))
-        if approximate and (wanted - frames.times_seconds)[frames.valid].max(initial=0) > _MAX_LATE:
-            raise _NeedsAll
+        track.check_spared(wanted, frames, approximate=approximate)
         return frames
 
 
@@ -132,12 +138,28 @@ class VideoTrack(Track):
         self._keyframe_seconds = -math.inf  # where decoding starts if something was skipped
         rate = stream.average_rate
         self._frame_seconds = float(1 / rate) if rate else 0.0
-        self._approximate = False
+        self._sparing: Sparing | None = None
 
-    def leave_out_unreferenced(self) -> None:
-        """From now on frames that no other frame refers to are not decoded."""
-        self.stream.codec_context.skip_frame = "NONREF"
-        self._approximate = True
+    def spare(self, wanted: np.ndarray) -> None:
+        """From now on, decode frames that no other refers to only at `wanted` (T,) seconds.
+
+        With none wanted, for every codec; otherwise where it is known to change nothing.
+        """
+        if len(wanted) == 0 or self.stream.codec_context.name in CODECS:
+            self._sparing = Sparing(wanted, seconds=self.seconds)
+
+    def check_spared(self, wanted: np.ndarray, frames: Frames | None, *, approximate: bool) -> None:
+        """Raises `_NeedsAll` unless `frames` are what decoding everything would have given."""
+        if self._sparing is None:
+            return
+        if frames is None:
+            raise _NeedsAll
+        late = (wanted - frames.times_seconds)[frames.valid].max(initial=0)
+        if approximate and late > _MAX_LATE:
+            raise _NeedsAll
+        shown = self._sparing.delivered(wanted + _TICK_SECONDS, frames.times_seconds)
+        if not approximate and (self.failures or not shown):
+            raise _NeedsAll
 
     def first_picture(self) -> tuple[float, av.VideoFrame] | None:
         """Start and first frame, `None` if the stream is empty; `DecodeError` if none decodes."""
@@ -153,14 +175,18 @@ class VideoTrack(Track):
         Raises `_NeedsAll` if what was left out before it turns out to be needed.
         """
         last = -math.inf
-        packets = self._watched(self.packets()) if self._approximate else self.packets()
+        packets = self.packets()
         if _INDEXED_CONTAINERS & set(self.media.container.format.name.split(",")):
             packets = self._from_last_keyframe(packets, from_seconds)
+        if self._sparing is not None:
+            packets = self._spared(packets)
         for frame in self.decoded(packets):
             ticks = frame.pts if frame.pts is not None else frame.dts
             time = self._next_seconds(last) if ticks is None else self.seconds(ticks)
             if time < max(last, self._keyframe_seconds - _TICK_SECONDS):
                 continue  # the clock jumped back, or a frame that leads an open group
+            if self._sparing is not None and frame.interlaced_frame:
+                raise _NeedsAll  # of a pair of fields, one may be referred to and the other not
             if last == -math.inf:
                 self._check_keyframe(time, frame)
             if frame.duration:
@@ -169,14 +195,15 @@ class VideoTrack(Track):
                 self._frame_seconds = time - last
             last = time
             end = time + self._frame_seconds
-            self.end_seconds = max(end, self.end_seconds or end) if self._approximate else end
+            self.end_seconds = end if self._sparing is None else max(end, self.end_seconds or end)
             yield time, end, frame
         if last == -math.inf and self._num_skipped:
             raise _NeedsAll
 
-    def _watched(self, packets: Iterator[av.Packet]) -> Iterator[av.Packet]:
-        """Notes how far the stream reaches, since not every packet becomes a frame."""
-        for packet in packets:
+    def _spared(self, packets: Iterator[av.Packet]) -> Iterator[av.Packet]:
+        """Tells the decoder what each packet is for; notes how far the stream reaches."""
+        for packet, needed in self._sparing.planned(packets):
+            self.stream.codec_context.skip_frame = "DEFAULT" if needed else "NONREF"
             if packet.pts is not None:
                 end = self.seconds(packet.pts + (packet.duration or 0))
                 self.end_seconds = max(end, self.end_seconds or end)
