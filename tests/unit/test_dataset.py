@@ -92,6 +92,21 @@ def test_a_short_clip_is_padded_at_the_end(folder):
     assert not clip.audio[0, 60:].any()
 
 
+def test_views_of_a_short_clip_are_read_once(folder, monkeypatch):
+    clips, read = make(folder, "short.mp4", "both.mp4", views=3), []
+    read_video = clips._read_video
+
+    def counting(row, *args, **options):
+        read.append(row.id)
+        return read_video(row, *args, **options)
+
+    monkeypatch.setattr(clips, "_read_video", counting)
+    short = [clips[0, 0, view] for view in range(3)]
+    assert len(read) == 1 and [clip.view for clip in short] == [0, 1, 2]
+    assert torch.equal(short[0].video, short[2].video) and short[0].problems == short[2].problems
+    assert [clips[0, 1, view].id for view in range(3)] == ["both.mp4"] * 3 and len(read) == 4
+
+
 def test_a_row_sees_only_its_part_of_the_file(folder):
     dataset = make(folder, "both.mp4", start_seconds=2.0, end_seconds=2.5)
     clip = dataset[0, 0, 0]

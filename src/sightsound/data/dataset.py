@@ -48,11 +48,12 @@ Stream = tuple[Tensor, Tensor]  # values and valid
 class ClipDataset(Dataset):
     """`dataset[epoch, index, view]` is a `Clip` of row `index`.
 
-    Training cuts windows and crops as `settings` says; otherwise windows are centred, or `views`
-    of them uniform over the clip, and crops are the centre (the full frame if `settings.crop` is
-    "full"). A window that runs past the end of the row is padded there or, with `settings.wrap`,
-    goes on at the row's start. A stream that the file lacks, or that does not reach into the
-    window, is absent. A clip of which no stream is left counts as a file that cannot be decoded.
+    Training cuts windows and crops as `settings` says, every view anew; otherwise windows are
+    centred, or `views` of them uniform over the clip, and crops are the centre (the full frame if
+    `settings.crop` is "full"). A window that runs past the end of the row is padded there or, with
+    `settings.wrap`, goes on at the row's start. A stream that the file lacks, or that does not
+    reach into the window, is absent. A clip of which no stream is left counts as a file that cannot
+    be decoded.
 
     `settings.bad_files` decides about those: "error" raises the `DecodeError`; "drop" gives an
     empty clip with a problem "dropped", which `collate` leaves out; "mask" makes the stream absent
@@ -91,6 +92,8 @@ class ClipDataset(Dataset):
         self.seed = seed
         self.views = views
         self._durations: dict[str, float] = {}
+        # The last test view read: those of a short clip, which come in a row, are one and the same.
+        self._latest: tuple[tuple, dict[str, Stream | None], tuple[Problem, ...]] | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -143,7 +146,11 @@ class ClipDataset(Dataset):
     ) -> dict[str, Stream | None]:
         """What each modality gives; `problems` is added to."""
         windows = self._windows(row, epoch=epoch, view=view)
-        crop = self._crop(row, epoch=epoch)
+        cut = (row.id, *windows.values())
+        if self._latest is not None and self._latest[0] == cut:
+            problems += self._latest[2]
+            return self._latest[1]
+        crop = self._crop(row, epoch=epoch, view=view)
         read: dict[str, Callable[[], tuple[Stream | None, tuple[str, ...]]]] = {
             VIDEO: partial(self._read_video, row, windows[VIDEO], crop=crop),
             AUDIO: partial(self._read_audio, row, windows[AUDIO]),
@@ -155,6 +162,8 @@ class ClipDataset(Dataset):
             if any(problem.action == "masked" for problem in problems):
                 raise DecodeError(row.path, where.start_seconds, problems[-1].cause)
             raise DecodeError(row.path, where.start_seconds, f"no {wanted} in this stretch")
+        if not self.train:
+            self._latest = (cut, streams, tuple(problems))
         return streams
 
     def _attempt(
@@ -190,7 +199,7 @@ class ClipDataset(Dataset):
                 *lengths,
                 mode=mode,
                 synchronous=self.settings.synchronous and not alone,
-                generator=self._generator(row, epoch=epoch, purpose="window"),
+                generator=self._generator(row, epoch=epoch, view=view, purpose="window"),
             )
         else:
             pair = [uniform_windows(duration, length, self.views)[view] for length in lengths]
@@ -222,13 +231,13 @@ class ClipDataset(Dataset):
                 raise
             return 0.0
 
-    def _crop(self, row: Row, *, epoch: int) -> Crop:
+    def _crop(self, row: Row, *, epoch: int, view: int = 0) -> Crop:
         height, width = self.front_end.video.height, self.front_end.video.width
         kind = self.settings.crop
         if kind == "full":
             return full_box
         if self.train and kind == "random":
-            generator = self._generator(row, epoch=epoch, purpose="crop")
+            generator = self._generator(row, epoch=epoch, view=view, purpose="crop")
             scale, ratio = self.settings.crop_scale, self.settings.crop_ratio
             return partial(
                 random_box, generator=generator, scale=scale, ratio=ratio, out_ratio=width / height
@@ -236,14 +245,16 @@ class ClipDataset(Dataset):
         short_side = self.front_end.video.short_side
         sizes = {"out_height": height, "out_width": width, "short_side": short_side}
         if self.train and kind == "jitter":
-            generator = self._generator(row, epoch=epoch, purpose="crop")
+            generator = self._generator(row, epoch=epoch, view=view, purpose="crop")
             return partial(
                 jittered_box, generator=generator, jitter=self.settings.crop_jitter, **sizes
             )
         return partial(centre_box, **sizes)
 
-    def _generator(self, row: Row, *, epoch: int, purpose: str) -> np.random.Generator:
-        return np.random.default_rng(stable_seed(self.seed, epoch, row.id, purpose))
+    def _generator(self, row: Row, *, epoch: int, view: int, purpose: str) -> np.random.Generator:
+        """Draws of one clip; a repeat in the same epoch, which is a later view, has its own."""
+        repeat = (view,) if view else ()
+        return np.random.default_rng(stable_seed(self.seed, epoch, row.id, purpose, *repeat))
 
     # --- what is there --------------------------------------------------------------------------
 
