@@ -153,9 +153,7 @@ def write(rows: dict, late: dict, log_mel: dict) -> None:
     values = {"rows": rows, "late": late, "log_mel": log_mel, "environment": where}
     (folder / "throughput.json").write_text(json.dumps(values, indent=1) + "\n")
     lines = ["# Decoding and log-mel on one core", "", f"`make benchmark-throughput`; {where}.", ""]
-    lines += [
-        "| 10 s clip, 8 frames + 8 s of sound | ms, median | speed over ffmpeg (quartiles) |"
-    ]
+    lines += ["| 10 s clip, 8 frames + 8 s of sound | ms, median | speed over ffmpeg (quartiles) |"]
     lines += ["|---|---|---|"]
     for name, seconds in rows.items():
         for way, values in seconds.items():

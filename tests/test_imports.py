@@ -12,19 +12,26 @@ LAYERS = {
     1: "media nn",
     2: "data models",
     3: "objectives weights metrics",
+    3.5: "encoding",
     4: "run",
     4.5: "configuration",
-    5: "predict",
+    5: "predict extract",
     6: "evaluate explain profile",
     7: "train",
-    8: "recipes demo ablate",
+    8: "recipes demo ablate baselines",
     9: "commands",
     9.5: "cli",
     10: "__main__",
 }
 LAYER = {name: level for level, names in LAYERS.items() for name in names.split()}
 APART = [{"media", "nn"}, {"data", "models"}]
-SIBLINGS_APART = ("models/fusion", "models/backbones", "objectives", "data/augment")
+SIBLINGS_APART = (
+    "models/fusion",
+    "models/backbones",
+    "objectives",
+    "data/augment",
+    "data/datasets",
+)
 
 MODULES = sorted(
     path for path in SOURCE.rglob("*.py") if path.relative_to(SOURCE).parts != ("__init__.py",)

@@ -15,9 +15,16 @@ from pathlib import Path
 from sightsound.commands.ablate import ablate
 from sightsound.commands.convert import convert
 from sightsound.commands.demo import demo
+from sightsound.commands.doctor import doctor
 from sightsound.commands.evaluate import evaluate
+from sightsound.commands.explain import explain
+from sightsound.commands.extract import extract
 from sightsound.commands.flops import flops
+from sightsound.commands.manifest import manifest
 from sightsound.commands.predict import predict
+from sightsound.commands.prepare import prepare
+from sightsound.commands.preview import preview
+from sightsound.commands.stats import stats
 from sightsound.commands.subset import subset
 from sightsound.commands.terminal import complain, message, names_a_file, say
 from sightsound.commands.train import train
@@ -32,7 +39,14 @@ COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "evaluate": evaluate,
     "ablate": ablate,
     "predict": predict,
+    "explain": explain,
+    "manifest": manifest,
+    "doctor": doctor,
+    "preview": preview,
+    "prepare": prepare,
+    "stats": stats,
     "subset": subset,
+    "extract": extract,
     "convert": convert,
     "flops": flops,
 }
@@ -76,6 +90,7 @@ def _run(name: str, argv: list[str]) -> None:
 _GO_ON = {
     "train": "; the same command with --resume goes on from the last checkpoint, if there is one",
     "ablate": "; the same command goes on where it stopped",
+    "prepare": "; the same command goes on where it stopped",
 }
 
 

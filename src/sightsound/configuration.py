@@ -18,7 +18,7 @@ from typing import Any
 import jsonargparse
 import yaml
 
-from sightsound.media.front_end import AudioFrontEnd, VideoFrontEnd
+from sightsound.media.front_end import AudioFrontEnd, FeatureFrontEnd, VideoFrontEnd
 from sightsound.options import Parser, UsageError, did_you_mean
 from sightsound.registry import MODELS, OBJECTIVES, resolve
 from sightsound.run import RunConfig, build_front_end
@@ -32,6 +32,8 @@ SETTINGS = {
     "evaluate": EvaluateSettings,
 }
 TABLES = {"model": MODELS, "objective": OBJECTIVES}
+FRONT_END_PARTS = {"audio": AudioFrontEnd, "video": VideoFrontEnd, "features": FeatureFrontEnd}
+FOUND = ("video_weights", "audio_weights", "video_shape", "audio_shape")  # by reading encoders
 SECTIONS = ("model", "front_end", "objective")  # a `name` and what belongs to that name
 DERIVED = {"heads", "video_shape", "audio_shape", "task"}  # arguments that the data decides
 LENGTHS = ("epochs", "steps", "examples")
@@ -345,7 +347,7 @@ def _refuse_derived(kind: str, arguments: dict[str, Any]) -> None:
 
 
 def check_front_end(section: dict[str, Any]) -> dict[str, Any]:
-    """`section` with typed numbers: `name`, `audio` and `video`; only what was given.
+    """`section` with typed numbers: `name`, `audio`, `video`, `features`; only what was given.
 
     Raises:
         ValueError: unknown field or a value of the wrong type.
@@ -353,11 +355,12 @@ def check_front_end(section: dict[str, Any]) -> dict[str, Any]:
     section = {"name": RunConfig().front_end["name"], **section}
     parsed = _front_end_parser().parse_object({"front_end": section})["front_end"]
     checked: dict[str, Any] = {"name": parsed.name}
-    for part in ("audio", "video"):
+    for part in ("audio", "video", "features"):
         given = section.get(part) or {}
         if given:
             checked[part] = _plain({key: parsed[part][key] for key in given})
-    build_front_end(checked)  # is there one of this name?
+    if "features" not in checked:  # otherwise encoders would be read
+        build_front_end(checked)  # is there one of this name?
     return checked
 
 
@@ -367,6 +370,7 @@ def _front_end_parser() -> Parser:
     parser.add_argument("--front_end.name", type=str)
     parser.add_class_arguments(AudioFrontEnd, "front_end.audio")
     parser.add_class_arguments(VideoFrontEnd, "front_end.video")
+    parser.add_class_arguments(FeatureFrontEnd, "front_end.features", skip=set(FOUND))
     return parser
 
 
@@ -406,6 +410,7 @@ def component_options() -> list[str]:
     for kind, table in TABLES.items():
         for entry in table.values():
             options += [f"--{kind}.{name}" for name in component_arguments(entry)]
-    for part, cls in (("audio", AudioFrontEnd), ("video", VideoFrontEnd)):
-        options += [f"--front_end.{part}.{field.name}" for field in dataclasses.fields(cls)]
+    for part, cls in FRONT_END_PARTS.items():
+        names = [field.name for field in dataclasses.fields(cls) if field.name not in FOUND]
+        options += [f"--front_end.{part}.{name}" for name in names]
     return options

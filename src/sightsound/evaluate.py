@@ -19,9 +19,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sightsound.data.dataset import ClipDataset
+from sightsound.data.features import FeatureDataset
 from sightsound.data.loader import Loader
 from sightsound.data.manifest import Manifest, Row, id_hash, load_manifest
 from sightsound.data.sampling import eval_batches
+from sightsound.extract import with_features
 from sightsound.metrics import (
     bootstrap_interval,
     joint_top_k_hits,
@@ -31,7 +34,7 @@ from sightsound.metrics import (
     top_k_hits,
 )
 from sightsound.predict import BOTH, Predictor, probabilities
-from sightsound.run import model_source
+from sightsound.run import features_folder, model_source
 from sightsound.settings import DataSettings, EvaluateSettings
 from sightsound.types import AUDIO, VIDEO, Batch, Problem
 
@@ -297,17 +300,28 @@ def _score_all(
         dataset = next(iter(group.values())).dataset(
             manifest, rows, views=settings.views, bad_files=bad_files
         )
+        dataset = _stored(dataset, next(iter(group.values())), num_workers=num_workers)
         with Loader(dataset, num_workers=num_workers) as loader:
             streams |= collect(group, loader, batch_size=settings.batch_size, alone=first in group)
             problems |= dict.fromkeys(loader.problems)
     return on_common_clips(streams), list(problems)
 
 
+def _stored(
+    clips: ClipDataset, predictor: Predictor, *, num_workers: int
+) -> ClipDataset | FeatureDataset:
+    """The clips as features from the run's folder, where its model reads features."""
+    folder = features_folder(predictor.config) if predictor.config is not None else None
+    if predictor.front_end.features is None or folder is None:
+        return clips
+    return with_features(clips, folder, predictor.encoding, num_workers=num_workers)
+
+
 def _same_input(jobs: dict[str, Predictor]) -> Iterator[dict[str, Predictor]]:
     """Jobs that read files in the same way, together."""
     groups: dict[tuple, dict[str, Predictor]] = {}
     for name, predictor in jobs.items():
-        cut = (predictor.front_end.id, predictor.crop, predictor.wrap)
+        cut = (predictor.front_end.id, predictor.crop, predictor.wrap, predictor.windows)
         key = (*cut, tuple(sorted(predictor.modalities)))
         groups.setdefault(key, {})[name] = predictor
     yield from groups.values()
@@ -555,12 +569,14 @@ def evaluate_saved(
     output: str | Path | None = None,
     num_workers: int = 0,
     bad_files: str = "error",
+    exclude: str | None = None,
     seed: int = 0,
 ) -> Evaluation:
     """`evaluate` of a run or model directory; without `data`, on the data of its run.
 
     Settings are those of the run with `changes`. Splits of data that names none are drawn as in
-    training: with the run's seed and shares.
+    training: with the run's seed and shares. Without `exclude`, the run's own data lacks what it
+    lacked in training.
 
     Raises:
         ValueError: no data given and the model belongs to no run.
@@ -574,8 +590,14 @@ def evaluate_saved(
         )
     settings = saved.evaluate if saved is not None else EvaluateSettings()
     base = saved.data if saved is not None else DataSettings()
+    if exclude is None:
+        exclude = base.exclude if data is None or Path(data).absolute() == Path(base.path) else ""
     wanted = dataclasses.replace(
-        base, path=data or base.path, task=predictor.task, bad_files=bad_files
+        base,
+        path=data or base.path,
+        task=predictor.task,
+        bad_files=bad_files,
+        exclude=exclude,
     )
     manifest = load_manifest(
         wanted, seed=saved.seed if saved is not None else 0, labels=predictor.labels

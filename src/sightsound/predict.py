@@ -6,7 +6,7 @@ import dataclasses
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 import sightsound
 from sightsound.configuration import load_config
-from sightsound.data.augment.normalise import normalise
 from sightsound.data.dataset import ClipDataset
 from sightsound.data.loader import collate
-from sightsound.data.manifest import Manifest, Row
+from sightsound.data.manifest import Manifest, Row, load_manifest
+from sightsound.encoding import Encoding
 from sightsound.media.decode import DecodeError
 from sightsound.media.front_end import FrontEnd
 from sightsound.run import RunConfig, model_source
@@ -42,6 +42,7 @@ class Prediction:
     scores: dict[str, dict[str, float]]  # {stream: {class name: probability}}
     present: dict[str, bool]  # {modality: the file has it}
     problems: tuple[Problem, ...] = ()
+    explanation: dict[str, Any] = field(default_factory=dict)  # JSON values; "sentence" is shown
 
     @property
     def probabilities(self) -> dict[str, float]:
@@ -90,6 +91,8 @@ class Predictor:
         self.task: str = model.info.task
         self.crop = crop or ("full" if self._trained("crop") == "full" else "centre")
         self.wrap = bool(self._trained("wrap"))
+        self.windows = "start" if self._trained("windows") == "start" else "centre"
+        self.encoding = Encoding(self.front_end, device=self.device)
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -106,37 +109,61 @@ class Predictor:
         data = self.config.data if self.config is not None else DataSettings()
         return self.model.info.provenance.get(name, getattr(data, name))
 
+    def manifest(self, data: str | None = None, *, bad_files: str = "error") -> Manifest:
+        """The clips of `data` with this model's classes; by default those of its run.
+
+        Splits of data that names none are drawn as in training: with the run's seed and shares. The
+        run's own data lacks what it lacked in training.
+
+        Raises:
+            ValueError: no data given and the model belongs to no run, labels it does not know, or
+                files that are not there while `bad_files` is "error".
+        """
+        own = DataSettings() if self.config is None else self.config.data
+        if not (data or own.path):
+            raise ValueError("this model belongs to no run that names its data; name a DATA")
+        known = own.path and (data is None or Path(data).absolute() == Path(own.path))
+        settings = dataclasses.replace(
+            own,
+            path=data or own.path,
+            task=self.task,
+            bad_files=bad_files,
+            exclude=own.exclude if known else "",
+        )
+        seed = 0 if self.config is None else self.config.seed
+        return load_manifest(settings, seed=seed, labels=self.labels)
+
     def dataset(
         self, manifest: Manifest, rows: Sequence[Row], *, views: int = 4, bad_files: str = "error"
     ) -> ClipDataset:
-        """`rows` as this model sees them."""
+        """`rows` as this model sees them; a model of features has one view."""
         return ClipDataset(
             manifest,
             list(rows),
             self.front_end,
-            DataSettings(crop=self.crop, windows="centre", wrap=self.wrap, bad_files=bad_files),
+            DataSettings(crop=self.crop, windows=self.windows, wrap=self.wrap, bad_files=bad_files),
             modalities=self.modalities,
             train=False,
             seed=0,
-            views=views,
+            views=1 if self.front_end.features else views,
         )
 
     def logits(self, batch: Batch, modalities: Sequence[str] | None = None) -> Tensor:
         """(B, K) from `modalities` alone (default: all); nan for clips that have none of them.
 
-        `batch` comes from the loader: it is moved and normalised here.
+        `batch` comes from the loader: it is moved, normalised and, for features, encoded here.
         """
-        batch = normalise(batch.to(self.device), self.front_end)
+        batch = self.encoding(batch.to(self.device))
         return self._masked(batch, tuple(modalities or self.modalities))
 
     def stream_logits(self, batch: Batch) -> dict[str, Tensor]:
         """{stream: (B, K)} for the whole model and each modality alone; see `logits`."""
-        batch = normalise(batch.to(self.device), self.front_end)
+        batch = self.encoding(batch.to(self.device))
         return {name: self._masked(batch, modalities) for name, modalities in self.streams.items()}
 
     @torch.inference_mode()
     def _masked(self, batch: Batch, modalities: tuple[str, ...]) -> Tensor:
-        """`logits` of a normalised batch: other streams are left out, absent ones masked."""
+        """`logits` of a batch that is ready: other streams are left out, absent ones masked."""
         inputs = {name: x for name, x in batch.inputs.items() if name in modalities}
         if batch.complete and inputs:
             return self.model(inputs).logits.float()
@@ -166,17 +193,33 @@ class Predictor:
 
         Views that would be the same, of a clip no longer than the window, come once.
         """
-        path = Path(path)
-        row = Row(
-            id=str(path),
-            path=path.absolute(),
-            labels=(),
-            start_seconds=start_seconds or 0.0,
-            end_seconds=end_seconds,
-        )
-        manifest = Manifest((row,), self.labels, self.task, path)
-        dataset = self.dataset(manifest, [row], views=views, bad_files="mask")
+        span = {"start_seconds": start_seconds, "end_seconds": end_seconds}
+        dataset = self.files([path], views=views, **span)
         return [dataset[0, 0, view] for view in dataset.distinct_views(0)]
+
+    def files(
+        self,
+        paths: Sequence[str | Path],
+        *,
+        views: int = 1,
+        start_seconds: float | None = None,
+        end_seconds: float | None = None,
+    ) -> ClipDataset:
+        """Files without labels as this model sees them; see `clips`.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: a stretch that is none.
+        """
+        for path in paths:
+            if not Path(path).is_file():
+                folder = " (it is a folder; name the files in it)" if Path(path).is_dir() else ""
+                raise FileNotFoundError(f"no such file: {str(path)!r}{folder}")
+        _check_span(start_seconds or 0.0, end_seconds)
+        span = {"start_seconds": start_seconds or 0.0, "end_seconds": end_seconds}
+        rows = tuple(Row(str(path), Path(path).absolute(), (), **span) for path in paths)
+        manifest = Manifest(rows, self.labels, self.task, Path(paths[0]))
+        return self.dataset(manifest, rows, views=views, bad_files="mask")
 
     def predict(
         self,
@@ -192,27 +235,45 @@ class Predictor:
             FileNotFoundError: no such file.
             DecodeError: the file has nothing that the model looks at.
         """
-        if not Path(path).is_file():
-            folder = " (it is a folder; name the files in it)" if Path(path).is_dir() else ""
-            raise FileNotFoundError(f"no such file: {str(path)!r}{folder}")
-        _check_span(start_seconds or 0.0, end_seconds)
+        span = {"start_seconds": start_seconds, "end_seconds": end_seconds}
+        return self.judge(path, self.read(path, views=views, **span))
+
+    def read(
+        self,
+        path: str | Path,
+        *,
+        views: int = 4,
+        start_seconds: float | None = None,
+        end_seconds: float | None = None,
+    ) -> Batch:
+        """The views of one file, ready for the model: on its device, normalised or encoded.
+
+        Raises:
+            FileNotFoundError: no such file.
+            DecodeError: the file has nothing that the model looks at.
+        """
         span = {"start_seconds": start_seconds, "end_seconds": end_seconds}
         clips = self.clips(path, views=views, **span)
-        problems = tuple(dict.fromkeys(problem for clip in clips for problem in clip.problems))
-        present = {
-            name: any(getattr(clip, name) is not None for clip in clips) for name in self.modalities
-        }
-        if not any(present.values()):
+        batch = collate(clips)
+        if batch is None:
+            problems = [problem for clip in clips for problem in clip.problems]
             causes = "; ".join(dict.fromkeys(problem.cause for problem in problems))
             raise DecodeError(path, start_seconds or 0.0, causes)
-        batch = collate(clips)
-        logits = {name: nan_mean(x)[None] for name, x in self.stream_logits(batch).items()}
+        return self.encoding(batch.to(self.device))
+
+    def judge(self, path: str | Path, batch: Batch) -> Prediction:
+        """What the model says about a file that was `read`."""
+        present = {
+            name: name in batch.present and bool(batch.present[name].any())
+            for name in self.modalities
+        }
+        logits = {name: nan_mean(self._masked(batch, m))[None] for name, m in self.streams.items()}
         scores = {
             name: named_scores(probabilities(x, self.task, self.model.heads)[0], self.labels)
             for name, x in logits.items()
             if not x.isnan().any()
         }
-        return Prediction(str(path), scores, present, problems)
+        return Prediction(str(path), scores, present, tuple(dict.fromkeys(batch.problems)))
 
 
 def _check_span(start_seconds: float, end_seconds: float | None) -> None:
@@ -267,13 +328,14 @@ def _record(prediction: Prediction) -> dict[str, Any]:
         name: {k: round(v, 6) for k, v in sorted(values.items(), key=lambda item: -item[1])}
         for name, values in prediction.scores.items()
     }
-    return {
+    record = {
         "file": prediction.id,
         "label": prediction.label,
         "present": prediction.present,
         "scores": scores,
         "problems": [dataclasses.asdict(problem) for problem in prediction.problems],
     }
+    return record | ({"explanation": prediction.explanation} if prediction.explanation else {})
 
 
 def as_table(predictions: Sequence[Prediction], *, top: int = 5) -> str:
@@ -310,4 +372,6 @@ def _table(prediction: Prediction, *, top: int) -> Any:
 def _notes(prediction: Prediction) -> list[str]:
     missing = [WORDS[name] for name, present in prediction.present.items() if not present]
     notes = [f"no {word} in this file" for word in missing]
+    if prediction.explanation:
+        notes.insert(0, prediction.explanation["sentence"])
     return notes + [f"{problem.modality}: {problem.cause}" for problem in prediction.problems]

@@ -9,7 +9,16 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 MODELS = {
+    "ast": "sightsound.models.unimodal:ASTClassifier",
+    "linear_probe": "sightsound.models.linear_probe:LinearProbe",
+    "mafnet": "sightsound.models.mafnet:MAFnet",
     "mbt": "sightsound.models.mbt:MBT",
+    "uniformer": "sightsound.models.unimodal:UniFormerClassifier",
+}
+
+BACKBONES = {
+    "ast": "sightsound.models.backbones.ast:AST",
+    "uniformer": "sightsound.models.backbones.uniformer:UniFormer",
 }
 
 FUSIONS = {
@@ -23,15 +32,48 @@ OBJECTIVES = {
 }
 
 AUGMENTATIONS = {
+    "rand_augment": "sightsound.data.augment.rand_augment:rand_augment",
     "video": "sightsound.data.augment.video:augment_video",
+    "erasing": "sightsound.data.augment.erasing:erase",
     "audio": "sightsound.data.augment.audio:augment_audio",
     "mixup": "sightsound.data.augment.mixup:mixup",
     "modality_dropout": "sightsound.data.augment.modality_dropout:drop_modalities",
 }
 
+DATASETS = {
+    "audioset": "sightsound.data.datasets.audioset:audioset",
+    "audioset-500k": "sightsound.data.datasets.audioset:audioset_500k",
+    "vggsound": "sightsound.data.datasets.vggsound:vggsound",
+    "epic-kitchens": "sightsound.data.datasets.epic_kitchens:epic_kitchens",
+    "kinetics": "sightsound.data.datasets.kinetics:kinetics",
+    "kinetics-sounds-31": "sightsound.data.datasets.kinetics:kinetics_sounds_31",
+    "kinetics-sounds-32": "sightsound.data.datasets.kinetics:kinetics_sounds_32",
+    "kinetics-sounds-34": "sightsound.data.datasets.kinetics:kinetics_sounds_34",
+    "moments": "sightsound.data.datasets.moments:moments",
+    "ave": "sightsound.data.datasets.ave:ave",
+    "ucf101": "sightsound.data.datasets.ucf101:ucf101",
+    "ucf51": "sightsound.data.datasets.ucf101:ucf51",
+    "cremad": "sightsound.data.datasets.cremad:cremad",
+    "cavmae": "sightsound.data.datasets.cavmae:cavmae",
+    "huggingface": "sightsound.data.datasets.huggingface:huggingface",
+}
+
 WEIGHTS = {
+    "ast": "sightsound.weights.ast:load",
+    "mafnet": "sightsound.weights.mafnet:load",
     "scenic": "sightsound.weights.scenic:load",
+    "uniformer": "sightsound.weights.uniformer:load",
     "vit": "sightsound.weights.vit:load",
+}
+
+ENCODERS = {
+    "mobilenet_v1": "sightsound.weights.mobilenet:mobilenet_v1",
+    "mobilenet_v2": "sightsound.weights.mobilenet:mobilenet_v2",
+    "yamnet": "sightsound.weights.mobilenet:yamnet",
+    "densenet201": "sightsound.weights.densenet:densenet201",
+    "vggish": "sightsound.weights.vggish:vggish",
+    "vit": "sightsound.weights.encoders:vit",
+    "hf": "sightsound.weights.encoders:hugging_face",
 }
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sightsound.media.front_end import FrontEnd
+from sightsound.media.front_end import FEATURES, FeatureFrontEnd, FrontEnd
 from sightsound.registry import MODELS, OBJECTIVES, resolve, unknown_name
 from sightsound.settings import AugmentSettings, DataSettings, EvaluateSettings, TrainSettings
 
@@ -25,7 +25,8 @@ class RunConfig:
     model: dict[str, Any] = field(default_factory=lambda: {"name": "mbt"})
     """`name` and the constructor arguments of that model."""
     front_end: dict[str, Any] = field(default_factory=lambda: {"name": "mbt"})
-    """`name` of a shipped front end, with `audio:` and `video:` numbers that replace its own."""
+    """`name` of a shipped front end, with `audio:` and `video:` numbers that replace its own; or
+    `features` with `features:`, the frozen encoders whose features the model reads."""
     data: DataSettings = field(default_factory=DataSettings)
     augment: AugmentSettings = field(default_factory=AugmentSettings)
     objective: dict[str, Any] = field(default_factory=lambda: {"name": "classification"})
@@ -44,16 +45,29 @@ def build_front_end(section: dict[str, Any]) -> FrontEnd:
     Raises:
         ValueError: unknown name or field.
     """
-    from sightsound.media.logmel import front_end
-
-    base = front_end(section["name"])
-    for key in section.keys() - {"name", "audio", "video"}:
-        raise unknown_name("field in front_end", key, ("name", "audio", "video"))
+    for key in section.keys() - {"name", "audio", "video", "features"}:
+        raise unknown_name("field in front_end", key, ("name", "audio", "video", "features"))
+    base = _base_front_end(section["name"], section.get("features"))
     return dataclasses.replace(
         base,
         audio=_replace(base.audio, section.get("audio") or {}, part="audio"),
         video=_replace(base.video, section.get("video") or {}, part="video"),
     )
+
+
+def _base_front_end(name: str, features: dict[str, Any] | None) -> FrontEnd:
+    if (name == FEATURES) != bool(features):
+        raise ValueError(
+            f"front_end is {name!r} with{'' if features else 'out'} a part 'features'; accepted: "
+            f"{FEATURES!r} with one, any other name without"
+        )
+    if not features:
+        from sightsound.media.logmel import front_end
+
+        return front_end(name)
+    from sightsound.encoding import feature_front_end
+
+    return feature_front_end(_replace(FeatureFrontEnd(), features, part="features"))
 
 
 def _replace(part_values: Any, changes: dict[str, Any], *, part: str) -> Any:
@@ -72,12 +86,8 @@ def build_model(section: dict[str, Any], manifest: Manifest, front_end: FrontEnd
 
     arguments = {key: value for key, value in section.items() if key != "name"}
     model_class = resolve(MODELS, section["name"], kind="model")
-    video, audio = front_end.video, front_end.audio
-    arguments |= {
-        "heads": manifest.num_classes,
-        "video_shape": (video.num_frames, video.height, video.width),
-        "audio_shape": (audio.num_frames, audio.num_mels),
-    }
+    shapes = {f"{name}_shape": shape for name, shape in front_end.shapes.items()}
+    arguments |= {"heads": manifest.num_classes, **shapes}
     model = model_class(**arguments)
     model.info = ModelInfo(
         name=section["name"],
@@ -119,6 +129,13 @@ def build_dataset(
         seed=config.seed,
         views=views,
     )
+
+
+def features_folder(config: RunConfig) -> Path | None:
+    """Where the features of the run's clips are kept; `None`: nowhere."""
+    if config.data.features == "none":
+        return None
+    return Path(config.data.features or Path(config.output).parent / "features")
 
 
 def model_source(path: str | Path) -> str | Path:

@@ -17,13 +17,15 @@ def _check(section: str, values: Any, accepted: str, *names: str) -> None:
         "above 0": lambda value: value > 0,
         "between 0 and 1": lambda value: 0 <= value <= 1,
         "between 0 and 10": lambda value: 0 <= value <= 10,
+        "between 1 and 100": lambda value: 1 <= value <= 100,
         "above 0, at most 1": lambda value: 0 < value <= 1,
         "a smaller and a larger number above 0": lambda value: 0 < value[0] <= value[1],
     }
     for name in names:
         value = getattr(values, name)
         if not tests[accepted](value):
-            raise ValueError(f"--{section}.{name} is {value}; accepted: {accepted}")
+            option = f"{section}.{name}" if section else name
+            raise ValueError(f"--{option} is {value}; accepted: {accepted}")
 
 
 @dataclass
@@ -31,7 +33,10 @@ class DataSettings:
     """Where the clips are and how they are read."""
 
     path: str = ""
-    """A folder of class folders, or a manifest (CSV or Parquet)."""
+    """A folder of class folders, a manifest (CSV or Parquet), or a folder of shards."""
+    exclude: str = ""
+    """A list of clips to leave out, such as doctor writes: CSV with a column id, or one id per
+    line."""
     task: Literal["auto", "single", "multi", "heads"] = "auto"
     """One label per clip, several, or verb and noun; `auto` reads it off the manifest."""
     val_fraction: float = 0.15
@@ -44,8 +49,17 @@ class DataSettings:
     """Decoding processes; 0 decodes in the main process."""
     bad_files: Literal["error", "drop", "mask"] = "error"
     """A file that cannot be decoded stops the run, is left out, or counts as absent stream."""
+    decoder: Literal["pyav", "torchcodec", "torchcodec-cuda"] = "pyav"
+    """What decodes files; torchcodec (extra `gpu`) runs in the loading process itself, without a
+    time limit, and its frames are exact; `torchcodec-cuda` decodes pictures on the GPU."""
+    time_limit_seconds: float = 60.0
+    """A file that takes longer to decode, or crashes the decoder, counts as one that cannot be
+    decoded; 0 decodes in the loading process itself, without a limit."""
     approximate: bool = False
     """Leave out frames that no other refers to: twice as fast, pictures at most .25 s late."""
+    features: str = ""
+    """Folder where features of frozen encoders are kept (default: `features` beside the run), or
+    `none`: encode every clip at every step."""
     cache: bool = False
     """Keep decoded clips in memory. Needs deterministic windows and crops."""
     balanced: bool = False
@@ -54,9 +68,10 @@ class DataSettings:
     """Repeated augmentation: each clip of a batch comes this many times, cut and augmented anew.
     `train.batch_size` and `train.examples` count all of them; an epoch still shows every clip, so
     it has this many times the steps."""
-    windows: Literal["random", "centre", "official"] = "random"
+    windows: Literal["random", "centre", "start", "official"] = "random"
     """Position of the training window; `official`: the video window lies anywhere and the audio
-    window starts with it, so that the longer one may run past the end of the clip."""
+    window starts with it, so that the longer one may run past the end of the clip. `start` holds in
+    evaluation, too."""
     wrap: bool = False
     """A window that runs past the end of the clip, which is that of its longer stream, goes on at
     the clip's start; otherwise it is padded."""
@@ -72,7 +87,7 @@ class DataSettings:
     """Crop `jitter`: height and width of the scaled frame are multiplied by factors from here."""
 
     def __post_init__(self) -> None:
-        _check("data", self, "at least 0", "num_workers")
+        _check("data", self, "at least 0", "num_workers", "time_limit_seconds")
         _check("data", self, "at least 1", "repeats")
         _check("data", self, "between 0 and 1", "val_fraction", "test_fraction")
         _check("data", self, "above 0, at most 1", "train_fraction")
@@ -149,6 +164,29 @@ class AugmentSettings:
 
 
 @dataclass
+class ShardSettings:
+    """What `prepare` stores of every clip."""
+
+    short_side: int = 256
+    """Pixels of the short side of stored pictures; smaller ones are not enlarged."""
+    frames_per_second: float = 10.0
+    """Pictures stored per second; of slower videos every frame is stored."""
+    quality: int = 94
+    """JPEG quality."""
+    rate_hz: int = 16000
+    """Samples per second of the stored sound: that of the model's front end."""
+    clips_per_shard: int = 128
+    """Clips in one file."""
+    approximate: bool = False
+    """Leave out frames that no other refers to: twice as fast, pictures at most .25 s late."""
+
+    def __post_init__(self) -> None:
+        _check("", self, "at least 1", "short_side", "rate_hz", "clips_per_shard")
+        _check("", self, "above 0", "frames_per_second")
+        _check("", self, "between 1 and 100", "quality")
+
+
+@dataclass
 class TrainSettings:
     """How the model is trained."""
 
@@ -162,12 +200,12 @@ class TrainSettings:
     """Clips per optimiser step and device, split over `accumulate` passes."""
     accumulate: int = 1
     """Forward and backward passes per optimiser step."""
-    optimizer: Literal["adamw", "sgd"] = "adamw"
-    """AdamW, or SGD with momentum (paper MBT)."""
+    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
+    """AdamW, Adam (paper MAFnet), or SGD with momentum (paper MBT)."""
     learning_rate: float = 1e-3
     """Peak learning rate."""
     weight_decay: float = 0.05
-    """Decoupled decay (adamw) or L2 (sgd) of matrices; biases, norms, positions are spared."""
+    """Decoupled decay (adamw) or L2 (others) of matrices; biases, norms, positions are spared."""
     momentum: float = 0.9
     """Momentum of SGD."""
     warmup: float = 0.05
@@ -190,6 +228,14 @@ class TrainSettings:
     """Start from a ViT as the official MBT does: fusion tokens from positions, audio CLS 0."""
     evaluate_every: float = 1.0
     """Epochs between validations."""
+    patience: int = 0
+    """Stop after this many validations in a row without a better score; 0: never."""
+    skip_video: float = 0.0
+    """Probability that a step leaves the weights of the video path as they are (MAFnet)."""
+    skip_audio: float = 0.0
+    """Probability that a step leaves the weights of the audio path as they are."""
+    skip_released: bool = False
+    """Skip as the released MAFnet does: by names, of which most miss; Adam's moments apart."""
     checkpoint_every: int = 0
     """Steps between checkpoints besides those at validation; 0: none."""
     overfit: int = 0
@@ -204,9 +250,15 @@ class TrainSettings:
     def __post_init__(self) -> None:
         _check("train", self, "at least 1", "batch_size", "accumulate", "devices")
         _check("train", self, "above 0", "learning_rate", "evaluate_every")
-        amounts = ("weight_decay", "clip_norm", "checkpoint_every", "overfit")
+        amounts = ("weight_decay", "clip_norm", "checkpoint_every", "overfit", "patience")
         _check("train", self, "at least 0", *amounts)
-        _check("train", self, "between 0 and 1", "momentum", "warmup", "final_learning_rate")
+        shares = ("momentum", "warmup", "final_learning_rate", "skip_video", "skip_audio")
+        _check("train", self, "between 0 and 1", *shares)
+        if self.skip_video + self.skip_audio > 1:
+            raise ValueError(
+                f"--train.skip_video {self.skip_video} and --train.skip_audio {self.skip_audio} "
+                "add up to more than 1: a step skips one path at most; lower one of them"
+            )
         if self.batch_size % self.accumulate:
             raise ValueError(
                 f"--train.batch_size {self.batch_size} must be a multiple of "

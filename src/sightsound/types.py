@@ -43,6 +43,7 @@ class Clip:
     target: Tensor  # (K,) float; zeros where there is no label
     view: int = 0
     problems: tuple[Problem, ...] = ()
+    encoded: bool = False  # features (T, ...) of frozen encoders in place of pixels and log-mel
 
 
 @dataclass
@@ -59,6 +60,7 @@ class Batch:
     modality_target: dict[str, Tensor] | None = None  # {modality: (B, K)} after modality mixup
     complete: bool = False  # known on the CPU: everything present and valid, masks not needed
     problems: tuple[Problem, ...] = ()
+    encoded: bool = False  # features (B, T, ...) of frozen encoders in place of pixels and log-mel
 
     def __len__(self) -> int:
         return len(self.id)

@@ -12,6 +12,7 @@ from sightsound.settings import AugmentSettings
 from sightsound.types import Batch
 
 EVERYTHING = AugmentSettings(
+    rand_augment_operations=4,
     flip=0.5,
     affine_degrees=15.0,
     affine_translate=0.1,
@@ -19,6 +20,7 @@ EVERYTHING = AugmentSettings(
     colour=0.8,
     grey=0.2,
     video_noise=0.1,
+    erase=0.5,
     time_masks=2,
     time_mask_frames=8,
     frequency_masks=1,
@@ -32,10 +34,13 @@ EVERYTHING = AugmentSettings(
     drop_audio=0.3,
 )
 NOTHING = AugmentSettings(flip=0.0)
+CUT = {"mixup_alpha": 0.0, "cutmix_alpha": 1.0}
 
 
 def apply(name: str, batch: Batch, *, settings: AugmentSettings, seed: int = 0) -> Batch:
     generator = torch.Generator().manual_seed(seed)
+    if name == "cutmix":  # an entry of the table that does two things
+        name, settings = "mixup", dataclasses.replace(settings, **CUT)
     arguments = {"generator": generator, "settings": settings, "front_end": FrontEnd()}
     if name == "all":
         return augment(batch, **arguments)
@@ -89,7 +94,7 @@ def assert_same(first: Batch, second: Batch) -> None:
     assert first.id == second.id and first.complete == second.complete
 
 
-each = pytest.mark.parametrize("name", [*AUGMENTATIONS, "all"])
+each = pytest.mark.parametrize("name", [*AUGMENTATIONS, "cutmix", "all"])
 either = pytest.mark.parametrize("masked", [False, True], ids=["complete", "masked"])
 
 
@@ -146,11 +151,10 @@ def test_what_is_switched_off_costs_nothing(name: str):
     batch, generator = make_batch(masked=False), torch.Generator().manual_seed(3)
     state = generator.get_state()
     arguments = {"generator": generator, "settings": NOTHING, "front_end": None}
-    if name == "all":
-        assert augment(batch, **arguments) is batch
-    else:
+    function = augment
+    if name in AUGMENTATIONS:
         function = resolve(AUGMENTATIONS, name, kind="augmentation")
-        assert function(batch, **arguments) is batch
+    assert function(batch, **arguments) is batch
     assert torch.equal(generator.get_state(), state), "something was drawn"
 
 
@@ -160,3 +164,26 @@ def test_a_batch_of_one_stream(name: str, modality: str):
     batch = dataclasses.replace(make_batch(masked=False), **{modality: None})
     result = apply(name, batch, settings=EVERYTHING)
     assert result.inputs.keys() == batch.inputs.keys()
+
+
+def alike(batch: Batch) -> Batch:
+    """`batch` with the first clip's first frame everywhere, and its sound."""
+    return dataclasses.replace(
+        batch,
+        video=batch.video[:1, :1].expand_as(batch.video).clone(),
+        audio=batch.audio[:1].expand_as(batch.audio).clone(),
+    )
+
+
+@each
+@pytest.mark.parametrize("seed", range(3))
+def test_frames_of_a_clip_change_alike_and_clips_apart(name: str, seed: int):
+    """Noise is another in every frame, but at the same places."""
+    batch = alike(make_batch(masked=False))
+    settings = dataclasses.replace(EVERYTHING, video_noise=0.0)
+    result = apply(name, batch, settings=settings, seed=seed)
+    changed = result.video != batch.video
+    assert torch.equal(changed, changed[:, :1].expand_as(changed))
+    one_draw_for_the_batch = name in ("mixup", "cutmix")
+    same = all(torch.equal(s, s[:1].expand_as(s)) for s in result.inputs.values())
+    assert same == one_draw_for_the_batch

@@ -29,13 +29,28 @@ def pytest_generate_tests(metafunc):
     folder = cases_folder(metafunc.config)
     if not any((folder / part).is_dir() for part in PARTS):
         raise pytest.UsageError(f"--cases {folder} has none of the folders {', '.join(PARTS)}")
-    index = folder / "mbt" / "INDEX.json"
-    entries = json.loads(index.read_text()) if index.is_file() else {}
     for fixture, wanted in SELECTIONS.items():
         if fixture in metafunc.fixturenames:
+            entries = _index(folder, next((p for p in PARTS if fixture.startswith(p)), "mbt"))
             named = ((name, entry | {"name": name}) for name, entry in sorted(entries.items()))
             names = [name for name, entry in named if wanted(entry)]
             metafunc.parametrize(fixture, names)
+
+
+def _index(folder: Path, part: str) -> dict[str, dict]:
+    """{file: entry} of a part's index; none if there is no index."""
+    if part == "mafnet":
+        index = folder / part / "index.json"
+        return json.loads(index.read_text())["files"] if index.is_file() else {}
+    index = folder / part / "INDEX.json"
+    content = json.loads(index.read_text()) if index.is_file() else {}
+    if part == "avt":  # entries by kind
+        return {
+            name: entry
+            for kind in ("uniformer", "ast")
+            for name, entry in content.get(kind, {}).items()
+        }
+    return content
 
 
 def _is_bottleneck_of_frames(entry: dict) -> bool:
@@ -60,10 +75,16 @@ def _is_checkpoint(entry: dict) -> bool:
 
 
 SELECTIONS = {
+    "avt_adaptation": lambda entry: "cases" in entry,
+    "avt_ast": lambda entry: "fstride" in entry,
+    "avt_uniformer": lambda entry: "head_dim" in entry,
     "mbt_checkpoint": _is_checkpoint,
     "mbt_model": lambda entry: entry.get("kind") == "model",
     "mbt_training": lambda entry: entry.get("kind") == "train",
     "mbt_bottleneck": _is_bottleneck_of_frames,
+    "mafnet_model": lambda entry: "eval/logits" in entry["arrays"],
+    "mafnet_training": lambda entry: "grad/dense/kernel" in entry["arrays"],
+    "mafnet_block": lambda entry: "in/cond" in entry["arrays"],
     "vit_start": lambda entry: entry.get("kind") == "vit_init",
     "vit_file": lambda entry: entry.get("kind") == "vit_ckpt",
 }

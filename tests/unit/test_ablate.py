@@ -7,11 +7,13 @@ import dataclasses
 import itertools
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
 import yaml
 from matplotlib.image import imread
+from stand_in_encoders import stand_in
 
 from sightsound import cli
 from sightsound.ablate import ablation as series
@@ -38,7 +40,7 @@ from sightsound.ablate.studies import (
     parse_seeds,
     restrict,
 )
-from sightsound.configuration import load_config
+from sightsound.configuration import changed, load_config
 from sightsound.data.manifest import Manifest, Row
 from sightsound.options import UsageError
 from sightsound.profile.flops import made_up_manifest
@@ -235,12 +237,123 @@ def test_seeds(text, seeds):
         ("weights", ["weights=x"], {}, "unknown weights 'x'; known: separate, shared."),
         ("window", ["modalities=x"], {}, "unknown modalities 'x'; known: audio, audio+video, vid"),
         ("init", [], {}, "name what to start from, such as --inits scratch runs/audio/model"),
+        (
+            "mafnet_film",
+            [],
+            {},
+            "it varies mafnet, but model is mbt; give a recipe of mafnet with --",
+        ),
     ],
 )
 def test_a_study_that_does_not_fit(name, axes, overrides, sentence):
     with pytest.raises(UsageError) as caught:
         points(name, base(**overrides), *axes)
     assert sentence in str(caught.value) and f"study {name!r}" in str(caught.value)
+
+
+# ---------------------------------------------------------------------------- MAFnet
+
+
+@pytest.fixture
+def mafnet(monkeypatch, unsized) -> RunConfig:
+    stand_in(monkeypatch)
+    return load_config("mafnet/paper-ave")
+
+
+def varied(name: str, config: RunConfig) -> dict:
+    """{value: (modalities, film, residual, attention, fusion, rate of skipping)} of a study."""
+    plan = make_plan(STUDIES[name], config, MANIFEST)
+    names = ("modalities", "film", "residual", "attention", "fusion")
+    found = {}
+    for point in plan.points:
+        model, train = point.cell.config.model, point.cell.config.train
+        found[point.values[0]] = (*(model[name] for name in names), train.skip_video)
+    assert len({point.cell.name for point in plan.points}) == len(plan.points)
+    return found
+
+
+BOTH = ["video", "audio"]
+
+
+def test_table_2_of_mafnet(mafnet):
+    """Idle arguments are those of the base: without two streams FiLM means nothing."""
+    found = varied("mafnet_fusion", mafnet)
+    assert found.pop("video") == (["video"], "audio", "none", "joint", "concatenation", 0.0)
+    assert found.pop("audio") == (["audio"], "audio", "none", "joint", "concatenation", 0.0)
+    names = ("addition", "concatenation", "mcb", "dmr")
+    assert found == {name: (BOTH, "none", "none", "joint", name, 0.1) for name in names}
+
+
+def test_table_3_of_mafnet(mafnet):
+    assert varied("mafnet_attention", mafnet) == {
+        name: (BOTH, "none", "none", name, "concatenation", 0.1)
+        for name in ("none", "temporal", "modality", "joint")
+    }
+
+
+def test_table_4_of_mafnet(mafnet):
+    blocks = {"none": "none", "residual": "both"}
+    assert varied("mafnet_film", mafnet) == {
+        name: (
+            BOTH,
+            "none" if name in blocks else name,
+            blocks.get(name, "none"),
+            "joint",
+            "concatenation",
+            0.1,
+        )
+        for name in ("none", "residual", "both", "audio", "video")
+    }
+
+
+def test_figure_6_of_mafnet(mafnet):
+    rates = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7)
+    expected = {p: (BOTH, "audio", "none", "joint", "concatenation", p) for p in rates}
+    assert varied("mafnet_skip", mafnet) == expected
+    assert STUDIES["mafnet_skip"].x.scale == "linear"
+
+
+@pytest.mark.parametrize(
+    ("study", "overrides", "sentence"),
+    [
+        ("fusion", {}, "it varies mbt, but model is mafnet; give a recipe of mbt with --config"),
+        ("window", {}, "pixels and spectrograms, but this model reads features; their number of"),
+        ("mafnet_film", {"model.modalities": ["audio"]}, "but model.modalities is [audio]; leave"),
+    ],
+)
+def test_a_study_that_does_not_fit_mafnet(mafnet, study, overrides, sentence):
+    with pytest.raises(UsageError, match=re.escape(sentence)):
+        points(study, changed(mafnet, overrides))
+
+
+def test_any_model_and_segment_may_be_varied(mafnet):
+    study = own_study(["model.name=mafnet,linear_probe", "front_end.features.segments=1,10"])
+    plan = make_plan(study, mafnet, MANIFEST)
+    assert [p.cell.config.model["name"] for p in plan.points] == ["mafnet", "linear_probe"] * 2
+    assert plan.points[0].cell.changes == {
+        "front_end.features.segments": 1,
+        **{
+            "front_end.audio.num_frames": 100,
+            "front_end.video.num_frames": 16,
+            "front_end.video.window_seconds": 1.0,
+        },
+    }
+
+
+def test_idle_arguments_of_mafnet(mafnet):
+    assert idle_arguments(mafnet.model) == ("mcb_size",)
+    assert idle_arguments(mafnet.model | {"attention": "none"}) == ("mcb_size", "scorer")
+    assert idle_arguments(mafnet.model | {"fusion": "mcb"}) == ()
+    alone = idle_arguments(mafnet.model | {"modalities": ["audio"]})
+    assert alone == ("film", "fusion", "mcb_size")
+
+
+def test_features_lie_in_one_place_for_all_cells(mafnet, tmp_path):
+    config = changed(mafnet, {"output": str(tmp_path / "runs" / "a")})
+    ablation = series.prepare(config, [STUDIES["mafnet_attention"]], [0])
+    folders = {cell.config.data.features for cell in ablation.cells.values()}
+    assert folders == {str(tmp_path / "runs" / "features")}
+    assert all("data.features" not in cell.changes for cell in ablation.cells.values())
 
 
 def complaint(capsys: pytest.CaptureFixture, *argv: object) -> str:
@@ -253,7 +366,7 @@ def complaint(capsys: pytest.CaptureFixture, *argv: object) -> str:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (["--study", "fusoin"], "unknown study 'fusoin'; known: bottlenecks, fusion, init, mixup"),
+        (["--study", "fusoin"], "unknown study 'fusoin'; known: bottlenecks, fusion, init, mafne"),
         ([], "nothing to vary: give --study with one of fusion, weights, bottlenecks, update, w"),
         (["--study", "fusion"], "no data given: name a folder of class folders or a manifest, or"),
         (["nothing", "--study", "fusion"], "no such file or folder: 'nothing'"),

@@ -70,4 +70,4 @@ def test_the_self_test_chooses_from_all_clips(folder):
 
 def test_the_model_remembers_how_clips_are_cut(folder):
     provenance = assembled(configuration(folder, crop="jitter", wrap=True)).model.info.provenance
-    assert provenance == {"crop": "jitter", "wrap": True, "seed": 0}
+    assert provenance == {"crop": "jitter", "wrap": True, "windows": "random", "seed": 0}

@@ -9,9 +9,11 @@ import pytest
 import torch
 
 from sightsound.data.augment import augment
+from sightsound.data.augment import erasing as erasing_module
 from sightsound.data.augment import video as video_module
 from sightsound.data.augment.audio import augment_audio
-from sightsound.data.augment.mixup import beta_weights, mixed, mixup
+from sightsound.data.augment.erasing import erase
+from sightsound.data.augment.mixup import beta_weights, cut_areas, mixed, mixup
 from sightsound.data.augment.modality_dropout import drop_modalities
 from sightsound.data.augment.normalise import normalise
 from sightsound.data.augment.video import augment_video
@@ -231,7 +233,7 @@ def test_colour_jitter_step_by_step(largest: None):
 
 @pytest.mark.parametrize("settings", [on(colour=0.8), on(grey=0.1)])
 def test_colour_needs_the_front_end(settings: AugmentSettings):
-    with pytest.raises(ValueError, match="front_end is None with colour .* pass front_end"):
+    with pytest.raises(ValueError, match="front_end is None, but colour, .* pass front_end"):
         augment(make_batch(), generator=generator(), settings=settings)
 
 
@@ -239,6 +241,51 @@ def test_video_noise_has_its_deviation():
     batch = make_batch(16)
     video = augment_video(batch, generator=generator(), settings=on(video_noise=0.3)).video
     assert (video - batch.video).std() == pytest.approx(0.3, rel=0.03)
+
+
+# erasing --------------------------------------------------------------------------------------
+
+
+def erased(num_clips: int, *, height: int = 40, width: int = 60) -> torch.Tensor:
+    """(B, T, C, H, W) of two frames that were all 9, every clip erased."""
+    batch = make_batch(num_clips, video=torch.full((num_clips, 2, 3, height, width), 9.0))
+    return erase(batch, generator=generator(), settings=on(erase=1.0)).video
+
+
+def test_erasing_puts_noise_into_one_box_of_all_frames():
+    video = erased(300)
+    gone = video != 9
+    assert torch.equal(gone, gone[:, :1, :1].expand_as(gone))
+    rows, columns = gone[:, 0, 0].any(2), gone[:, 0, 0].any(1)
+    assert torch.equal(gone[:, 0, 0], rows[:, :, None] & columns[:, None, :])
+    for side in (rows, columns):  # without gaps
+        starts = side.int().diff(dim=1, prepend=torch.zeros(300, 1, dtype=torch.int))
+        assert ((starts == 1).sum(1) == 1).all()
+        assert side[:, 0].any() and side[:, -1].any()  # both ends are reached
+    noise = video[gone]
+    assert noise.mean() == pytest.approx(0, abs=0.01) and noise.std() == pytest.approx(1, abs=0.01)
+    assert not torch.equal(video[:, 0], video[:, 1])  # another noise in each frame
+
+
+def test_erased_boxes_have_the_published_sizes():
+    gone = erasing_module._boxes(1000, 400, 500, generator=generator())
+    tall, wide = gone.any(2).sum(1), gone.any(1).sum(1)
+    area, ratio = tall * wide / (400 * 500), tall / wide
+    assert 0.018 < area.min() < 0.03 and 0.31 < area.max() < 0.34
+    assert area.mean() == pytest.approx((0.02 + 1 / 3) / 2, abs=0.01)
+    assert 0.29 < ratio.min() < 0.32 and 3.1 < ratio.max() < 3.4
+    assert ratio.log().mean() == pytest.approx(0, abs=0.08)
+
+
+def test_erasing_has_its_probability_and_spares_other_clips():
+    batch = make_batch(2000, video=torch.rand(2000, 1, 1, 6, 6))
+    video = erase(batch, generator=generator(), settings=on(erase=0.25)).video
+    same = (video == batch.video).flatten(1).all(1)
+    assert same.float().mean() == pytest.approx(0.75, abs=0.03)
+
+
+def test_a_frame_that_no_box_fits_into_stays():
+    assert (erased(20, height=1, width=100) == 9).all()
 
 
 # audio ----------------------------------------------------------------------------------------
@@ -419,3 +466,122 @@ def test_a_stream_absent_in_both_partners_does_not_count():
     result = mixed(batch, weights={"video": 0.75, "audio": 0.1})
     assert not result.present["audio"].any() and not result.audio.any()
     torch.testing.assert_close(result.target, torch.tensor([[0.75, 0.25], [0.25, 0.75]]))
+
+
+# cutmix ---------------------------------------------------------------------------------------
+
+CUT = on(cutmix_alpha=1.0)
+
+
+def numbered(size: int, **options: bool) -> Batch:
+    """Clips whose every value is their number + 1."""
+    video, audio = torch.ones(size, 3, 3, 20, 30), torch.ones(size, 1, 50, 8)
+    number = torch.arange(1.0, size + 1)
+    return make_batch(
+        size,
+        video=video * number[:, None, None, None, None],
+        audio=audio * number[:, None, None, None],
+        **options,
+    )
+
+
+@pytest.mark.parametrize("complete", [True, False])
+def test_cutmix_shows_the_partner_in_a_box_and_a_stretch(complete: bool):
+    shares = []
+    for seed in range(60):
+        result = mixup(numbered(4, complete=complete), generator=generator(seed), settings=CUT)
+        for clip, partner in ((0, 3), (1, 2), (2, 1), (3, 0)):
+            box = result.video[clip] == partner + 1
+            assert (box | (result.video[clip] == clip + 1)).all()
+            assert torch.equal(box, box[:1, :1].expand_as(box))  # in all frames and channels
+            rows, columns = box[0, 0].any(1), box[0, 0].any(0)
+            assert torch.equal(box[0, 0], rows[:, None] & columns)
+            stretch = result.audio[clip, 0] == partner + 1
+            assert torch.equal(stretch, stretch[:, :1].expand_as(stretch))
+            assert (stretch[:, 0].int().diff().abs().sum()) <= 2  # in one piece
+            share = box[0, 0].float().mean().item()
+            assert stretch[:, 0].float().mean().item() == pytest.approx(share, abs=0.5 / 50 + 1e-6)
+            assert result.target[clip, partner].item() == pytest.approx(share, abs=1e-6)
+            assert result.target[clip, clip].item() == pytest.approx(1 - share, abs=1e-6)
+        shares.append(share)
+    assert min(shares) < 0.05 and max(shares) > 0.6
+
+
+def test_the_box_has_the_shape_of_the_frame_and_lies_anywhere():
+    batch = make_batch(2, video=torch.zeros(2, 1, 1, 100, 200))
+    draws = generator()
+    kept = torch.stack(
+        [cut_areas(batch, settings=CUT, generator=draws)[1]["video"] for _ in range(1500)]
+    )
+    rows, columns = (~kept).any(2).sum(1), (~kept).any(1).sum(1)
+    inside = kept[:, 0].all(1) & kept[:, -1].all(1) & kept[:, :, 0].all(1) & kept[:, :, -1].all(1)
+    assert (columns - 2 * rows)[inside & (rows > 0)].abs().max() <= 1
+    assert kept.float().mean() > 0.5  # Beta(1, 1), less what reaches beyond the frame
+    touched = (~kept).float().mean(0)
+    assert touched.min() > 0.1 and touched[50, 100] > touched.max() - 0.02
+
+
+def test_the_stretch_lies_anywhere():
+    batch, draws = dataclasses.replace(make_batch(2), video=None), generator()
+    settings = on(cutmix_alpha=1.0)
+    areas = [cut_areas(batch, settings=settings, generator=draws) for _ in range(1000)]
+    assert all(weights == {"audio": own["audio"].float().mean()} for weights, own in areas)
+    touched = torch.stack([~own["audio"][:, 0] for _, own in areas]).float().mean(0)
+    torch.testing.assert_close(touched, touched.flip(0), rtol=0, atol=0.06)
+    assert 0.02 < touched[0] < touched[15] < 0.8
+
+
+def test_modalities_may_be_cut_apart():
+    settings = dataclasses.replace(CUT, modality_mixup=True)
+    result = mixup(numbered(2), generator=generator(), settings=settings)
+    for name, stream in result.inputs.items():
+        share = (stream[0] == 2).float().mean()
+        torch.testing.assert_close(result.modality_target[name][0], torch.stack([1 - share, share]))
+    assert result.modality_target["video"][0, 0] != result.modality_target["audio"][0, 0]
+
+
+def test_either_mixup_or_cutmix_or_neither():
+    settings = on(mixup_alpha=0.8, cutmix_alpha=1.0, cutmix_share=0.3, mix_probability=0.6)
+    draws, batch, kinds = generator(), numbered(2), {"none": 0, "cut": 0, "blended": 0}
+    for _ in range(1000):
+        result = mixup(batch, generator=draws, settings=settings)
+        whole = result.video[0] == result.video[0].round()
+        kinds["none" if result is batch else "cut" if whole.all() else "blended"] += 1
+    assert kinds["none"] == pytest.approx(400, abs=50)
+    assert kinds["cut"] == pytest.approx(180, abs=40)
+    assert kinds["blended"] == pytest.approx(420, abs=50)
+
+
+def test_cutting_takes_padding_and_absence_along():
+    batch = numbered(4, complete=False)
+    batch.valid["audio"][1, 30:] = False  # partner of 2
+    batch.audio[1, :, 30:] = 0
+    batch.present["audio"][0], batch.valid["audio"][0] = False, False  # partner of 3
+    batch.audio[0] = 0
+    own = {"video": torch.ones(20, 30, dtype=torch.bool), "audio": torch.ones(50, 1).bool()}
+    own["video"][:10], own["audio"][20:] = False, False
+    result = mixed(batch, weights={"video": 0.5, "audio": 0.5}, own=own)
+    valid, audio = result.valid["audio"], result.audio[:, 0, :, 0]
+    assert valid[1].all() and audio[1].tolist() == [2.0] * 20 + [3.0] * 30
+    assert valid[2].tolist() == [True] * 30 + [False] * 20
+    assert audio[2].tolist() == [3.0] * 20 + [2.0] * 10 + [0.0] * 20
+    for clip in (0, 3):  # the only sound there is, whole
+        assert valid[clip].all() and (audio[clip] == 4).all()
+        assert torch.equal(result.modality_target["audio"][clip], batch.target[3])
+        torch.testing.assert_close(result.target[clip, 3].item(), 0.75)  # half of the pictures
+    assert (result.video[0, :, :, :10] == 4).all() and (result.video[0, :, :, 10:] == 1).all()
+
+
+def test_a_cut_that_leaves_only_padding_is_not_made():
+    batch = numbered(2, complete=False)
+    batch.valid["audio"][0, 10:] = False
+    batch.audio[0, :, 10:] = 0
+    own = {"video": torch.ones(20, 30).bool(), "audio": torch.arange(50)[:, None] < 25}
+    own["audio"] = ~own["audio"]  # clip 0 keeps the padding, gives its sound away
+    batch.valid["audio"][1, :25] = False
+    batch.audio[1, :, :25] = 0
+    result = mixed(batch, weights={"video": 1.0, "audio": 0.5}, own=own)
+    assert result.valid["audio"][0].sum() == 10 and (result.audio[0, :, :10] == 1).all()
+    assert torch.equal(result.modality_target["audio"][0], batch.target[0])
+    assert result.valid["audio"][1].sum() == 35
+    torch.testing.assert_close(result.modality_target["audio"][1], torch.tensor([0.5, 0.5]))

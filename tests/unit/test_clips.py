@@ -172,7 +172,7 @@ def test_mistakes_are_named():
         frame_times(Window(0.0, 1.0), 0)
     with pytest.raises(ValueError, match="length: got 0; accepted: 1 or more"):
         wrapped_pieces(0, 5, 0)
-    with pytest.raises(ValueError, match="got 'middle'; accepted: 'random', 'centre', 'official'"):
+    with pytest.raises(ValueError, match="got 'middle'; accepted: 'random', 'centre', 'start'"):
         sample_windows(5.0, 1.0, 1.0, mode="middle", synchronous=True)
     with pytest.raises(ValueError, match="generator: got None; mode 'random' needs one"):
         sample_windows(5.0, 1.0, 1.0, mode="random", synchronous=True)

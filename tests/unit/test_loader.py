@@ -16,7 +16,7 @@ import torch
 from sightsound.data.dataset import ClipDataset
 from sightsound.data.loader import Loader, collate
 from sightsound.data.manifest import Manifest, Row
-from sightsound.data.sampling import epoch_batches, train_keys
+from sightsound.data.sampling import epoch_batches, train_keys, with_turns
 from sightsound.media.decode import DecodeError
 from sightsound.media.encode import write_video
 from sightsound.media.front_end import AudioFrontEnd, FrontEnd, VideoFrontEnd
@@ -57,7 +57,9 @@ def keys(*, epochs=(0,), num_rows=NUM_CLIPS, batch_size=5):
         batch
         for epoch in epochs
         for batch in train_keys(
-            epoch_batches(num_rows, seed=0, epoch=epoch, batch_size=batch_size, drop_last=False),
+            with_turns(
+                epoch_batches(num_rows, seed=0, epoch=epoch, batch_size=batch_size, drop_last=False)
+            ),
             epoch=epoch,
         )
     ]

@@ -56,7 +56,7 @@ def test_ranks_share_batches_evenly():
 
 
 def test_train_keys():
-    assert train_keys([[3, 1]], epoch=7) == [[(7, 3, 0), (7, 1, 0)]]
+    assert train_keys([[(3, 0), (1, 0)]], epoch=7) == [[(7, 3, 0), (7, 1, 0)]]
 
 
 def test_nothing_to_draw_from_is_refused():

@@ -27,7 +27,7 @@ from sightsound.ablate.studies import Study
 from sightsound.configuration import config_text, load_config
 from sightsound.data.manifest import Manifest, load_manifest
 from sightsound.profile.flops import assumed_heads, made_up_manifest
-from sightsound.run import RunConfig
+from sightsound.run import RunConfig, features_folder
 from sightsound.train.checkpoint import replace_text
 
 BASE_FILE = "base.yaml"
@@ -81,6 +81,7 @@ def prepare(base: RunConfig, studies: Sequence[Study], seeds: Sequence[int]) -> 
             f"--train.devices is {base.train.devices}, but an ablation trains each cell on one "
             "device; leave it out"
         )
+    base.data.features = str(features_folder(base) or "none")  # one folder for all cells
     manifest = made_up_manifest(assumed_heads(base))
     if base.data.path:
         manifest = load_manifest(base.data, seed=seeds[0])

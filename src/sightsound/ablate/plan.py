@@ -26,7 +26,8 @@ from sightsound.run import RunConfig, build_front_end, build_objective
 from sightsound.weights.hub import check_sources
 
 BASE = "base"  # name of the cell that changes nothing
-_EACH_RUN = ("seed", "output")  # differ from run to run of one cell
+# Differ from run to run of one cell; where features are kept does not change them.
+_EACH_RUN = ("seed", "output", "data.features")
 _LONGEST_NAME = 120  # letters; file systems take 255
 
 
@@ -64,6 +65,7 @@ def make_plan(study: Study, base: RunConfig, manifest: Manifest) -> Plan:
         ValueError: the base does not suit the study, or a value is wrong; the message says where.
     """
     try:
+        _check_model(study, base)
         study.check(base)
         values = [axis_values(axis, base) for axis in study.axes]
     except ValueError as error:
@@ -77,6 +79,15 @@ def make_plan(study: Study, base: RunConfig, manifest: Manifest) -> Plan:
             f"study {study.name!r}: {names} makes no difference here, since {_reason(base.model)}"
         )
     return plan
+
+
+def _check_model(study: Study, base: RunConfig) -> None:
+    given = base.model["name"]
+    if study.model and given != study.model:
+        raise UsageError(
+            f"it varies {study.model}, but model is {given}; give a recipe of {study.model} with "
+            "--config"
+        )
 
 
 def axis_values(axis: Axis, base: RunConfig) -> tuple[Any, ...]:
@@ -110,7 +121,7 @@ def make_cell(overrides: Mapping[str, Any], base: RunConfig, manifest: Manifest)
         FileNotFoundError: weights to start from are not there.
     """
     config = changed(base, overrides)
-    idle = {name: base.model[name] for name in idle_arguments(config.model)}
+    idle = {n: base.model[n] for n in idle_arguments(config.model) if n in base.model}
     config = dataclasses.replace(config, model=config.model | idle)
     changes = {name: new for name, (_, new) in differences(base, config).items()}
     check_sources(config.train.init)
@@ -121,7 +132,19 @@ def make_cell(overrides: Mapping[str, Any], base: RunConfig, manifest: Manifest)
 
 
 def idle_arguments(model: Mapping[str, Any]) -> tuple[str, ...]:
-    """Arguments of MBT that change nothing, given the others: no weight and no number."""
+    """Arguments of a model that change nothing, given the others: no weight and no number."""
+    found = {"mbt": _idle_in_mbt, "mafnet": _idle_in_mafnet}.get(model["name"])
+    return found(model) if found else ()
+
+
+def _idle_in_mafnet(model: Mapping[str, Any]) -> tuple[str, ...]:
+    scorer = ("scorer",) if model["attention"] == "none" else ()
+    if len(model["modalities"]) == 1:
+        return ("film", "fusion", "mcb_size", *scorer)
+    return scorer if model["fusion"] == "mcb" else ("mcb_size", *scorer)
+
+
+def _idle_in_mbt(model: Mapping[str, Any]) -> tuple[str, ...]:
     bottleneck = ("bottleneck_tokens", "update", "update_order")
     if len(model["modalities"]) == 1:
         return ("fusion", "fusion_layer", *bottleneck)
@@ -133,6 +156,7 @@ def idle_arguments(model: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _reason(model: Mapping[str, Any]) -> str:
+    """Why arguments of MBT are idle; those of MAFnet's studies never all are."""
     if len(model["modalities"]) == 1:
         return f"the model has one stream, {model['modalities'][0]}"
     if model["fusion_layer"] >= model_depth(model):
@@ -154,9 +178,15 @@ def _size(model: str, front_end: str, heads: tuple[tuple[str, int], ...]) -> tup
 
 def settings_of(config: RunConfig) -> dict[str, Any]:
     """{dotted name: value} of everything that determines a cell; the front end in full."""
-    values = dataclasses.asdict(config) | {"front_end": build_front_end(config.front_end).to_dict()}
+    values = dataclasses.asdict(config) | {"front_end": _front_end(json.dumps(config.front_end))}
     flat = _flat(json.loads(json.dumps(values)), prefix="")
     return {name: value for name, value in flat.items() if name not in _EACH_RUN}
+
+
+@cache
+def _front_end(section: str) -> dict[str, Any]:
+    """All numbers of a front end; encoders are read for them, which takes a while."""
+    return build_front_end(json.loads(section)).to_dict()
 
 
 def _flat(values: Mapping[str, Any], *, prefix: str) -> dict[str, Any]:

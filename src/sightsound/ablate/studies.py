@@ -1,9 +1,10 @@
-"""What is varied: a table of the paper's ablations, each a few axes of configuration overrides.
+"""What is varied: a table of the papers' ablations, each a few axes of configuration overrides.
 
-"The paper" is MBT, NeurIPS 2021, section 4.3; figures 7 and 8 and table 4 are in the appendix of
-arXiv 2107.00135v1. A study changes what its axes say and nothing else: length, window, data and
-everything not varied are those of the recipe. The first axis is the figure's x, the others make
-its lines. Free of torch.
+MBT: NeurIPS 2021, section 4.3; figures 7 and 8 and table 4 are in the appendix of arXiv
+2107.00135v1. MAFnet: arXiv 2106.06736, section 4.5 (its table 1 is three recipes).
+
+A study changes what its axes say and nothing else: length, window, data and everything not varied
+are those of the recipe. The first axis is the figure's x, the others make its lines. Free of torch.
 """
 
 from __future__ import annotations
@@ -57,6 +58,7 @@ class Study:
     has_work: bool = False  # a second panel with GFLOP per clip
     check: Callable[[RunConfig], None] = lambda base: None
     note: str = ""
+    model: str = ""  # the model it needs; empty: any
 
     @property
     def x(self) -> Axis:
@@ -201,6 +203,48 @@ SYNCHRONOUS = setting(
     words={True: "synchronous", False: "asynchronous"},
 )
 
+# MAFnet's tables are without FiLM, but for the one about FiLM; one stream has no path to skip.
+_PLAIN: Overrides = {"model.film": "none", "model.residual": "none"}
+_ALONE: Overrides = {"train.skip_video": 0.0, "train.skip_audio": 0.0, "train.skip_released": False}
+MAFNET_FUSION = choices(
+    "fusion",
+    "fusion",
+    {
+        "video": {"model.modalities": [VIDEO], **_PLAIN, **_ALONE},
+        "audio": {"model.modalities": [AUDIO], **_PLAIN, **_ALONE},
+        **{
+            name: {"model.fusion": name, **_PLAIN}
+            for name in ("addition", "concatenation", "mcb", "dmr")
+        },
+    },
+    words={"video": "visual only", "audio": "audio only", "mcb": "MCB", "dmr": "DMR"},
+)
+MAFNET_ATTENTION = choices(
+    "attention",
+    "attention",
+    {
+        name: {"model.attention": name, **_PLAIN}
+        for name in ("none", "temporal", "modality", "joint")
+    },
+    words={"joint": "modality & temporal"},
+)
+MAFNET_FILM = choices(
+    "film",
+    "FiLM",
+    {
+        "none": _PLAIN,
+        "residual": {"model.film": "none", "model.residual": "both"},
+        **{n: {"model.film": n, "model.residual": "none"} for n in ("both", "audio", "video")},
+    },
+    words={
+        "none": "none, no residual block",
+        "residual": "none, residual block in both paths",
+        "both": "in both paths",
+        "audio": "in the audio path",
+        "video": "in the visual path",
+    },
+)
+
 
 # ---------------------------------------------------------------------------- studies
 
@@ -211,6 +255,14 @@ def _two_streams(base: RunConfig) -> None:
         raise UsageError(
             f"it compares ways to bring two streams together, but model.modalities is "
             f"[{', '.join(given)}]; leave that out"
+        )
+
+
+def _pixels(base: RunConfig) -> None:
+    if base.front_end.get("features"):
+        raise UsageError(
+            "it changes the window of pixels and spectrograms, but this model reads features; "
+            "their number of seconds is --vary front_end.features.segments=3,5,10"
         )
 
 
@@ -237,6 +289,7 @@ STUDIES: dict[str, Study] = {
             "The figure in the paper has bottleneck and cross-attention; self-attention is added. "
             "Cross-attention is counted as in equation 6 of the paper; the official code "
             "also computes, and throws away, foreign tokens.",
+            model="mbt",
         ),
         Study(
             "weights",
@@ -244,6 +297,7 @@ STUDIES: dict[str, Study] = {
             "figure 7",
             (FUSION_LAYER, WEIGHTS),
             check=_two_streams,
+            model="mbt",
         ),
         Study(
             "bottlenecks",
@@ -258,6 +312,7 @@ STUDIES: dict[str, Study] = {
                 ),
             ),
             check=_two_streams,
+            model="mbt",
         ),
         Study(
             "update",
@@ -265,12 +320,14 @@ STUDIES: dict[str, Study] = {
             "section 3.2; arXiv v1",
             (setting("model.update", "update", "averaged", "sequential"),),
             check=_two_streams,
+            model="mbt",
         ),
         Study(
             "window",
             "Length of the window",
             "figure 4 and table 4",
             (WINDOW, MODALITIES),
+            check=_pixels,
         ),
         Study(
             "synchronous",
@@ -305,12 +362,59 @@ STUDIES: dict[str, Study] = {
             "Size of the encoders; the fusion layer stays",
             "named in section 4.3",
             (Axis("size", "size", _size, tuple(SIZES)),),
+            model="mbt",
         ),
         Study(
             "init",
             "Weights to start from, given by --inits",
             "named in section 4.3",
             (Axis("init", "start", _init),),
+        ),
+        Study(
+            "mafnet_fusion",
+            "One stream, and ways to join two",
+            "MAFnet, table 2",
+            (MAFNET_FUSION,),
+            check=_two_streams,
+            note="Without FiLM. The paper has 75.63, 69.29, 84.77, 89.34, 88.83, 87.56 % on AVE.",
+            model="mafnet",
+        ),
+        Study(
+            "mafnet_attention",
+            "Attention over modalities, seconds or both",
+            "MAFnet, table 3",
+            (MAFNET_ATTENTION,),
+            check=_two_streams,
+            note="Without FiLM. The paper has 87.82, 88.92, 88.66 and 89.34 % on AVE. It does not "
+            "say what stands for attention over seconds where there is none; here their mean.",
+            model="mafnet",
+        ),
+        Study(
+            "mafnet_film",
+            "Where FiLM lets one stream modulate the other",
+            "MAFnet, table 4",
+            (MAFNET_FILM,),
+            check=_two_streams,
+            note="The paper has 89.34 (table 3), 86.55, 87.62, 90.86 and 90.61 % on AVE, with maps "
+            "of both streams: front_end.features.video_maps and audio_maps.",
+            model="mafnet",
+        ),
+        Study(
+            "mafnet_skip",
+            "Rate of steps that leave the visual path alone",
+            "MAFnet, figure 6",
+            (
+                setting(
+                    "train.skip_video",
+                    "rate of skipped visual updates",
+                    *(0.0, 0.1, 0.2, 0.3, 0.5, 0.7),
+                    scale="linear",
+                ),
+            ),
+            check=_two_streams,
+            note="As meant by the paper, unless train.skip_released is on. The rates are ours: the "
+            "text has none.",
+            model="mafnet",
         ),
     )
 }

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sightsound.commands.arguments import recipes, require_data
+from sightsound.commands.arguments import anchor, recipes, require_data
 from sightsound.commands.terminal import say
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ def ablate(argv: Sequence[str]) -> None:
         )
     if config.data.path:
         require_data(config.data.path)
-        config.data.path = str(Path(config.data.path).absolute())
+        anchor(config.data)
 
     from sightsound.ablate import ablation
 

@@ -7,6 +7,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sightsound.options import Parser
+    from sightsound.settings import DataSettings
+
+
+EXCLUDE = "A list of clips to leave out, such as doctor writes"
 
 
 def require_data(path: str) -> None:
@@ -20,6 +24,13 @@ def require_data(path: str) -> None:
         from sightsound.registry import nearest_path
 
         raise FileNotFoundError(f"no such file or folder: {path!r}.{nearest_path(Path(path))}")
+
+
+def anchor(data: DataSettings) -> None:
+    """Make the paths in `data` absolute: a run may be used from anywhere."""
+    for name in ("path", "exclude"):
+        if getattr(data, name):
+            setattr(data, name, str(Path(getattr(data, name)).absolute()))
 
 
 def recipes() -> str:

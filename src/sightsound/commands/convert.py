@@ -36,7 +36,9 @@ def convert(argv: Sequence[str]) -> None:
         dropped[_MOST_LINES:] = [f"dropped: {len(dropped) - _MOST_LINES} more, see its config.json"]
     source, untrained = (model.info.provenance.get(key) for key in ("source", "untrained"))
     next_step = _TRAIN_IT if "head.weight" in (untrained or []) else _USE_IT
-    say("\n".join([f"From {source}:", *said, *dropped, next_step.format(output=output)]))
+    if model.info.front_end is None:
+        next_step = _FEED_IT
+    say("\n".join([f"From {source}:", *said, *dropped, next_step.format(output=str(output))]))
 
 
 def _require_place(output: Path) -> None:
@@ -72,7 +74,7 @@ def _convert_parser() -> Parser:
         epilog=_CONVERT_EXAMPLES,
     )
     add = parser.add_argument
-    add("kind", metavar="KIND", choices=sorted(WEIGHTS), help="scenic or vit, see above.")
+    add("kind", metavar="KIND", choices=sorted(WEIGHTS), help="mafnet, scenic or vit, see above.")
     add("path", metavar="PATH", help="The checkpoint as its authors wrote it.")
     add("--output", required=True, metavar="DIR", help="Directory of the new model.")
     add("--config", metavar="FILE", help=_ORIGINAL_CONFIG)
@@ -87,7 +89,12 @@ _USE_IT = """The model is in {output}. Use it, or train it further on your own v
   sightsound train videos/ --init {output}"""
 _TRAIN_IT = """The model is in {output}. Its classifier is untrained. Train it on your own videos:
   sightsound train videos/ --init {output}"""
+_FEED_IT = """The model is in {output}. It takes features of encoders that are not in the file:
+  sightsound.load_model({output!r}) in Python"""
 _KINDS = """Kinds:
+  ast        an Audio Spectrogram Transformer: the authors' file, or a folder of transformers
+  uniformer  a UniFormer's .pth, of videos or of images
+  mafnet  the released MAFnet: .npz with its variables under their own names
   scenic  an official MBT: a file checkpoint_N, a folder of them, or .npz with its names
   vit     an image ViT of big_vision, vision_transformer, Scenic, timm or transformers: alone
           as a model of pictures, or as the start of the MBT in --config. That start is as in
@@ -95,9 +102,13 @@ _KINDS = """Kinds:
 _CONVERT_EXAMPLES = """Examples:
   sightsound convert scenic checkpoint_15900 --output mbt/
   sightsound convert scenic mbt.npz --config mbt.json --output mbt/
+  sightsound convert mafnet mafnet.npz --labels ave.txt --output mafnet/
   sightsound convert vit ViT-B_16.npz --output vit/
   sightsound convert vit ViT-B_16.npz --config mbt.json --output start/"""
-_ORIGINAL_CONFIG = "Scenic's configuration of the MBT, JSON or YAML; a part does for kind scenic."
+_ORIGINAL_CONFIG = (
+    "Scenic's configuration of the MBT, JSON or YAML; a part does for kind scenic. For kind mafnet "
+    "the sizes of its features, {dims: {T: 10, HA: 12, WA: 8}}."
+)
 _FUSION_LAYER = "Layers before fusion, which a checkpoint of kind scenic does not tell."
 _LABELS = "Class names: one per line, a CSV with a column display_name, or labels.json."
 

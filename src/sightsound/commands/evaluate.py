@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sightsound.commands.arguments import require_data
+from sightsound.commands.arguments import EXCLUDE, require_data
 from sightsound.commands.terminal import say
 
 if TYPE_CHECKING:
@@ -16,20 +16,21 @@ if TYPE_CHECKING:
 def evaluate(argv: Sequence[str]) -> None:
     """Score a model with both streams, sound alone and pictures alone."""
     options = _evaluate_parser().parse_args(list(argv))
-    if options.data:
-        require_data(options.data)
+    if options.path:
+        require_data(options.path)
 
     from sightsound.evaluate import evaluate_saved
 
     given = {name: getattr(options, name) for name in _evaluate_settings()}
     evaluation = evaluate_saved(
         options.model,
-        options.data,
+        options.path,
         changes={name: value for name, value in given.items() if value is not None},
         late=options.late,
         output=options.output,
         num_workers=options.num_workers,
         bad_files=options.bad_files,
+        exclude=options.exclude,
         seed=options.seed,
     )
     say(evaluation.text())
@@ -49,8 +50,9 @@ def _evaluate_parser() -> Parser:
     )
     add = parser.add_argument
     add("model", metavar="MODEL", help="A run, a model directory, or hf:owner/name.")
-    add("data", nargs="?", metavar="DATA", help="Folder or manifest (default: the run's own).")
+    add("path", nargs="?", metavar="DATA", help="Folder or manifest (default: the run's own).")
     add("--late", nargs=2, metavar=("AUDIO_MODEL", "VIDEO_MODEL"), help=_LATE)
+    add("--exclude", metavar="FILE", help=EXCLUDE + " (default: the run's own list).")
     add("--output", metavar="DIR", help="Folder for tables (default: RUN/evaluation).")
     add("--num_workers", type=int, default=2, help="Decoding processes.")
     add("--bad_files", choices=["error", "drop", "mask"], default="error", help=_BAD_FILES)

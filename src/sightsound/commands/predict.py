@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from sightsound.commands.arguments import require_data
 from sightsound.commands.terminal import complain, message, say
+
+if TYPE_CHECKING:
+    from sightsound.predict import Predictor
+    from sightsound.types import Batch
 
 
 def predict(argv: Sequence[str]) -> None:
@@ -37,7 +43,10 @@ def predict(argv: Sequence[str]) -> None:
     found, failures = [], []
     for file in options.files:
         try:
-            found.append(predictor.predict(file, views=options.views, **span))
+            batch = predictor.read(file, views=options.views, **span)
+            explanation = _explanation(predictor, file, batch, span)
+            prediction = predictor.judge(file, batch)
+            found.append(dataclasses.replace(prediction, explanation=explanation))
         except DecodeError as error:
             failures.append(error)
     if found:
@@ -46,3 +55,15 @@ def predict(argv: Sequence[str]) -> None:
         complain("sightsound predict", message(error))
     if failures:
         raise failures[-1]
+
+
+def _explanation(predictor: Predictor, file: str, batch: Batch, span: dict) -> dict[str, Any]:
+    """What the model attended to in a file that was read; nothing for those not explained."""
+    from sightsound.explain.contributions import can_explain, explain_batch
+    from sightsound.explain.words import record
+
+    if not can_explain(predictor.model):
+        return {}
+    (explanation,) = explain_batch(predictor, batch, predictor.files([file], **span))
+    about = record(explanation)
+    return {key: about[key] for key in ("sentence", "shares", "padded_share", "cells")}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sightsound.commands.arguments import require_data
+from sightsound.commands.arguments import EXCLUDE, require_data
 from sightsound.commands.terminal import say
 
 
@@ -14,7 +14,7 @@ def subset(argv: Sequence[str]) -> None:
 
     parser = Parser(
         prog="sightsound subset",
-        usage="sightsound subset MANIFEST --output FILE [--clips N] [--per_class N] [--seed N]",
+        usage="sightsound subset MANIFEST --output FILE [--clips N] [--per_class N] [options]",
         description=subset.__doc__,
         epilog="Clips are visited in random order; one is taken unless a class of it is full.\n\n"
         "Example:\n  sightsound subset audioset.csv --output as500k.csv --clips 500000",
@@ -24,14 +24,16 @@ def subset(argv: Sequence[str]) -> None:
     add("--output", required=True, metavar="FILE", help="The new manifest, in the same folder.")
     add("--clips", type=int, metavar="N", help="Number of training clips; other splits are kept.")
     add("--per_class", type=int, metavar="N", help=_PER_CLASS)
+    add("--exclude", metavar="FILE", help=f"{EXCLUDE}.")
     add("--seed", type=int, default=0, help="Another order, so another choice.")
     options = parser.parse_args(list(argv))
     require_data(options.manifest)
 
     from sightsound.data.subset import build_subset
 
-    limits = {"clips": options.clips, "per_class": options.per_class}
-    say(build_subset(options.manifest, options.output, **limits, seed=options.seed).text())
+    names = ("clips", "per_class", "exclude", "seed")
+    given = {name: getattr(options, name) for name in names}
+    say(build_subset(options.manifest, options.output, **given).text())
 
 
 _PER_CLASS = "Most clips of a class (default: the least that leaves --clips)."

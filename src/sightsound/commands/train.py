@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sightsound.commands.arguments import list_components, recipes, require_data
+from sightsound.commands.arguments import anchor, list_components, recipes, require_data
 from sightsound.commands.terminal import say
 
 if TYPE_CHECKING:
@@ -29,12 +29,17 @@ def train(argv: Sequence[str]) -> None:
         sys.stdout.write(config_text(config))
         return
     require_data(config.data.path)
-    config.data.path = str(Path(config.data.path).absolute())  # the run may be used from anywhere
+    anchor(config.data)
 
+    from sightsound import baselines
     from sightsound.train.loop import train as run_training
 
+    if options.baselines:
+        baselines.check(config)
     directory = run_training(config, resume=options.resume)
-    if not config.train.overfit:
+    if options.baselines:
+        say(f"{baselines.run(config).text()}\nThis table: {directory / 'baselines.md'}")
+    elif not config.train.overfit:
         say(f"Score it:\n  sightsound evaluate {directory}")
 
 
@@ -52,6 +57,7 @@ def _train_parser() -> Parser:
     add("--config", metavar="RECIPE", help="Recipe name or file; may be repeated. " + recipes())
     add("--resume", action="store_true", help="Continue the run in --output.")
     add("--overfit", type=int, metavar="N", help="Self-test: learn N clips by heart.")
+    add("--baselines", action="store_true", help=_BASELINES)
     add("--init", metavar="DIR", action="append", help=_INIT)
     add("--print_config", action="store_true", help="Print the whole configuration and stop.")
     list_components(parser, *TABLES)
@@ -63,10 +69,16 @@ _INIT = (
     "vit:hf:owner/name; what does not fit is listed. May be repeated: an audio, a video model."
 )
 
+_BASELINES = (
+    "Then train each stream alone and, of features, a linear probe with the same recipe, and score "
+    "all in one table."
+)
+
 _TRAIN_EXAMPLES = """Examples:
   sightsound train videos/ --config first --overfit 8 --output runs/check    learn 8 clips by heart
   sightsound train videos/ --config first --output runs/a                    class folders
   sightsound train clips.csv --config first --output runs/b --model.width 192
+  sightsound train videos/ --config mafnet/first --baselines --output runs/c
   sightsound train --output runs/a --resume             continue after an interruption
 
 Without --config the model is MBT as published: ViT-B, 224 x 224 pixels, made for a GPU."""

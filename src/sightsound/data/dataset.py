@@ -84,7 +84,8 @@ class ClipDataset(Dataset):
             raise ValueError(f"views is {views}; accepted: 1 in training, 1 or more otherwise")
         self.manifest = dataclasses.replace(manifest, rows=())  # labels only: this travels
         self.rows = list(rows)
-        self.reader: Reader = open_reader(manifest, settings)
+        rate_hz = front_end.audio.rate_hz if AUDIO in modalities else None
+        self.reader: Reader = open_reader(manifest, settings, rate_hz=rate_hz)
         self.front_end = front_end
         self.settings = settings
         self.modalities = tuple(modalities)
@@ -111,7 +112,10 @@ class ClipDataset(Dataset):
     @property
     def deterministic(self) -> bool:
         """True if a clip is the same in every epoch: windows and crops are not random."""
-        still = self.settings.windows == "centre" and self.settings.crop in ("centre", "full")
+        still = self.settings.windows in ("centre", "start") and self.settings.crop in (
+            "centre",
+            "full",
+        )
         return still or not self.train
 
     def distinct_views(self, index: int) -> list[int]:
@@ -191,8 +195,8 @@ class ClipDataset(Dataset):
         """{modality: window} in seconds of the file."""
         duration = self._duration(row)
         lengths = self.front_end.video.span_seconds, self.front_end.audio.window_seconds
-        if self.train:
-            mode = self.settings.windows
+        mode = self.settings.windows
+        if self.train or mode == "start":
             alone = mode == "official" and len(self.modalities) == 1  # no window to start with
             pair = sample_windows(
                 duration,

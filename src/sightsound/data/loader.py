@@ -27,6 +27,7 @@ import torch
 from torch import Tensor
 
 from sightsound.data.dataset import ClipDataset
+from sightsound.data.reading import close_reader
 from sightsound.data.sampling import Key
 from sightsound.types import AUDIO, MODALITIES, VIDEO, Batch, Clip, Problem
 
@@ -69,6 +70,7 @@ def collate(
         view=torch.tensor([clip.view for clip in kept]),
         complete=all(bool(mask.all()) for mask in (*present.values(), *valid.values())),
         problems=problems,
+        encoded=kept[0].encoded,
     )
 
 
@@ -127,10 +129,11 @@ class Loader:
                 self.close()
 
     def close(self) -> None:
-        """End the workers. The loader can be used again."""
+        """End the workers and decoding processes. The loader can be used again."""
         if self._pool is not None:
             self._pool.close()
             self._pool = None
+        close_reader(self.dataset.reader)
 
     def __enter__(self) -> Loader:
         return self
@@ -160,7 +163,10 @@ class Loader:
             self.close()
 
     def _from_cache(self, keys: Sequence[Key]) -> tuple[Batch | None, tuple[Problem, ...]]:
-        return _collated([self.cache[key[1:]] for key in keys], self.dataset)
+        """Repeats of a training clip are one and the same here; only augmentation parts them."""
+        views = [0 if self.dataset.train else view for _, _, view in keys]
+        clips = [self.cache[key[1], view] for key, view in zip(keys, views, strict=True)]
+        return _collated(clips, self.dataset)
 
 
 # --- collation ----------------------------------------------------------------------------------
@@ -178,13 +184,15 @@ def _shapes(clips: Sequence[Clip]) -> dict[str, tuple[int, ...]]:
 def _valid(clip: Clip, modality: str, *, shape: tuple[int, ...]) -> Tensor:
     """(T,) or (F,) bool."""
     if _stream(clip, modality) is None:
-        return torch.zeros(shape[0] if modality == VIDEO else shape[1], dtype=torch.bool)
+        is_spectrogram = modality == AUDIO and not clip.encoded
+        return torch.zeros(shape[1 if is_spectrogram else 0], dtype=torch.bool)
     return clip.video_valid if modality == VIDEO else clip.audio_valid
 
 
 def _stacked(clips: Sequence[Clip], modality: str, *, shape: tuple[int, ...]) -> Tensor:
     """(B, *shape), zero where a clip lacks the stream."""
-    dtype = torch.uint8 if modality == VIDEO else torch.float32
+    is_pixels = modality == VIDEO and not clips[0].encoded
+    dtype = torch.uint8 if is_pixels else torch.float32
     stacked = torch.empty((len(clips), *shape), dtype=dtype)
     for place, clip in zip(stacked, clips, strict=True):
         stream = _stream(clip, modality)

@@ -19,12 +19,17 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sightsound.data.exclude import read_exclude
 from sightsound.data.splits import draw_splits
 from sightsound.registry import nearest_path, unknown_name
 from sightsound.settings import DataSettings
+
+if TYPE_CHECKING:
+    from sightsound.data.shards.index import Index
 
 SPLITS = ("train", "val", "test")
 LABEL = "label"  # the one head of single- and multi-label data
@@ -75,6 +80,12 @@ class Manifest:
     labels: dict[str, list[str]]  # {head: class names in order}
     task: str  # single, multi, heads
     source: Path  # the table or folder that was read
+    num_excluded: int = 0  # clips that it also has, left out by `data.exclude`
+
+    @property
+    def folder(self) -> Path:
+        """What paths in a table are relative to."""
+        return self.source if self.source.is_dir() else self.source.parent
 
     @property
     def num_classes(self) -> dict[str, int]:
@@ -135,12 +146,22 @@ def id_hash(ids: Iterable[str]) -> str:
 
 
 def load_manifest(
-    settings: DataSettings, *, seed: int = 0, labels: Mapping[str, Sequence[str]] | None = None
+    settings: DataSettings,
+    *,
+    seed: int = 0,
+    labels: Mapping[str, Sequence[str]] | None = None,
+    draw: bool = True,
 ) -> Manifest:
     """The clips that `settings.path` names, checked, with splits and an order of classes.
 
     `labels` {head: names} fixes the order (that of a trained model); otherwise `labels.json`
     beside the table does, a list or {head: list}; otherwise names are sorted, numbers by value.
+    Clips that `settings.exclude` lists are not looked at, but take part where splits are drawn:
+    the others lie in the same splits with and without a list. With `draw` off, clips without a
+    split keep none.
+
+    `settings.path` may be a folder of shards: the clips of its index, found there, without those
+    that are in quarantine.
 
     Raises:
         FileNotFoundError: `settings.path` does not exist.
@@ -151,14 +172,24 @@ def load_manifest(
     records = list(_folder_records(source) if source.is_dir() else _table_records(source))
     if not records:
         raise ValueError(f"no clips in {str(source)!r}: the table has no rows below its header")
-    task = _task(settings.task, records, source=source)
+    index = _index(source)
+    task = index.about["task"] if index and settings.task == "auto" else settings.task
+    task = _task(task, records, source=source)
     rows = [_row(record, folder=folder, task=task) for record in records]
     _check_unique(rows, records)
-    if settings.bad_files == "error":
+    listed = rows
+    if settings.exclude:
+        rows, records = _without(settings.exclude, rows, records)
+    num_excluded = len(listed) - len(rows)
+    if index is not None:
+        rows, records = _stored(index, rows, records)
+    elif settings.bad_files == "error":
         _check_files(rows, records)
     order = _label_order(rows, records, task=task, folder=folder, given=labels)
-    rows = _with_splits(rows, records, settings=settings, seed=seed, task=task)
-    return Manifest(tuple(rows), order, task, source)
+    if draw or any(row.split for row in rows):
+        draws = {"listed": listed, "folder": folder, "settings": settings, "seed": seed}
+        rows = _with_splits(rows, records, task=task, **draws)
+    return Manifest(tuple(rows), order, task, source, num_excluded=num_excluded)
 
 
 def write_manifest(manifest: Manifest | Sequence[Row], path: str | Path) -> None:
@@ -168,7 +199,7 @@ def write_manifest(manifest: Manifest | Sequence[Row], path: str | Path) -> None
     """
     path = Path(path)
     rows = manifest.rows if isinstance(manifest, Manifest) else manifest
-    lines = [_cells(row, folder=path.absolute().parent) for row in rows]
+    lines = [row_cells(row, folder=path.absolute().parent) for row in rows]
     columns = [name for name in COLUMNS if any(line.get(name) for line in lines)]
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -192,7 +223,8 @@ def _write_parquet(path: Path, *, columns: list[str], lines: list[dict[str, str]
     pyarrow.parquet.write_table(pyarrow.table(table), path)
 
 
-def _cells(row: Row, *, folder: Path) -> dict[str, str]:
+def row_cells(row: Row, *, folder: Path) -> dict[str, str]:
+    """The cells of a table in `folder` that say more of `row` than the default would."""
     cells = {"path": _relative(row.path, folder=folder), "split": row.split, "group": row.group}
     cells |= dict(row.labels) if isinstance(row.labels, Mapping) else {LABEL: "|".join(row.labels)}
     if row.start_seconds:
@@ -201,7 +233,7 @@ def _cells(row: Row, *, folder: Path) -> dict[str, str]:
         cells["end_seconds"] = repr(row.end_seconds)
     if row.audio_path is not None:
         cells["audio_path"] = _relative(row.audio_path, folder=folder)
-    if row.id != _default_id(cells["path"], row.start_seconds):
+    if row.id != default_id(cells["path"], row.start_seconds):
         cells["id"] = row.id
     return cells
 
@@ -210,7 +242,8 @@ def _relative(path: Path, *, folder: Path) -> str:
     return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
 
 
-def _default_id(path: str, start_seconds: float) -> str:
+def default_id(path: str, start_seconds: float) -> str:
+    """The id of a clip that has none of its own."""
     return f"{path}#{start_seconds:g}" if start_seconds else path
 
 
@@ -226,8 +259,28 @@ def _source(path: str) -> Path:
         raise FileNotFoundError(f"no file or folder {str(source)!r}.{nearest_path(source)}")
     if source.is_dir():
         tables = [source / name for name in TABLE_NAMES if (source / name).is_file()]
-        return tables[0] if tables else source
+        return tables[0] if tables else _index_in(source) or source
     return source
+
+
+def _index_in(folder: Path) -> Path | None:
+    """The index of a folder of shards."""
+    from sightsound.data.shards.index import ABOUT_NAME, INDEX_NAME
+
+    if not (folder / ABOUT_NAME).is_file():
+        return None
+    if not (folder / INDEX_NAME).is_file():
+        raise ValueError(
+            f"the shards in {str(folder)!r} are not finished; complete them with the "
+            "'sightsound prepare' that began them"
+        )
+    return folder / INDEX_NAME
+
+
+def _index(source: Path) -> Index | None:
+    from sightsound.data.shards.index import Index, is_index
+
+    return Index(source) if is_index(source) else None
 
 
 def _table_records(path: Path) -> Iterator[_Record]:
@@ -266,6 +319,8 @@ def _parquet_records(path: Path) -> Iterator[_Record]:
         table = pyarrow.parquet.read_table(path)
     except pyarrow.ArrowException as error:
         raise ValueError(f"cannot read {str(path)!r} as Parquet: {error}") from error
+    if _index(path) is not None:
+        table = table.select([name for name in table.column_names if name in COLUMNS])
     _check_columns(table.column_names, path=path)
     for number, cells in enumerate(table.to_pylist(), start=1):
         yield _Record(f"{path}, row {number}", {name: _text(cell) for name, cell in cells.items()})
@@ -383,7 +438,7 @@ def _row(record: _Record, *, folder: Path, task: str) -> Row:
         raise record.error(str(unknown_name("split", split, SPLITS)))
     audio_path = cells.get("audio_path")
     return Row(
-        id=cells.get("id") or _default_id(cells["path"], start or 0.0),
+        id=cells.get("id") or default_id(cells["path"], start or 0.0),
         path=_absolute(folder, cells["path"]),
         labels=_labels(record, task=task),
         start_seconds=start or 0.0,
@@ -437,6 +492,33 @@ def _check_unique(rows: list[Row], records: list[_Record]) -> None:
                 "start_seconds or a column id"
             )
         seen[row.id] = record
+
+
+def _without(path: str, rows: list[Row], records: list[_Record]) -> tuple[list[Row], list[_Record]]:
+    """What an exclude list leaves."""
+    excluded = read_exclude(path, (row.id for row in rows))
+    kept = [index for index, row in enumerate(rows) if row.id not in excluded]
+    if not kept:
+        raise ValueError(f"{path!r} excludes every one of the {len(rows)} clips")
+    return [rows[index] for index in kept], [records[index] for index in kept]
+
+
+def _stored(
+    index: Index, rows: list[Row], records: list[_Record]
+) -> tuple[list[Row], list[_Record]]:
+    """The clips that are in shards, with their paths there."""
+    paths = index.paths()
+    kept = [number for number, row in enumerate(rows) if row.id in paths]
+    if not kept:
+        raise ValueError(
+            f"none of the clips in {str(index.path)!r} is in a shard; see quarantine.csv"
+        )
+    found = []
+    for row in map(rows.__getitem__, kept):
+        path, audio_path = paths[row.id]
+        audio_path = audio_path if row.audio_path is not None else None
+        found.append(dataclasses.replace(row, path=path, audio_path=audio_path))
+    return found, [records[number] for number in kept]
 
 
 def _check_files(rows: list[Row], records: list[_Record]) -> None:
@@ -508,18 +590,39 @@ def _labels_json(path: Path, *, heads: Sequence[str]) -> dict[str, list[str]] | 
 
 
 def _with_splits(
-    rows: list[Row], records: list[_Record], *, settings: DataSettings, seed: int, task: str
+    rows: list[Row],
+    records: list[_Record],
+    *,
+    listed: list[Row],
+    folder: Path,
+    settings: DataSettings,
+    seed: int,
+    task: str,
 ) -> list[Row]:
-    """Rows with a split each: named by the data, or drawn by group."""
+    """Rows with a split each: named by the data, or drawn by group among all that are `listed`."""
     unnamed = [record for row, record in zip(rows, records, strict=True) if not row.split]
     if len(unnamed) == len(rows):
         shares = {"val": settings.val_fraction, "test": settings.test_fraction}
-        splits = draw_splits(rows, seed=seed, shares=shares)
-        return [dataclasses.replace(r, split=s) for r, s in zip(rows, splits, strict=True)]
+        drawn = _of_classes_in_use(listed, rows)
+        splits = draw_splits(drawn, seed=seed, shares=shares, folder=folder)
+        by_id = {row.id: split for row, split in zip(drawn, splits, strict=True)}
+        return [dataclasses.replace(row, split=by_id[row.id]) for row in rows]
     if unnamed:
         raise unnamed[0].error("split is empty, but other clips have one; name all or none")
     _check_trained(rows, task=task)
     return rows
+
+
+def _of_classes_in_use(listed: list[Row], rows: list[Row]) -> list[Row]:
+    """Rows that take part in the draw: not those of a class that was excluded altogether."""
+    if len(listed) == len(rows):
+        return listed
+    used = {name for row in rows for name in _all_names(row)}
+    return [row for row in listed if used.issuperset(_all_names(row))]
+
+
+def _all_names(row: Row) -> Iterable[object]:
+    return row.labels.items() if isinstance(row.labels, Mapping) else row.labels
 
 
 def _check_trained(rows: list[Row], *, task: str) -> None:

@@ -5,6 +5,7 @@ A key (epoch, index, view) names one example: `ClipDataset[key]` gives the same 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -44,9 +45,29 @@ def epoch_batches(
     return _cut(order.tolist(), batch_size=batch_size, drop_last=drop_last)
 
 
-def train_keys(batches: Sequence[Sequence[int]], *, epoch: int) -> list[list[Key]]:
-    """The keys of training batches: view 0 of each row."""
-    return [[(epoch, index, 0) for index in batch] for batch in batches]
+def with_turns(batches: Sequence[Sequence[int]]) -> list[list[tuple[int, int]]]:
+    """(row, turn) in place of each row: how often the row has come before in this epoch.
+
+    Balanced batches hold rows of small classes several times; each time they are cut anew.
+    """
+    seen: Counter[int] = Counter()
+    found = []
+    for batch in batches:
+        found.append([])
+        for row in batch:
+            found[-1].append((row, seen[row]))
+            seen[row] += 1
+    return found
+
+
+def train_keys(
+    batches: Sequence[Sequence[tuple[int, int]]], *, epoch: int, repeats: int = 1
+) -> list[list[Key]]:
+    """The keys of batches of (row, turn): `repeats` views of each, one after the other."""
+    return [
+        [(epoch, row, turn * repeats + view) for row, turn in batch for view in range(repeats)]
+        for batch in batches
+    ]
 
 
 def eval_batches(

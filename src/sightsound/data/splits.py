@@ -6,6 +6,7 @@ Free of torch.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sightsound.seeding import stable_seed
@@ -14,12 +15,15 @@ if TYPE_CHECKING:
     from sightsound.data.manifest import Row
 
 
-def draw_splits(rows: Sequence[Row], *, seed: int, shares: Mapping[str, float]) -> list[str]:
+def draw_splits(
+    rows: Sequence[Row], *, seed: int, shares: Mapping[str, float], folder: Path | None = None
+) -> list[str]:
     """The split of each row: every class in every split, no group in two.
 
     `shares` {"val": share, "test": share} of the groups of each class, at least one group where
     the share is not 0; the rest is train. Classes with few groups choose first; a group goes
-    where its class misses most (after Sechidis et al. 2011, iterative stratification).
+    where its class misses most (after Sechidis et al. 2011, iterative stratification). A row
+    without a group is one with all rows of its file; where `folder` lies does not matter.
 
     Raises:
         ValueError: shares that leave nothing for train; a class with too few groups.
@@ -29,7 +33,7 @@ def draw_splits(rows: Sequence[Row], *, seed: int, shares: Mapping[str, float]) 
             "data.val_fraction and data.test_fraction are "
             f"{shares['val']:g} and {shares['test']:g}; accepted: 0 or more, together below 1"
         )
-    groups = [row.group or str(row.path) for row in rows]
+    groups = [row.group or _file(row.path, folder=folder) for row in rows]
     members = _class_groups(rows, groups)
     chosen: dict[str, str] = {}
     for name in sorted(members, key=lambda name: (len(members[name]), name)):
@@ -44,6 +48,11 @@ def draw_splits(rows: Sequence[Row], *, seed: int, shares: Mapping[str, float]) 
                 missing[chosen[group]] -= 1
         _check_spread(name, {chosen[group] for group in order}, wanted=missing)
     return [chosen.get(group, "train") for group in groups]
+
+
+def _file(path: Path, *, folder: Path | None) -> str:
+    inside = folder is not None and path.is_relative_to(folder)
+    return path.relative_to(folder).as_posix() if inside else str(path)
 
 
 def _class_groups(rows: Sequence[Row], groups: list[str]) -> dict[str, list[str]]:

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sightsound.data.manifest import LABEL, SPLITS, Row
+from sightsound.data.exclude import read_exclude
+from sightsound.data.manifest import LABEL, SPLITS, Row, default_id
 from sightsound.registry import unknown_name
 from sightsound.seeding import stable_seed
 
@@ -99,6 +100,7 @@ def build_subset(
     *,
     clips: int | None = None,
     per_class: int | None = None,
+    exclude: str | None = None,
     seed: int = 0,
 ) -> Subset:
     """Write the manifest `output` with a more balanced part of the training clips of `source`.
@@ -106,7 +108,8 @@ def build_subset(
     Training clips are those of split train, or all where there is no column split; other splits
     are kept whole, and so are all columns. With `per_class` no class gets more clips; without it,
     that number is the smallest that leaves `clips`. With both, the visit ends after `clips`. Clips
-    without a label count as one more class. The file appears at once, whole.
+    without a label count as one more class. Clips that the list `exclude` names are left out of
+    every split. The file appears at once, whole.
 
     Raises:
         ValueError: neither number is given, there are too few clips, or no labels; a file that is
@@ -115,6 +118,10 @@ def build_subset(
     source, output = Path(source), Path(output)
     _check(source, output, clips=clips, per_class=per_class)
     table = _read(source)
+    if exclude:
+        ids = _ids(table)
+        excluded = read_exclude(exclude, ids)
+        table = table.filter(np.array([clip not in excluded for clip in ids], bool))
     _check_paths(table, source=source, output=output)
     is_train = _is_train(table, source=source)
     rows = np.flatnonzero(is_train)
@@ -283,6 +290,16 @@ def _texts(table: pyarrow.Table, column: str) -> pyarrow.ChunkedArray:
 
     texts = compute.fill_null(compute.cast(table.column(column), pyarrow.string()), "")
     return compute.utf8_trim_whitespace(texts)
+
+
+def _ids(table: pyarrow.Table) -> list[str]:
+    """As `load_manifest` calls the clips."""
+    columns = [
+        _texts(table, name).to_pylist() if name in table.column_names else [""] * len(table)
+        for name in ("id", "path", "start_seconds")
+    ]
+    rows = zip(*columns, strict=True)
+    return [clip or default_id(path, float(start or 0)) for clip, path, start in rows]
 
 
 def _check_paths(table: pyarrow.Table, *, source: Path, output: Path) -> None:

@@ -5,6 +5,8 @@ Drawn with matplotlib's Agg canvas, so that no display is needed and nothing glo
 
 from __future__ import annotations
 
+import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -49,7 +51,7 @@ def confusion_picture(
     axes.set_ylabel("true class")
     axes.set_title(title)
     figure.colorbar(image, ax=axes, shrink=0.8, label="share of the true class")
-    return _saved(figure, path)
+    return save_picture(figure, path)
 
 
 def _write_numbers(axes: Axes, counts: np.ndarray, shares: np.ndarray) -> None:
@@ -78,13 +80,13 @@ def clip_picture(
     _draw_frames(frames, clip)
     _draw_sound(sound.add_subplot(), clip, front_end)
     _draw_scores(bars.add_subplot(), scores, top=top)
-    return _saved(figure, path)
+    return save_picture(figure, path)
 
 
 def _draw_frames(figure: Figure, clip: Clip) -> None:
     """The frames (T, C, H, W) side by side; padding is marked."""
     if clip.video is None:
-        _say_missing(figure.add_subplot(), "no pictures")
+        say_missing(figure.add_subplot(), "no pictures")
         return
     axes = np.atleast_1d(figure.subplots(1, len(clip.video)))
     for index, (axis, frame) in enumerate(zip(axes, clip.video, strict=True)):
@@ -97,7 +99,7 @@ def _draw_frames(figure: Figure, clip: Clip) -> None:
 def _draw_sound(axes: Axes, clip: Clip, front_end: FrontEnd) -> None:
     """The log-mel (1, F, M) over time, low bins below."""
     if clip.audio is None:
-        _say_missing(axes, "no sound")
+        say_missing(axes, "no sound")
         return
     seconds = front_end.audio.window_seconds
     spectrogram = clip.audio[0].T.numpy()
@@ -125,14 +127,45 @@ def _draw_scores(axes: Axes, scores: dict[str, dict[str, float]], *, top: int) -
     axes.legend(loc="lower right")
 
 
-def _say_missing(axes: Axes, text: str) -> None:
+def axes_at(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
+    """Axes at a place in inches from the top left corner of the page."""
+    page_width, page_height = figure.get_size_inches()
+    return figure.add_axes(
+        (
+            left / page_width,
+            1 - (top + height) / page_height,
+            width / page_width,
+            height / page_height,
+        )
+    )
+
+
+def write_at(figure: Figure, place: tuple[float, float], text: str, **style: object) -> None:
+    """`text` with its base line at `place`, in inches from the top left corner."""
+    width, height = figure.get_size_inches()
+    x, y = place[0] / width, 1 - place[1] / height
+    figure.text(x, y, text, parse_math=False, **{"fontsize": 9, **style})
+
+
+def shortened(text: str) -> str:
+    """At most 120 signs of it: the end of a path says more than its middle."""
+    return text if len(text) <= 120 else f"{text[:30]} ... {text[-80:]}"
+
+
+def say_missing(axes: Axes, text: str) -> None:
+    """Empty axes with `text` in the middle."""
     axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes)
     axes.set_axis_off()
 
 
-def _saved(figure: Figure, path: str | Path) -> Path:
+def save_picture(figure: Figure, path: str | Path) -> Path:
+    """Write `figure` as a PNG, whole or not at all; its path."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     FigureCanvasAgg(figure)
-    figure.savefig(path, dpi=110)
+    with warnings.catch_warnings():  # names in scripts that the font lacks: boxes stand for them
+        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
+        figure.savefig(temporary, dpi=110, format="png")
+    os.replace(temporary, path)
     return path

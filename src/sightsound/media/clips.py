@@ -59,7 +59,7 @@ def sample_windows(
     video_length: float,
     audio_length: float,
     *,
-    mode: Literal["random", "centre", "official"],
+    mode: Literal["random", "centre", "start", "official"],
     synchronous: bool,
     generator: np.random.Generator | None = None,
 ) -> tuple[Window, Window]:
@@ -75,8 +75,10 @@ def sample_windows(
     """
     if mode == "centre":
         return centre_window(duration, video_length), centre_window(duration, audio_length)
+    if mode == "start":
+        return Window(0.0, video_length), Window(0.0, audio_length)
     if mode not in ("random", "official"):
-        raise ValueError(f"mode: got {mode!r}; accepted: 'random', 'centre', 'official'")
+        raise ValueError(f"mode: got {mode!r}; accepted: 'random', 'centre', 'start', 'official'")
     if generator is None:
         raise ValueError(f"generator: got None; mode {mode!r} needs one (np.random.Generator)")
     if synchronous and mode == "random":

@@ -22,7 +22,7 @@ from sightsound.media.pixels import Converter
 from sightsound.media.sparing import CODECS, Sparing
 
 _MAX_LATE = 0.25  # seconds; approximate frames that were shown longer ago are decoded exactly
-_TICK_SECONDS = 1e-6  # slack when times are compared: far below any frame, far above float noise
+TICK_SECONDS = 1e-6  # slack when times are compared: far below any frame, far above float noise
 # Containers that mark frames from which decoding can start; elsewhere the mark is guessed.
 _INDEXED_CONTAINERS = frozenset({"mov", "mp4", "matroska", "webm"})
 
@@ -68,7 +68,7 @@ def read_frames(
     for shortcuts in (_SPARING, _FROM_KEYFRAME):
         try:
             return _read_frames(path, wanted, convert, shortcuts, approximate=approximate)
-        except _NeedsAll:
+        except NeedsAll:
             continue
     return _read_frames(path, wanted, convert, frozenset())
 
@@ -93,7 +93,7 @@ _FROM_KEYFRAME = frozenset({"packets"})
 _SPARING = frozenset({"packets", "frames"})
 
 
-class _NeedsAll(Exception):
+class NeedsAll(Exception):
     """What was left out is needed: packets before a keyframe in name only, or too many frames."""
 
 
@@ -105,14 +105,14 @@ def _read_frames(
     *,
     approximate: bool = False,
 ) -> Frames | None:
-    """See `read_frames`. Raises `_NeedsAll` if a shortcut might change the result."""
+    """See `read_frames`. Raises `NeedsAll` if a shortcut might change the result."""
     first, last = float(wanted.min()), float(wanted.max())
     with opened(path, start_seconds=first) as media:
         track = VideoTrack.find(media)
         if track is None:
             return None
         if "frames" in shortcuts:
-            track.spare(np.empty(0) if approximate else wanted + _TICK_SECONDS)
+            track.spare(np.empty(0) if approximate else wanted + TICK_SECONDS)
         picker = _Picker(wanted, convert=convert)
         for time, end, frame in track.pictures(first if shortcuts else -math.inf):
             if picker.add(time, end, frame):
@@ -149,17 +149,17 @@ class VideoTrack(Track):
             self._sparing = Sparing(wanted, seconds=self.seconds)
 
     def check_spared(self, wanted: np.ndarray, frames: Frames | None, *, approximate: bool) -> None:
-        """Raises `_NeedsAll` unless `frames` are what decoding everything would have given."""
+        """Raises `NeedsAll` unless `frames` are what decoding everything would have given."""
         if self._sparing is None:
             return
         if frames is None:
-            raise _NeedsAll
+            raise NeedsAll
         late = (wanted - frames.times_seconds)[frames.valid].max(initial=0)
         if approximate and late > _MAX_LATE:
-            raise _NeedsAll
-        shown = self._sparing.delivered(wanted + _TICK_SECONDS, frames.times_seconds)
+            raise NeedsAll
+        shown = self._sparing.delivered(wanted + TICK_SECONDS, frames.times_seconds)
         if not approximate and (self.failures or not shown):
-            raise _NeedsAll
+            raise NeedsAll
 
     def first_picture(self) -> tuple[float, av.VideoFrame] | None:
         """Start and first frame, `None` if the stream is empty; `DecodeError` if none decodes."""
@@ -172,7 +172,7 @@ class VideoTrack(Track):
     def pictures(self, from_seconds: float) -> Iterator[tuple[float, float, av.VideoFrame]]:
         """(start, end, frame) in order of time, beginning at or before `from_seconds`.
 
-        Raises `_NeedsAll` if what was left out before it turns out to be needed.
+        Raises `NeedsAll` if what was left out before it turns out to be needed.
         """
         last = -math.inf
         packets = self.packets()
@@ -183,10 +183,10 @@ class VideoTrack(Track):
         for frame in self.decoded(packets):
             ticks = frame.pts if frame.pts is not None else frame.dts
             time = self._next_seconds(last) if ticks is None else self.seconds(ticks)
-            if time < max(last, self._keyframe_seconds - _TICK_SECONDS):
+            if time < max(last, self._keyframe_seconds - TICK_SECONDS):
                 continue  # the clock jumped back, or a frame that leads an open group
             if self._sparing is not None and frame.interlaced_frame:
-                raise _NeedsAll  # of a pair of fields, one may be referred to and the other not
+                raise NeedsAll  # of a pair of fields, one may be referred to and the other not
             if last == -math.inf:
                 self._check_keyframe(time, frame)
             if frame.duration:
@@ -198,7 +198,7 @@ class VideoTrack(Track):
             self.end_seconds = end if self._sparing is None else max(end, self.end_seconds or end)
             yield time, end, frame
         if last == -math.inf and self._num_skipped:
-            raise _NeedsAll
+            raise NeedsAll
 
     def _spared(self, packets: Iterator[av.Packet]) -> Iterator[av.Packet]:
         """Tells the decoder what each packet is for; notes how far the stream reaches."""
@@ -211,9 +211,9 @@ class VideoTrack(Track):
 
     def _check_keyframe(self, time: float, frame: av.VideoFrame) -> None:
         """With x264's intra-refresh, say, keyframes in name only are P frames that show rubbish."""
-        shown = abs(time - self._keyframe_seconds) < _TICK_SECONDS
+        shown = abs(time - self._keyframe_seconds) < TICK_SECONDS
         if self._num_skipped and not (shown and frame.pict_type == PictureType.I):
-            raise _NeedsAll
+            raise NeedsAll
 
     def _next_seconds(self, last: float) -> float:
         return last + self._frame_seconds if last > -math.inf else 0.0
@@ -261,7 +261,7 @@ class _Picker:
         """Take the next frame; true once nothing more is wanted."""
         if self._shown is not None:
             self._give(self._shown, before=time, valid_before=math.inf)
-        elif self._wanted.min() + _TICK_SECONDS < time:
+        elif self._wanted.min() + TICK_SECONDS < time:
             self._give((time, end, frame), before=time, valid_before=-math.inf)
         self._shown = (time, end, frame)
         return self._next == len(self._order)
@@ -280,7 +280,7 @@ class _Picker:
         first = None
         while self._next < len(self._order):
             index = self._order[self._next]
-            if self._wanted[index] + _TICK_SECONDS >= before:
+            if self._wanted[index] + TICK_SECONDS >= before:
                 return
             if first is None:
                 first = index
@@ -288,5 +288,5 @@ class _Picker:
             else:
                 self._pixels[index] = self._pixels[first]
             self._times[index] = shown[0]
-            self._valid[index] = self._wanted[index] + _TICK_SECONDS < valid_before
+            self._valid[index] = self._wanted[index] + TICK_SECONDS < valid_before
             self._next += 1

@@ -27,7 +27,8 @@ class AudioFrontEnd:
     num_mels: int = 128
     low_hz: float = 20.0
     high_hz: float = 8000.0
-    spectrum: Literal["power", "magnitude"] = "power"
+    spectrum: Literal["power", "magnitude", "waveform"] = "power"
+    """`waveform`: no spectrum, the samples themselves, `num_mels` of them in a frame."""
     log_offset: float = 0.0
     """Added before the logarithm."""
     log_floor: float = 0.0
@@ -70,13 +71,63 @@ class VideoFrontEnd:
         return self.num_frames * self.stride_seconds
 
 
+FEATURES = "features"  # name of front ends with frozen encoders
+
+
+@dataclass(frozen=True)
+class FeatureFrontEnd:
+    """Frozen encoders between the files and the model: features of every segment of a clip.
+
+    A segment is a second. Its frames go through the video encoder and are averaged, its sound
+    through the audio encoder (MAFnet, section III-A).
+    """
+
+    segments: int = 10
+    """T: seconds of a clip that are looked at, from its start on."""
+    frames_per_segment: int = 1
+    """Frames of each second; their features are averaged (paper: 16)."""
+    video_encoder: str = ""
+    """Such as mobilenet_v2:FILE, densenet201:FILE or hf:owner/name; empty: no pictures."""
+    audio_encoder: str = ""
+    """Such as yamnet:FILE, vggish:FILE or hf:owner/name; empty: no sound."""
+    video_maps: bool = False
+    """Keep the encoder's map of each frame; otherwise its mean."""
+    audio_maps: bool = False
+    """Keep the encoder's map of each second of sound; otherwise its mean."""
+    half: bool = False
+    """Round features to 16 bits: half the disk space."""
+    video_weights: str = ""
+    """Hash of the encoder's weights; found when it is read."""
+    audio_weights: str = ""
+    """Hash of the encoder's weights; found when it is read."""
+    video_shape: tuple[int, ...] = ()
+    """Shape of a segment's features: (D,), (N, D) or (H, W, D); found when it is read."""
+    audio_shape: tuple[int, ...] = ()
+    """Shape of a segment's features: (D,), (N, D) or (F, M, D); found when it is read."""
+
+
 @dataclass(frozen=True)
 class FrontEnd:
-    """Audio part and video part under one name."""
+    """Audio part and video part under one name, and frozen encoders behind them if there are."""
 
     name: str = "mbt"
     audio: AudioFrontEnd = field(default_factory=AudioFrontEnd)
     video: VideoFrontEnd = field(default_factory=VideoFrontEnd)
+    features: FeatureFrontEnd | None = None
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """What a model reads of a clip: video (T, H, W) and audio (F, M), or features (T, ...).
+
+        With features, a stream without an encoder is left out.
+        """
+        if self.features is None:
+            return {
+                "video": (self.video.num_frames, self.video.height, self.video.width),
+                "audio": (self.audio.num_frames, self.audio.num_mels),
+            }
+        found = {"video": self.features.video_shape, "audio": self.features.audio_shape}
+        return {name: (self.features.segments, *shape) for name, shape in found.items() if shape}
 
     @property
     def id(self) -> str:
@@ -86,7 +137,10 @@ class FrontEnd:
 
     def to_dict(self) -> dict:
         """JSON values only."""
-        return json.loads(json.dumps(dataclasses.asdict(self)))
+        values = json.loads(json.dumps(dataclasses.asdict(self)))
+        if self.features is None:
+            del values["features"]  # ids from before there were features stay as they were
+        return values
 
     @classmethod
     def from_dict(cls, values: dict) -> FrontEnd:
@@ -94,4 +148,12 @@ class FrontEnd:
         video = dict(values["video"])
         for key in ("mean", "deviation"):
             video[key] = tuple(video[key])
-        return cls(values["name"], AudioFrontEnd(**values["audio"]), VideoFrontEnd(**video))
+        features = dict(values.get("features") or {})
+        for key in {"video_shape", "audio_shape"} & features.keys():
+            features[key] = tuple(features[key])
+        return cls(
+            values["name"],
+            AudioFrontEnd(**values["audio"]),
+            VideoFrontEnd(**video),
+            FeatureFrontEnd(**features) if features else None,
+        )

@@ -122,6 +122,8 @@ def samples_for(audio: AudioFrontEnd) -> int:
 def log_mel(waveform: Tensor, audio: AudioFrontEnd) -> Tensor:
     """Log-mel energies (..., F', M) of `waveform` (..., S) in [-1, 1], not yet normalised.
 
+    With spectrum "waveform" its samples, M = window_samples in each frame.
+
     F' = 1 + (S - window) // hop: only windows that fit count; what is left at the end is not used.
 
     Raises:
@@ -132,6 +134,8 @@ def log_mel(waveform: Tensor, audio: AudioFrontEnd) -> Tensor:
             f"waveform has {waveform.shape[-1]} samples; at least window_samples = "
             f"{audio.window_samples} are needed: pad it with zeros, or use clip_log_mel"
         )
+    if audio.spectrum == "waveform":
+        return waveform.unfold(-1, audio.window_samples, audio.hop_samples).clone()
     window, mels = _constants(audio, waveform.dtype, waveform.device)
     if audio.kaldi:
         frames = _kaldi_frames(waveform - waveform.mean(-1, keepdim=True), audio).mul_(window)

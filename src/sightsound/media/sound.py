@@ -17,6 +17,9 @@ import soxr
 from sightsound.media.decode import Track, opened
 
 _PREROLL_SECONDS = 1.0  # sound decoded ahead of a window: covers overlap, reservoirs, start-up
+# Windows that start before are decoded from the start of the file: only then is a sample the same
+# whatever the window. Decoders draw noise that codecs leave out, and timestamps may be rounded.
+_FROM_START_SECONDS = 30.0
 _MAX_LATE_PACKETS = 4  # in a row: a single one may have a damaged timestamp
 _GAP_SECONDS = 0.02  # jumps of audio timestamps below this are jitter; lost packets are longer
 _MAX_RATE_HZ = 1_000_000  # more is damage, and would fill the memory
@@ -101,12 +104,13 @@ class AudioTrack(Track):
         self, packets: Iterator[av.Packet], *, start: float, stop: float
     ) -> Iterator[av.Packet]:
         """Leaves out packets well before `start` and ends well after `stop`."""
+        first = start - _PREROLL_SECONDS if start > _FROM_START_SECONDS else -math.inf
         num_late = 0
         for packet in packets:
             if packet.pts is not None:
                 time = self.seconds(packet.pts)
                 length = self.seconds(packet.duration or 0) - self.seconds(0)
-                if time + length < start - _PREROLL_SECONDS:
+                if time + length < first:
                     continue
                 num_late = num_late + 1 if time > stop + _PREROLL_SECONDS else 0
                 if num_late > _MAX_LATE_PACKETS:

@@ -62,7 +62,7 @@ def count_flops(build: Callable[[], nn.Module]) -> list[PartFlops]:
     `build` makes the model; it is called on the meta device. The model needs `example_inputs`.
     """
     with torch.device("meta"):
-        model = build().eval()
+        model = build().eval().requires_grad_(False)
         inputs = model.example_inputs()
     rows = []
     with torch.inference_mode():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from dataclasses import dataclass
 
 import torch
@@ -10,8 +11,11 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from sightsound.data.dataset import ClipDataset
+from sightsound.data.features import FeatureDataset
 from sightsound.data.manifest import Manifest, load_manifest
 from sightsound.data.subset import share_of
+from sightsound.encoding import Encoding
+from sightsound.extract import Progress, with_features
 from sightsound.media.front_end import FrontEnd
 from sightsound.run import (
     RunConfig,
@@ -19,11 +23,13 @@ from sightsound.run import (
     build_front_end,
     build_model,
     build_objective,
+    features_folder,
     model_source,
 )
 from sightsound.settings import AugmentSettings, TrainSettings
 from sightsound.train.optim import build_optimizer, freeze
 from sightsound.train.schedule import total_steps
+from sightsound.train.skipping import check_paths
 from sightsound.weights.hub import initialise_from
 
 _PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed"}
@@ -48,15 +54,22 @@ class Parts:
     total: int
     notes: list[str]
 
+    @functools.cached_property
+    def encoding(self) -> Encoding:
+        """What turns batches of the loader into inputs of the model."""
+        return Encoding(self.front_end, device=self.fabric.device)
+
     def describe(self, first_step: int) -> str:
         """One line about data, model and length of the run."""
         parameters = sum(p.numel() for p in self.model.parameters()) / 1e6
         classes = sum(self.manifest.num_classes.values())
         going_on = f", going on after step {first_step}" if first_step else ""
+        repeats = self.config.data.repeats
+        anew = f", each {repeats} times anew," if repeats > 1 else ""
         return (
             f"{len(self.train_clips)} training clips of {classes} classes; {parameters:.2f} M "
-            f"parameters; {self.total} steps of {self.config.train.batch_size} clips on "
-            f"{self.fabric.world_size} device(s){going_on}"
+            f"parameters; {self.total} steps of {self.config.train.batch_size // repeats} clips"
+            f"{anew} on {self.fabric.world_size} device(s){going_on}"
         )
 
 
@@ -89,7 +102,10 @@ def assemble(config: RunConfig, fabric: Fabric, *, started: bool = False) -> Par
     notes: list[str] = []
     settings = config.train
     front_end = build_front_end(config.front_end)
+    _check_features(config, front_end)
     manifest = load_manifest(config.data, seed=config.seed)
+    if manifest.num_excluded:
+        notes.append(f"data.exclude: {manifest.num_excluded} clips are left out")
     _check_classes(manifest)
     torch.manual_seed(config.seed)
     model = build_model(config.model, manifest, front_end)
@@ -99,8 +115,10 @@ def assemble(config: RunConfig, fabric: Fabric, *, started: bool = False) -> Par
     model.info.provenance |= {
         "crop": config.data.crop,
         "wrap": config.data.wrap,
+        "windows": config.data.windows,
         "seed": config.seed,
     }
+    check_paths(model, settings)
     frozen = freeze(model, settings.freeze)
     if frozen:
         notes += [f"frozen: {len(frozen)} of {len(list(model.parameters()))} parameters"]
@@ -113,7 +131,10 @@ def assemble(config: RunConfig, fabric: Fabric, *, started: bool = False) -> Par
             f"{len(manifest.split('train'))} training clips"
         )
     steps_per_epoch = _steps_per_epoch(
-        len(train_clips), batch_size=settings.batch_size, world_size=fabric.world_size
+        len(train_clips),
+        batch_size=settings.batch_size,
+        repeats=config.data.repeats,
+        world_size=fabric.world_size,
     )
     wrapped = fabric.setup_module(model)
     wrapped.mark_forward_method("encode")
@@ -134,6 +155,45 @@ def assemble(config: RunConfig, fabric: Fabric, *, started: bool = False) -> Par
         total=total_steps(settings, steps_per_epoch=steps_per_epoch),
         notes=notes,
     )
+
+
+def with_stored_features(parts: Parts, *, progress: Progress | None = None) -> Parts:
+    """`parts` that read features from disk, where the model reads features; new ones are computed.
+
+    The first process computes them, the others wait.
+    """
+    folder = features_folder(parts.config)
+    if parts.front_end.features is None or folder is None:
+        return parts
+    workers = parts.config.data.num_workers
+
+    def stored(clips: ClipDataset | None) -> ClipDataset | FeatureDataset | None:
+        if clips is None:
+            return None
+        return with_features(clips, folder, parts.encoding, num_workers=workers, progress=progress)
+
+    if not parts.fabric.is_global_zero:
+        parts.fabric.barrier()
+    train_clips, val_clips = stored(parts.train_clips), stored(parts.val_clips)
+    if parts.fabric.is_global_zero:
+        parts.fabric.barrier()
+    return dataclasses.replace(parts, train_clips=train_clips, val_clips=val_clips)
+
+
+def _check_features(config: RunConfig, front_end: FrontEnd) -> None:
+    """`ValueError` for changes to pixels or spectrograms where the model reads features."""
+    if front_end.features is None:
+        return
+    allowed = {"mixup_alpha", "modality_mixup", "drop_video", "drop_audio"}
+    off = AugmentSettings(flip=0.0)
+    for field in dataclasses.fields(AugmentSettings):
+        value = getattr(config.augment, field.name)
+        if field.name not in allowed and value != getattr(off, field.name):
+            raise ValueError(
+                f"--augment.{field.name} is {value}, but the model reads features of frozen "
+                f"encoders, which are computed once; accepted: {getattr(off, field.name)} "
+                f"(what works on features: {', '.join(sorted(allowed))})"
+            )
 
 
 def _check_classes(manifest: Manifest) -> None:
@@ -162,7 +222,13 @@ def overfit(config: RunConfig) -> RunConfig:
     )
     crop = "full" if config.data.crop == "full" else "centre"
     data = dataclasses.replace(
-        config.data, windows="centre", crop=crop, balanced=False, cache=True, train_fraction=1.0
+        config.data,
+        windows="centre",
+        crop=crop,
+        balanced=False,
+        repeats=1,
+        cache=True,
+        train_fraction=1.0,
     )
     still = AugmentSettings(flip=0.0)
     rates = ("dropout", "attention_dropout", "stochastic_depth")
@@ -173,16 +239,24 @@ def overfit(config: RunConfig) -> RunConfig:
     )
 
 
-def _steps_per_epoch(num_clips: int, *, batch_size: int, world_size: int) -> int:
-    """Optimiser steps in an epoch; the incomplete last batch is left out.
+def _steps_per_epoch(num_clips: int, *, batch_size: int, repeats: int, world_size: int) -> int:
+    """Optimiser steps in an epoch, in which every clip comes in one batch, `repeats` times.
+
+    The incomplete last batch is left out. Repeats lengthen the epoch (Hoffer et al. 2020 enlarge
+    the batch by them instead, which is the same with a `batch_size` that many times as large).
 
     Raises:
-        ValueError: there is not one whole batch.
+        ValueError: there is not one whole batch, or repeats do not divide it.
     """
-    steps = num_clips // (batch_size * world_size)
+    if batch_size % repeats:
+        raise ValueError(
+            f"--train.batch_size {batch_size} must be a multiple of --data.repeats {repeats}: it "
+            "counts the repeats of a clip"
+        )
+    steps = num_clips // (batch_size // repeats * world_size)
     if steps == 0:
         raise ValueError(
-            f"{num_clips} training clips do not fill one batch of {batch_size} on "
+            f"{num_clips} training clips do not fill one batch of {batch_size // repeats} on "
             f"{world_size} device(s); lower --train.batch_size"
         )
     return steps

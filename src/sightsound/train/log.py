@@ -7,7 +7,8 @@ import dataclasses
 import json
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
@@ -20,6 +21,14 @@ from sightsound.types import Problem
 
 _SILENCE_SECONDS = 30  # between lines where there is no terminal for a bar
 _SMOOTHING = 0.9  # of the displayed loss and speed; a guess that reads well
+
+
+@contextmanager
+def progress_bar(title: str, console: Console) -> Iterator[Callable[[int, int], None]]:
+    """A function that takes (done, of) and shows it as a bar; silent where there is no terminal."""
+    with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
+        task = progress.add_task(title, visible=False)
+        yield lambda done, of: progress.update(task, completed=done, total=of, visible=True)
 
 
 class RunLog:

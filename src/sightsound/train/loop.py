@@ -23,13 +23,12 @@ import torch
 from rich.console import Console
 
 from sightsound.data.augment import augment
-from sightsound.data.augment.normalise import normalise
 from sightsound.data.dataset import ClipDataset
 from sightsound.data.loader import Loader
 from sightsound.evaluate import MAIN_SCORE, score_clips
 from sightsound.run import RunConfig
 from sightsound.seeding import stable_seed
-from sightsound.train.assemble import Parts, assemble, launch, overfit
+from sightsound.train.assemble import Parts, assemble, launch, overfit, with_stored_features
 from sightsound.train.checkpoint import (
     last_checkpoint,
     load_checkpoint,
@@ -38,8 +37,9 @@ from sightsound.train.checkpoint import (
 )
 from sightsound.train.directory import open_run
 from sightsound.train.feed import step_keys, timed
-from sightsound.train.log import RunLog
+from sightsound.train.log import RunLog, progress_bar
 from sightsound.train.schedule import learning_rate
+from sightsound.train.skipping import skip, skipped_path, skips
 from sightsound.types import Batch
 from sightsound.weights.hub import check_sources
 
@@ -59,6 +59,8 @@ def train(config: RunConfig, *, resume: bool = False, console: Console | None = 
     fabric = launch(config.train)
     console = console or Console(stderr=True, quiet=not fabric.is_global_zero)
     parts = assemble(config, fabric, started=checkpoint is not None)
+    with progress_bar("features", console) as progress:
+        parts = with_stored_features(parts, progress=progress)
     with ExitStack() as stack:
         clips = (parts.train_clips, parts.val_clips)
         loaders = [stack.enter_context(_loader(parts, c)) if c else None for c in clips]
@@ -97,8 +99,8 @@ def _loader(parts: Parts, clips: ClipDataset) -> Loader:
 def _start(parts: Parts, checkpoint: Path | None) -> dict:
     """`step` updates done so far and the `best` score, after restoring `checkpoint`."""
     if checkpoint is None:
-        return {"step": 0, "best": None}
-    state = load_checkpoint(
+        return {"step": 0, "best": None, "waited": 0}
+    state = {"waited": 0} | load_checkpoint(  # older runs did not count
         checkpoint, model=parts.model, objective=parts.objective, optimizer=parts.optimizer
     )
     if state["clips"] != parts.manifest.id_hash:
@@ -126,9 +128,12 @@ def _run(
     validate_every = max(1, round(settings.evaluate_every * parts.steps_per_epoch))
     batches = timed(loader.iterate(step_keys(parts, state["step"])))
     for step in range(state["step"], parts.total):
+        if settings.patience and state["waited"] >= settings.patience:
+            log.say(f"no better score in {settings.patience} validations: stopped early")
+            return
         started = time.perf_counter()
         loaded = list(itertools.islice(batches, settings.accumulate))
-        usable = [batch for batch, _ in loaded if batch is not None and len(batch)]
+        usable = _agreed(parts, [b for b, _ in loaded if b is not None and len(b)])
         log.problems(loader.problems)
         values = update(parts, usable, step)
         seconds = time.perf_counter() - started
@@ -144,6 +149,14 @@ def _run(
         _save(parts, state, directory)
 
 
+def _agreed(parts: Parts, batches: list[Batch]) -> list[Batch]:
+    """`batches`, or none where a process lost all of its clips: the others would wait for it."""
+    if parts.fabric.world_size == 1 or parts.config.data.bad_files == "error":
+        return batches
+    count = torch.tensor(len(batches), device=parts.fabric.device)
+    return batches if parts.fabric.all_reduce(count, reduce_op="min") else []
+
+
 def update(parts: Parts, batches: list[Batch], step: int) -> dict[str, float]:
     """Losses and norms of one optimiser step over `batches`, accumulated.
 
@@ -157,7 +170,7 @@ def update(parts: Parts, batches: list[Batch], step: int) -> dict[str, float]:
         generator = torch.Generator(parts.fabric.device)
         generator.manual_seed(stable_seed(seed, step, index, rank, "augment"))
         torch.manual_seed(stable_seed(seed, step, index, rank, "model"))
-        batch = normalise(batch.to(parts.fabric.device), parts.front_end)
+        batch = parts.encoding(batch.to(parts.fabric.device))
         batch = augment(
             batch,
             generator=generator,
@@ -174,6 +187,9 @@ def update(parts: Parts, batches: list[Batch], step: int) -> dict[str, float]:
     logs["gradient_norm"] = _clip(parts, settings.clip_norm)
     _check_finite(logs, batches, step)
     logs["learning_rate"] = _set_learning_rate(parts, step)
+    if skips(settings):
+        path = skipped_path(settings, seed=seed, step=step)
+        skip(parts.model, parts.optimizer.optimizer, path)
     if batches:
         parts.optimizer.step()
     parts.optimizer.zero_grad()
@@ -229,6 +245,7 @@ def _validate(
     log.validation(state["step"], scores)
     name = MAIN_SCORE[parts.manifest.task]
     is_best = state["best"] is None or scores[name] > state["best"]
+    state["waited"] = 0 if is_best else state["waited"] + 1
     if is_best:
         state["best"] = scores[name]
         parts.model.info.provenance |= {"step": state["step"], f"val_{name}": scores[name]}
@@ -250,7 +267,11 @@ def _save(parts: Parts, state: dict, directory: Path) -> None:
             model=parts.model,
             objective=parts.objective,
             optimizer=parts.optimizer,
-            state={"best": state["best"], "clips": parts.manifest.id_hash},
+            state={
+                "best": state["best"],
+                "waited": state["waited"],
+                "clips": parts.manifest.id_hash,
+            },
         )
 
 

@@ -9,6 +9,7 @@ from torch import nn
 
 from sightsound.registry import unknown_name
 from sightsound.settings import TrainSettings
+from sightsound.train.skipping import ReleasedAdam
 
 
 def freeze(model: nn.Module, patterns: tuple[str, ...]) -> list[str]:
@@ -51,4 +52,7 @@ def build_optimizer(modules: list[nn.Module], settings: TrainSettings) -> torch.
     groups = [group for group in groups if group["params"]]
     if settings.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=settings.learning_rate, momentum=settings.momentum)
-    return torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
+    if settings.skip_released:
+        return ReleasedAdam(groups, lr=settings.learning_rate)
+    optimizer = torch.optim.Adam if settings.optimizer == "adam" else torch.optim.AdamW
+    return optimizer(groups, lr=settings.learning_rate, fused=True)

@@ -10,13 +10,18 @@ leaves padding and absent streams exactly 0. What is switched off costs nothing 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from sightsound.media.front_end import FrontEnd
 from sightsound.registry import AUGMENTATIONS, resolve
 from sightsound.settings import AugmentSettings
-from sightsound.types import Batch
+from sightsound.types import AUDIO, Batch
+
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
 def augment(
@@ -28,7 +33,7 @@ def augment(
 ) -> Batch:
     """`batch` (normalised) after all augmentations, in the order of `registry.AUGMENTATIONS`.
 
-    `front_end` is the one `batch` was normalised with; only colour and grey need it.
+    `front_end` is the one `batch` was normalised with; only colour, grey and RandAugment need it.
     """
     for name in AUGMENTATIONS:
         function = resolve(AUGMENTATIONS, name, kind="augmentation")
@@ -37,11 +42,16 @@ def augment(
 
 
 def masked(stream: Tensor, batch: Batch, *, modality: str) -> Tensor:
-    """`stream` (B, T, C, H, W) or (B, 1, F, M), exactly 0 where `modality` is absent or padding."""
+    """`stream` (B, T, C, H, W) or (B, 1, F, M), exactly 0 where `modality` is absent or padding.
+
+    Of features, (B, T, ...) both.
+    """
     if batch.complete:
         return stream
     keep = batch.valid[modality] & batch.present[modality][:, None]
-    keep = keep[:, None, :, None] if stream.ndim == 4 else keep[:, :, None, None, None]
+    if modality == AUDIO and not batch.encoded:
+        keep = keep[:, None]
+    keep = keep[(...,) + (None,) * (stream.ndim - keep.ndim)]
     return torch.where(keep, stream, torch.zeros((), dtype=stream.dtype, device=stream.device))
 
 
@@ -51,3 +61,36 @@ def uniform(
     """Numbers drawn evenly from [low, high), of shape `size`, on the generator's device."""
     draw = torch.rand(size, generator=generator, device=generator.device)
     return low + (high - low) * draw
+
+
+def on_pixels(
+    video: Tensor, change: Callable[[Tensor], Tensor], *, front_end: FrontEnd | None
+) -> Tensor:
+    """`video`, normalised by `front_end`, after `change`, which sees fresh pixels in [0, 1]."""
+    if front_end is None:
+        raise ValueError(
+            "front_end is None, but colour, grey and RandAugment need the front end that "
+            "normalised the batch, to find the pixels again; pass front_end"
+        )
+    mean, deviation = (
+        video.new_tensor(numbers)[:, None, None] / 255
+        for numbers in (front_end.video.mean, front_end.video.deviation)
+    )
+    return (change(video * deviation + mean) - mean) / deviation
+
+
+def luma(pixels: Tensor) -> Tensor:
+    """Brightness (..., 1, H, W) of `pixels` (..., 3, H, W)."""
+    return (pixels * pixels.new_tensor(LUMA)[:, None, None]).sum(dim=-3, keepdim=True)
+
+
+def sampled(video: Tensor, theta: Tensor, *, beyond: str) -> Tensor:
+    """`video` (B, T, C, H, W) seen through `theta` (B, 2, 3), bilinear, the same for all frames.
+
+    `theta` leads from output to input positions, both in [-1, 1]. `beyond` the frame its edge goes
+    on ("border") or there is 0 ("zeros").
+    """
+    planes = video.flatten(1, 2)  # frames as channels: the same grid for all of them
+    grid = functional.affine_grid(theta.to(video.dtype), list(planes.shape), align_corners=False)
+    moved = functional.grid_sample(planes, grid, padding_mode=beyond, align_corners=False)
+    return moved.unflatten(1, video.shape[1:3])

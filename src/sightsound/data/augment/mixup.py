@@ -1,7 +1,13 @@
-"""Mixup with the reversed batch, for all modalities alike or for each apart (paper MBT, 4.3.2).
+"""Mixup or cutmix with the reversed batch, for all modalities alike or for each apart.
 
 Clip i is mixed with clip B - 1 - i, weight w for itself, w ~ Beta(alpha, alpha) once per batch, or
-once per batch and modality. Labels follow. The middle clip of an odd batch stays as it is.
+once per batch and modality (paper MBT, 4.3.2). Labels follow. The middle clip of an odd batch stays
+as it is.
+
+Mixup blends the two. Cutmix (Yun et al. 2019) shows a box of the partner, the same in all frames;
+w is what is left of the clip's own area. Papers that use it know no sound: there a stretch of the
+partner's time frames, all bins, of the same share, so that the label keeps one weight. Padding
+counts as area.
 
 Where one partner lacks a stream (the official code knows no such clips): the mixed clip takes the
 other partner's stream whole, and the stream's own label is that partner's. Its `target` is the mean
@@ -11,15 +17,16 @@ over the streams it then has.
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sightsound.data.augment import masked
+from sightsound.data.augment import masked, uniform
 from sightsound.media.front_end import FrontEnd
 from sightsound.settings import AugmentSettings
-from sightsound.types import Batch
+from sightsound.types import AUDIO, VIDEO, Batch
 
 
 def mixup(
@@ -30,8 +37,13 @@ def mixup(
     front_end: FrontEnd | None = None,
 ) -> Batch:
     """`batch` mixed with its reverse; `modality_target` is set where streams have labels apart."""
-    if not settings.mixup_alpha:
+    if not (settings.mixup_alpha or settings.cutmix_alpha):
         return batch
+    if settings.mix_probability < 1 and not _chance(settings.mix_probability, generator=generator):
+        return batch
+    if _cuts(settings, generator=generator):
+        weights, own = cut_areas(batch, settings=settings, generator=generator)
+        return mixed(batch, weights=weights, own=own)
     names = list(batch.inputs)
     drawn = beta_weights(
         settings.mixup_alpha, len(names) if settings.modality_mixup else 1, generator=generator
@@ -40,19 +52,38 @@ def mixup(
     return mixed(batch, weights=dict(zip(names, weights, strict=True)))
 
 
-def mixed(batch: Batch, *, weights: dict[str, float]) -> Batch:
+def mixed(
+    batch: Batch, *, weights: dict[str, float], own: dict[str, Tensor] | None = None
+) -> Batch:
     """`batch` with its reverse mixed in, where each clip counts `weights[modality]` itself.
+
+    With `own` {modality: bool, (H, W) or (F, 1)} streams are not blended: a clip shows itself where
+    that is true and its partner elsewhere.
 
     Weights are rounded to float32 first, so that w and 1 - w are those of the official code.
     """
     weights = {name: float(np.float32(weight)) for name, weight in weights.items()}
     if batch.complete and len(set(weights.values())) == 1:
         weight = next(iter(weights.values()))
-        streams = {name: _blend(stream, weight) for name, stream in batch.inputs.items()}
+        streams = {
+            name: _blend(stream, weight if own is None else own[name].to(stream))
+            for name, stream in batch.inputs.items()
+        }
         return dataclasses.replace(batch, **streams, target=_blend(batch.target, weight))
+    own = own or {}
     present = {name: batch.present[name] | batch.present[name].flip(0) for name in weights}
-    valid = {name: _valid(batch, modality=name) for name in weights}
-    shares = {name: _share(batch.present[name], weight=weight) for name, weight in weights.items()}
+    shares = {
+        name: _share(batch, modality=name, weight=weight, own=own.get(name))
+        for name, weight in weights.items()
+    }
+    parts = {
+        name: _part(shares[name], own.get(name), ndim=stream.ndim)
+        for name, stream in batch.inputs.items()
+    }
+    valid = {
+        name: _valid(batch, modality=name, part=part, own=own.get(name))
+        for name, part in parts.items()
+    }
     targets = {name: _blend(batch.target, share[:, None]) for name, share in shares.items()}
     result = dataclasses.replace(
         batch,
@@ -62,39 +93,111 @@ def mixed(batch: Batch, *, weights: dict[str, float]) -> Batch:
         modality_target=targets,
     )
     streams = {
-        name: masked(
-            _blend(stream, shares[name][(...,) + (None,) * (stream.ndim - 1)]),
-            result,
-            modality=name,
-        )
+        name: masked(_blend(stream, parts[name]), result, modality=name)
         for name, stream in batch.inputs.items()
     }
     return dataclasses.replace(result, **streams)
 
 
 def beta_weights(alpha: float, count: int, *, generator: torch.Generator) -> list[float]:
-    """`count` numbers from Beta(alpha, alpha), a function of the generator's state alone.
+    """`count` numbers from Beta(alpha, alpha), a function of the generator's state alone."""
+    return _draws(generator).beta(alpha, alpha, size=count).tolist()
 
-    torch has no Beta draw that takes a generator; NumPy's is seeded with a number from it.
+
+def cut_areas(
+    batch: Batch, *, settings: AugmentSettings, generator: torch.Generator
+) -> tuple[dict[str, float], dict[str, Tensor]]:
+    """What `mixed` takes for one cutmix of the batch: weights, and the places clips keep.
+
+    Sound has the share of the pictures, to the nearest frame, or one of its own.
     """
+    draws, alpha = _draws(generator), settings.cutmix_alpha
+    weights, own = {}, {}
+    for name, stream in batch.inputs.items():
+        if not weights or settings.modality_mixup:
+            share = draws.beta(alpha, alpha)
+        kept = (_outside_box if name == VIDEO else _outside_stretch)(stream, share, draws=draws)
+        weights[name], share = float(kept.mean()), 1 - float(kept.mean())
+        own[name] = torch.from_numpy(kept).to(stream.device)
+    if not settings.modality_mixup:
+        weights = dict.fromkeys(weights, next(iter(weights.values())))
+    return weights, own
+
+
+def _draws(generator: torch.Generator) -> np.random.Generator:
+    """NumPy's generator, seeded from torch's, which has no Beta draw that takes a generator."""
     seed = torch.randint(2**62, (), generator=generator, device=generator.device).item()
-    return np.random.default_rng(seed).beta(alpha, alpha, size=count).tolist()
+    return np.random.default_rng(seed)
+
+
+def _chance(probability: float, *, generator: torch.Generator) -> bool:
+    return uniform(0, 1, size=(), generator=generator).item() < probability
+
+
+def _cuts(settings: AugmentSettings, *, generator: torch.Generator) -> bool:
+    """Whether this batch is cut rather than blended."""
+    if settings.mixup_alpha and settings.cutmix_alpha:
+        return _chance(settings.cutmix_share, generator=generator)
+    return bool(settings.cutmix_alpha)
+
+
+def _outside_box(video: Tensor, share: float, *, draws: np.random.Generator) -> np.ndarray:
+    """(H, W) bool: false in a box of the frame's shape whose centre lies anywhere in the frame.
+
+    What reaches beyond the frame is cut off, so that less than `share` may be false.
+    """
+    spans = []
+    for size in video.shape[-2:]:
+        length = int(size * math.sqrt(share))
+        offset = np.arange(size) - draws.integers(size) + length // 2
+        spans.append((offset >= 0) & (offset < length))
+    return ~np.outer(*spans)
+
+
+def _outside_stretch(audio: Tensor, share: float, *, draws: np.random.Generator) -> np.ndarray:
+    """(F, 1) bool: false in a stretch of `share` of the frames that lies anywhere."""
+    size = audio.shape[2]
+    length = round(size * share)
+    offset = np.arange(size) - draws.integers(size - length + 1)
+    return ~((offset >= 0) & (offset < length))[:, None]
 
 
 def _blend(values: Tensor, weight: float | Tensor) -> Tensor:
     return weight * values + (1 - weight) * values.flip(0)
 
 
-def _share(present: Tensor, *, weight: float) -> Tensor:
-    """(B,) float: what a clip's own stream counts; 1 or 0 where only one of the two exists."""
+def _share(batch: Batch, *, modality: str, weight: float, own: Tensor | None) -> Tensor:
+    """(B,) float: what a clip's own stream counts; 1 or 0 where only one of the two exists.
+
+    Also 1 where a cut would leave nothing but padding of the sound.
+    """
+    present = batch.present[modality]
     share = torch.full(present.shape, weight, device=present.device)
+    if own is not None and modality == AUDIO:
+        share = torch.where(_cut(_valid_frames(batch, modality), own[:, 0]).any(1), share, 1.0)
     share = torch.where(present & ~present.flip(0), 1.0, share)
     return torch.where(~present & present.flip(0), 0.0, share)
 
 
-def _valid(batch: Batch, *, modality: str) -> Tensor:
-    """Frames in which either partner has something to show."""
-    valid = batch.valid[modality] & batch.present[modality][:, None]
+def _part(share: Tensor, own: Tensor | None, *, ndim: int) -> Tensor:
+    """What the own stream counts at each place; it broadcasts over the stream's `ndim` axes."""
+    part = share[(...,) + (None,) * (ndim - 1)]
+    return part if own is None else torch.where((part == 0) | (part == 1), part, own.to(part))
+
+
+def _valid_frames(batch: Batch, modality: str) -> Tensor:
+    return batch.valid[modality] & batch.present[modality][:, None]
+
+
+def _cut(values: Tensor, own: Tensor) -> Tensor:
+    return torch.where(own, values, values.flip(0))
+
+
+def _valid(batch: Batch, *, modality: str, part: Tensor, own: Tensor | None) -> Tensor:
+    """Frames in which a partner has something to show; in cut sound, the one that is heard."""
+    valid = _valid_frames(batch, modality)
+    if modality == AUDIO and own is not None:
+        return _cut(valid, part[:, 0, :, 0] == 1)
     return valid | valid.flip(0)
 
 

@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from functools import partial
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from sightsound.data.augment import masked, uniform
+from sightsound.data.augment import luma, masked, on_pixels, sampled, uniform
 from sightsound.media.front_end import FrontEnd
 from sightsound.settings import AugmentSettings
 from sightsound.types import VIDEO, Batch
 
 BRIGHTNESS, SATURATION, CONTRAST, HUE = 32 / 255, 0.4, 0.4, 0.2
-LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 TINY = 1e-12  # keeps grey pixels, which have no hue, from dividing by 0
 
 
@@ -39,7 +38,8 @@ def augment_video(
         return batch
     video = _placed(batch.video, generator=generator, settings=settings)
     if settings.colour or settings.grey:
-        video = _recoloured(video, generator=generator, settings=settings, front_end=front_end)
+        change = partial(_recoloured, generator=generator, settings=settings)
+        video = on_pixels(video, change, front_end=front_end)
     if settings.video_noise:
         noise = torch.randn(video.shape, generator=generator, device=generator.device)
         video = video + settings.video_noise * noise
@@ -57,7 +57,7 @@ def _placed(video: Tensor, *, generator: torch.Generator, settings: AugmentSetti
         theta = _affine(video, generator=generator, settings=settings)
         if flipped is not None:
             theta[:, :, 0] *= torch.where(flipped, -1.0, 1.0)[:, None]
-        return _sampled(video, theta)
+        return sampled(video, theta, beyond="border")
     if flipped is None:
         return video
     return torch.where(flipped[:, None, None, None, None], video.flip(-1), video)
@@ -83,38 +83,14 @@ def _affine(video: Tensor, *, generator: torch.Generator, settings: AugmentSetti
     return torch.stack(rows, dim=1).unflatten(1, (2, 3))
 
 
-def _sampled(video: Tensor, theta: Tensor) -> Tensor:
-    """`video` (B, T, C, H, W) seen through `theta` (B, 2, 3); beyond the frame its edge goes on."""
-    planes = video.flatten(1, 2)  # frames as channels: the same grid for all of them
-    grid = functional.affine_grid(theta.to(video.dtype), list(planes.shape), align_corners=False)
-    moved = functional.grid_sample(planes, grid, padding_mode="border", align_corners=False)
-    return moved.unflatten(1, video.shape[1:3])
-
-
-def _recoloured(
-    video: Tensor,
-    *,
-    generator: torch.Generator,
-    settings: AugmentSettings,
-    front_end: FrontEnd | None,
-) -> Tensor:
-    if front_end is None:
-        raise ValueError(
-            f"front_end is None with colour {settings.colour} and grey {settings.grey}: they need "
-            "the front end that normalised the batch, to find the pixels again; pass front_end"
-        )
-    mean, deviation = (
-        video.new_tensor(numbers)[:, None, None] / 255
-        for numbers in (front_end.video.mean, front_end.video.deviation)
-    )
-    pixels = video * deviation + mean
+def _recoloured(pixels: Tensor, *, generator: torch.Generator, settings: AugmentSettings) -> Tensor:
     if settings.colour:
-        chosen = _chosen(settings.colour, video, generator=generator)
+        chosen = _chosen(settings.colour, pixels, generator=generator)
         pixels = torch.where(chosen, _jittered(pixels, generator=generator), pixels)
     if settings.grey:
-        chosen = _chosen(settings.grey, video, generator=generator)
-        pixels = torch.where(chosen, _luma(pixels), pixels)
-    return (pixels - mean) / deviation
+        chosen = _chosen(settings.grey, pixels, generator=generator)
+        pixels = torch.where(chosen, luma(pixels), pixels)
+    return pixels
 
 
 def _chosen(probability: float, video: Tensor, *, generator: torch.Generator) -> Tensor:
@@ -131,11 +107,6 @@ def _jittered(pixels: Tensor, *, generator: torch.Generator) -> Tensor:
     centre = pixels.mean(dim=(-2, -1), keepdim=True)  # of each frame and channel, as in TensorFlow
     pixels = torch.lerp(centre, pixels, 1 + contrast)
     return _hue_turned(pixels, hue).clamp(0, 1)
-
-
-def _luma(pixels: Tensor) -> Tensor:
-    weights = pixels.new_tensor(LUMA)[:, None, None]
-    return (pixels * weights).sum(dim=2, keepdim=True)
 
 
 def _saturated(pixels: Tensor, factor: Tensor) -> Tensor:

@@ -1,0 +1,125 @@
+"""The command `extract`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sightsound.commands.arguments import recipes, require_data
+from sightsound.commands.terminal import say
+
+if TYPE_CHECKING:
+    from sightsound.data.dataset import ClipDataset
+    from sightsound.encoding import Encoding
+    from sightsound.options import Parser
+    from sightsound.run import RunConfig
+
+
+def extract(argv: Sequence[str]) -> None:
+    """Compute features of frozen encoders for every clip, once, and keep them on disk."""
+    from sightsound.configuration import parse_run
+
+    config, options = parse_run(_extract_parser(), ["--output", "features", *argv])
+    config.data.path = options.path or config.data.path
+    require_data(config.data.path)
+    config.front_end = _front_end(config, options)
+    clips, encoding = _parts(config)
+
+    from rich.console import Console
+
+    from sightsound import extract as extraction
+    from sightsound.data.features import FeatureCache
+    from sightsound.train.log import progress_bar
+
+    cache = FeatureCache(Path(config.output), clips)
+    workers = config.data.num_workers
+    if options.verify:
+        wrong = extraction.verify(clips, cache, encoding, num_workers=workers)
+        if wrong:
+            listed = "; ".join(f"{clip}: {cause}" for clip, cause in list(wrong.items())[:5])
+            raise ValueError(
+                f"features of {len(wrong)} of {len(clips)} clips are not right: {listed}"
+            )
+        say(f"the features of all {len(clips)} clips are as computed anew")
+        return
+    with progress_bar("features", Console(stderr=True)) as progress:
+        done = extraction.extract(clips, cache, encoding, num_workers=workers, progress=progress)
+    say(_summary(done, clips, config))
+
+
+def _front_end(config: RunConfig, options: object) -> dict:
+    """The front end of the configuration, with what the short options say."""
+    from sightsound.configuration import check_front_end
+
+    names = ("video_encoder", "audio_encoder", "segments", "frames_per_segment")
+    given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    features = {**(config.front_end.get("features") or {}), **given}
+    if not features:
+        raise ValueError(
+            "no encoder is named; give --video_encoder, --audio_encoder or both, such as "
+            "'--video_encoder mobilenet_v2:FILE', or a recipe with --config"
+        )
+    return check_front_end({**config.front_end, "name": "features", "features": features})
+
+
+def _parts(config: RunConfig) -> tuple[ClipDataset, Encoding]:
+    """All clips, cut as in training, and what encodes them."""
+    import torch
+
+    from sightsound.data.manifest import SPLITS, load_manifest
+    from sightsound.encoding import Encoding
+    from sightsound.run import build_dataset, build_front_end
+
+    front_end = build_front_end(config.front_end)
+    manifest = load_manifest(config.data, seed=config.seed)
+    modalities = tuple(name for name in ("video", "audio") if name in front_end.shapes)
+    clips = build_dataset(config, manifest, front_end, "+".join(SPLITS), modalities=modalities)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return clips, Encoding(front_end, device=device)
+
+
+def _summary(done: object, clips: ClipDataset, config: RunConfig) -> str:
+    shapes = ", ".join(f"{name} {shape}" for name, shape in clips.front_end.shapes.items())
+    lines = [
+        f"{done.num_clips} clips, {done.num_new} of them new, in {config.output}: {shapes}",
+    ]
+    if done.problems:
+        lines.append(f"{len(done.problems)} problems with files, such as: {done.problems[0].cause}")
+    return "\n".join(
+        [*lines, f"Train on them:\n  sightsound train {config.data.path} --config mafnet"]
+    )
+
+
+def _extract_parser() -> Parser:
+    from sightsound.configuration import settings_parser
+
+    parser = settings_parser(
+        "sightsound extract",
+        shown=False,
+        usage="sightsound extract DATA --video_encoder NAME:FILE --audio_encoder NAME:FILE ...",
+        description=f"{extract.__doc__}\n{_TEXT}",
+        epilog=_EXAMPLES,
+    )
+    parser.set_defaults({"data.windows": "start", "data.crop": "full"})
+    add = parser.add_argument
+    add("path", nargs="?", metavar="DATA", help="Folder of class folders, CSV or Parquet manifest.")
+    add("--config", metavar="RECIPE", help="Recipe name or file. " + recipes())
+    add("--video_encoder", "--video-encoder", metavar="NAME:FILE", help=_VIDEO_ENCODER)
+    add("--audio_encoder", "--audio-encoder", metavar="NAME:FILE", help=_AUDIO_ENCODER)
+    add("--segments", type=int, metavar="T", help="Seconds of every clip (default: 10).")
+    add("--frames_per_segment", type=int, metavar="N", help="Frames of a second (default: 1).")
+    add("--verify", action="store_true", help="Compute all features again and compare them.")
+    return parser
+
+
+_VIDEO_ENCODER = "Encoder of pictures: mobilenet_v2:FILE, densenet201:FILE, hf:owner/name."
+_AUDIO_ENCODER = "Encoder of sound: yamnet:FILE, vggish:FILE, hf:owner/name."
+_TEXT = """
+Features are found by content: a changed file, encoder or front end is computed anew, and the same
+command goes on after an interruption. 'sightsound train' does this by itself where a model reads
+features."""
+_EXAMPLES = """Examples:
+  sightsound extract videos/ --video_encoder mobilenet_v2:mobilenet_v2.npz \\
+      --audio_encoder yamnet:yamnet.npz --segments 10 --output features
+  sightsound extract videos/ --config runs/a/config.yaml --output features --verify"""

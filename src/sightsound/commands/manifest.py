@@ -1,0 +1,178 @@
+"""The command `manifest`."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import textwrap
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sightsound.commands.terminal import say
+
+if TYPE_CHECKING:
+    from sightsound.data.listing import Listing
+    from sightsound.data.matching import Matched
+    from sightsound.options import Parser
+
+
+def manifest(argv: Sequence[str]) -> None:
+    """Turn a public data set's official files and the clips you have into a manifest."""
+    options = _parser().parse_args(list(argv))
+    output = Path(options.output)
+    if output.suffix not in (".csv", ".parquet"):
+        raise ValueError(f"--output {options.output!r} is no manifest; accepted: .csv or .parquet")
+
+    from sightsound.data.matching import match
+    from sightsound.data.media_index import MediaIndex
+    from sightsound.registry import DATASETS, resolve
+
+    read = resolve(DATASETS, options.dataset, kind="data set")
+    chosen = _chosen(read, options)
+    listing = read([Path(path) for path in options.annotations], **chosen)
+    sound = MediaIndex(Path(options.audio)) if options.audio else None
+    matched = match(options.dataset, listing, MediaIndex(Path(options.media)), sound)
+    said = _write(matched, listing, output, seed=options.seed, source=_source(options, chosen))
+    trains = any(row.split in ("train", "") for row in matched.rows)
+    step = (
+        "Train on it:\n  sightsound train"
+        if trains
+        else "Score on it:\n  sightsound evaluate MODEL"
+    )
+    say(f"{matched.coverage.text()}\n{said}\n{step} {output}")
+
+
+def _parser() -> Parser:
+    from sightsound.options import Parser
+    from sightsound.registry import DATASETS
+
+    parser = Parser(
+        prog="sightsound manifest",
+        usage="sightsound manifest DATASET ANNOTATIONS [ANNOTATIONS ...] --media DIR "
+        "--output FILE [options]",
+        description=f"{manifest.__doc__}\n\n{_what_is_read()}",
+        epilog=_TEXT,
+    )
+    add = parser.add_argument
+    add("dataset", metavar="DATASET", choices=list(DATASETS), help="A name of the list above.")
+    add("annotations", metavar="ANNOTATIONS", nargs="+", help="Official files, or their folders.")
+    add("--media", required=True, metavar="DIR", help="Folder of the clips, searched to the end.")
+    add("--audio", metavar="DIR", help="Folder of separate sound files of the same names.")
+    add("--output", required=True, metavar="FILE", help="The manifest, .csv or .parquet.")
+    add("--fold", type=int, choices=[1, 2, 3], help="ucf101, ucf51: the official split (1).")
+    add("--test_list", type=int, choices=[402, 394], help="ave: rows of the test list (402).")
+    add("--seed", type=int, default=0, help="Of clips held out (ucf) or chosen (audioset-500k).")
+    return parser
+
+
+def _what_is_read() -> str:
+    """Every data set with its official files, from the readers' docstrings."""
+    from sightsound.registry import DATASETS, resolve
+
+    width = max(map(len, DATASETS)) + 2
+    lines = ["Data sets and the files they want:"]
+    for name in DATASETS:
+        text = inspect.getdoc(resolve(DATASETS, name, kind="data set")) or ""
+        first, *others = textwrap.wrap(text, 96 - width)
+        lines += [f"  {name:{width}}{first}", *(f"  {'':{width}}{line}" for line in others)]
+    return "\n".join(lines)
+
+
+_TEXT = """Clips are found by name, in any folder below --media, with any suffix, under the names
+that are in use (<id>, <id>_<start>, <id>_<start>_<end>, Y<id>, ...). Files named after the whole
+video are measured: either they hold the video and the clip's times are written, or they are cut.
+Sound files beside pictures become audio_path, without pictures they are the clip. Beside the
+manifest lie labels.json (the order of classes), NAME.coverage.json and NAME.missing.csv.
+
+Examples:
+  sightsound manifest vggsound vggsound.csv --media clips/ --output vggsound/manifest.csv
+  sightsound manifest audioset balanced_train_segments.csv eval_segments.csv \\
+    --media video/ --audio wav/ --output audioset/manifest.csv
+  sightsound manifest ucf51 ucfTrainTestlist/ --fold 2 --media UCF-101/ --output ucf51/fold2.csv"""
+
+
+def _chosen(read: Callable[..., Listing], options: Any) -> dict[str, Any]:
+    """The options that this reader takes.
+
+    Raises:
+        ValueError: one was given that it does not take.
+    """
+    takes = inspect.signature(read).parameters
+    given = {"fold": options.fold, "test_list": options.test_list}
+    for name, value in given.items():
+        if value is not None and name not in takes:
+            raise ValueError(f"--{name} does not go with {options.dataset}; leave it out")
+    given["seed"] = options.seed
+    return {name: value for name, value in given.items() if name in takes and value is not None}
+
+
+def _source(options: Any, chosen: dict[str, Any]) -> dict[str, Any]:
+    """What the manifest was made from."""
+    folders = {"media": options.media, "audio": options.audio}
+    return {"annotations": options.annotations, **folders, "options": chosen}
+
+
+def _write(
+    matched: Matched, listing: Listing, output: Path, *, seed: int, source: dict[str, Any]
+) -> str:
+    """Write the manifest and what lies beside it, the manifest last; say so."""
+    from sightsound.data.manifest import write_manifest
+
+    labels = output.with_name("labels.json")
+    _check_labels(labels, matched.labels)
+    _check_number(matched, clips=listing.num_train)
+    coverage = matched.coverage
+    report = output.with_name(f"{output.stem}.coverage.json")
+    missing = output.with_name(f"{output.stem}.missing.csv")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    _write_text(labels, json.dumps(_content(matched.labels), indent=1, ensure_ascii=False) + "\n")
+    chosen = ""
+    if listing.num_train is None:
+        write_manifest(matched.rows, output)
+    else:
+        chosen = _write_subset(matched, output, clips=listing.num_train, seed=seed)
+    _write_text(report, coverage.as_json(**source))
+    _write_text(missing, coverage.missing_csv())
+    return f"{chosen}written: {output}, {labels.name}, {report.name}, {missing.name}"
+
+
+def _content(labels: dict[str, list[str]]) -> Any:
+    return labels["label"] if list(labels) == ["label"] else labels
+
+
+def _check_labels(path: Path, labels: dict[str, list[str]]) -> None:
+    if path.exists() and json.loads(path.read_text(encoding="utf-8")) != _content(labels):
+        raise ValueError(
+            f"{str(path)!r} holds another order of classes, and it speaks of every manifest in its "
+            "folder; write --output into another folder, or remove it"
+        )
+
+
+def _check_number(matched: Matched, *, clips: int | None) -> None:
+    found = sum(row.split == "train" for row in matched.rows)
+    if clips is not None and found < clips:
+        raise ValueError(
+            f"only {found} training clips were found, fewer than {clips}; write a manifest of all "
+            "of them with 'sightsound manifest audioset' and choose with 'sightsound subset'"
+        )
+
+
+def _write_subset(matched: Matched, output: Path, *, clips: int, seed: int) -> str:
+    """Write all rows, then those of a more balanced subset in their place."""
+    from sightsound.data.manifest import write_manifest
+    from sightsound.data.subset import build_subset
+
+    everything = output.with_name(f".all-{output.name}")
+    try:
+        write_manifest(matched.rows, everything)
+        return build_subset(everything, output, clips=clips, seed=seed).text() + "\n"
+    finally:
+        everything.unlink(missing_ok=True)
+
+
+def _write_text(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)

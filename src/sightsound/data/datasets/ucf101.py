@@ -1,0 +1,88 @@
+"""UCF101 (Soomro et al. 2012) and UCF51, its classes with sound: three splits into train and test.
+
+A file is `v_<class>_g<group>_c<clip>.avi`: clips of a group are cut from one video. No validation
+clips are named, so a tenth of each class's training groups is held out, never part of a group.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+
+from sightsound.data.listing import Clip, Listing, annotation_files, text_lines, wrong_line
+from sightsound.data.splits import draw_splits
+
+VAL_SHARE = 0.1
+_LIST = re.compile(r"(train|test)list0?(\d)")
+_GROUP = re.compile(r".*_((g\d+)_c\d+)")
+
+# Sound is kept for the 51 classes that UCF101 added to UCF50 (Soomro et al. 2012); the paper MAFnet
+# counts 6,836 clips with sound.
+UCF51 = """ApplyEyeMakeup ApplyLipstick Archery BabyCrawling BalanceBeam BandMarching
+BasketballDunk BlowDryHair BlowingCandles BodyWeightSquats Bowling BoxingPunchingBag
+BoxingSpeedBag BrushingTeeth CliffDiving CricketBowling CricketShot CuttingInKitchen
+FieldHockeyPenalty FloorGymnastics FrisbeeCatch FrontCrawl Haircut Hammering HammerThrow
+HandstandPushups HandstandWalking HeadMassage IceDancing Knitting LongJump MoppingFloor
+ParallelBars PlayingCello PlayingDaf PlayingDhol PlayingFlute PlayingSitar Rafting ShavingBeard
+Shotput SkyDiving SoccerPenalty StillRings SumoWrestling Surfing TableTennisShot Typing UnevenBars
+WallPushups WritingOnBoard""".split()
+
+
+def ucf101(paths: Sequence[Path], *, fold: int = 1, seed: int = 0) -> Listing:
+    """classInd.txt, trainlist01.txt, testlist01.txt and so on, or their folder ucfTrainTestlist.
+    --fold 1, 2 or 3 is the official split. From UCF's page."""
+    files = annotation_files(paths, "classInd.txt", "trainlist*.txt", "testlist*.txt")
+    clips = [clip for file in files for clip in _clips(file, fold=fold)]
+    if {clip.split for clip in clips} != {"train", "test"}:
+        raise ValueError(
+            f"trainlist0{fold}.txt and testlist0{fold}.txt are needed for --fold {fold}; given: "
+            f"{', '.join(file.name for file in files)}"
+        )
+    order = next((_order(file) for file in files if not _LIST.search(file.name)), None)
+    order = order or sorted({clip.labels[0] for clip in clips}, key=str.lower)
+    return Listing(_with_val(clips, seed=seed), {"label": order}, _notes(fold, seed))
+
+
+def ucf51(paths: Sequence[Path], *, fold: int = 1, seed: int = 0) -> Listing:
+    """The same files; the 51 classes whose files have sound."""
+    listing = ucf101(paths, fold=fold, seed=seed)
+    listing.clips = [clip for clip in listing.clips if clip.labels[0] in UCF51]
+    listing.labels = {"label": UCF51}
+    return listing
+
+
+def _notes(fold: int, seed: int) -> list[str]:
+    return [f"official split {fold}; {VAL_SHARE:.0%} of each class's groups held out, seed {seed}"]
+
+
+def _order(path: Path) -> list[str]:
+    names = []
+    for number, line in text_lines(path):
+        index, _, name = line.strip().partition(" ")
+        if index != str(len(names) + 1) or not name:
+            raise wrong_line(path, number, f"expected {len(names) + 1} and a class name")
+        names.append(name)
+    return names
+
+
+def _clips(path: Path, *, fold: int) -> Iterator[Clip]:
+    """Those of one list of the fold: a path and, in trainlists, the number of its class."""
+    kind = _LIST.search(path.name)
+    if not kind or int(kind[2]) != fold:
+        return
+    for number, line in text_lines(path):
+        name = PurePosixPath(line.split()[0]).with_suffix("")
+        group = _GROUP.fullmatch(name.name)
+        if not group or len(name.parts) < 2:
+            raise wrong_line(path, number, "expected <class>/v_<class>_gNN_cNN.avi")
+        label = name.parts[-2]
+        names = (name.name, f"v_{label}_{group[1]}")  # the lists write v_HandStandPushups_...
+        yield Clip(name.name, (label,), kind[1], names, group=f"{label}/{group[2]}")
+
+
+def _with_val(clips: list[Clip], *, seed: int) -> list[Clip]:
+    train = [clip for clip in clips if clip.split == "train"]
+    splits = draw_splits(train, seed=seed, shares={"val": VAL_SHARE, "test": 0.0})
+    drawn = [clip._replace(split=split) for clip, split in zip(train, splits, strict=True)]
+    return drawn + [clip for clip in clips if clip.split == "test"]

@@ -1,0 +1,192 @@
+"""The clips of messy data: whatever can be made out of a table or folder, refused or not.
+
+`load_manifest` stops at the first thing that is wrong, as training should. Here rows keep what is
+readable of them, and what `load_manifest` says is kept as `Clips.refusal`. Where it says nothing,
+rows, ids and splits are the same. Free of torch.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import math
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sightsound.data.exclude import read_exclude
+from sightsound.data.manifest import (
+    HEADS,
+    LABEL,
+    SPLITS,
+    SUFFIXES,
+    TABLE_NAMES,
+    Row,
+    default_id,
+    load_manifest,
+)
+from sightsound.data.shards.index import ABOUT_NAME
+from sightsound.settings import DataSettings
+
+# Files beside clips that nobody takes for clips.
+_OTHER_SUFFIXES = frozenset(
+    ".bz2 .csv .db .gz .h5 .htm .html .ini .ipynb .jpeg .jpg .json .jsonl .log .md .npy .npz "
+    ".parquet .part .pdf .pickle .pkl .png .pt .py .rar .rst .sh .srt .ssa .tar .tmp .toml .tsv "
+    ".txt .vtt .webp .xlsx .xml .yaml .yml .zip .zst".split()
+)
+
+
+@dataclass(frozen=True)
+class Clips:
+    """What there is to examine."""
+
+    rows: tuple[Row, ...]  # labels and splits are empty where they cannot be made out
+    task: str  # single, multi, heads
+    source: Path  # the table, folder or file that was read
+    refusal: str = ""  # why training would refuse the data
+    others: tuple[Path, ...] = ()  # files that a folder of clips also holds; perhaps clips, too
+
+
+def gather(settings: DataSettings) -> Clips:
+    """Everything that `settings.path` may mean: a manifest, a folder or one media file.
+
+    Raises:
+        FileNotFoundError: there is no such file or folder.
+        ValueError: no clip can be made out; what `load_manifest` says about it.
+    """
+    refusal, source = _refusal(settings), _source(settings.path)
+    others: list[Path] = []
+    if source.is_dir():
+        rows, task = list(_folder_rows(source, others=others)), "single"
+    elif source.suffix in (".csv", ".parquet"):
+        cells = _cells(source)
+        task = _task(settings.task, cells)
+        rows = [_row(line, folder=source.parent, task=task) for line in cells if line.get("path")]
+    elif source.suffix.lower() in _OTHER_SUFFIXES:
+        raise ValueError(refusal)
+    else:  # one clip: nothing to train on, but much to know
+        rows, task, refusal = [Row(source.name, source, ())], "single", ""
+    if settings.exclude:
+        excluded = read_exclude(settings.exclude, (row.id for row in rows))
+        rows = [row for row in rows if row.id not in excluded]
+    if not rows and not others:
+        raise ValueError(refusal or f"no clips in {str(source)!r}")
+    return Clips(tuple(rows), task, source, refusal, tuple(others))
+
+
+def _source(path: str) -> Path:
+    """The table, folder or file to read."""
+    source = Path(os.path.abspath(Path(path).expanduser()))
+    folder = source if source.is_dir() else source.parent
+    if (folder / ABOUT_NAME).is_file():
+        raise ValueError(
+            f"{str(folder)!r} holds shards; doctor looks at media files: name the folder or "
+            "manifest that the shards were made from"
+        )
+    tables = [source / name for name in TABLE_NAMES if (source / name).is_file()]
+    return tables[0] if tables else source
+
+
+def _refusal(settings: DataSettings) -> str:
+    """What training would say; missing files are found one by one later."""
+    try:
+        load_manifest(dataclasses.replace(settings, bad_files="drop"))
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+# --- tables -------------------------------------------------------------------------------------
+
+
+def _cells(path: Path) -> list[dict[str, str]]:
+    """The rows of a table as text, whatever its columns are called."""
+    if path.suffix == ".csv":
+        with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
+            reader = csv.reader(file)
+            columns = [name.strip() for name in next(reader, [])]
+            return [
+                {name: cell.strip() for name, cell in zip(columns, line, strict=False)}
+                for line in reader
+            ]
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        lines = pyarrow.parquet.read_table(path).to_pylist()
+    except pyarrow.ArrowException as error:
+        raise ValueError(f"cannot read {str(path)!r} as Parquet: {error}") from error
+    return [{name: _text(value) for name, value in line.items()} for line in lines]
+
+
+def _text(value: object) -> str:
+    missing = value is None or (isinstance(value, float) and math.isnan(value))
+    return "" if missing else str(value).strip()
+
+
+def _task(task: str, cells: Sequence[dict[str, str]]) -> str:
+    if task != "auto":
+        return task
+    if any(set(HEADS) <= line.keys() for line in cells):
+        return "heads"
+    return "multi" if any("|" in line.get(LABEL, "") for line in cells) else "single"
+
+
+def _row(cells: dict[str, str], *, folder: Path, task: str) -> Row:
+    start, end = (_seconds(cells.get(name, "")) for name in ("start_seconds", "end_seconds"))
+    audio_path, split = cells.get("audio_path"), cells.get("split", "")
+    return Row(
+        id=cells.get("id") or default_id(cells["path"], start or 0.0),
+        path=Path(os.path.normpath(folder / cells["path"])),
+        labels=_labels(cells, task=task),
+        start_seconds=start or 0.0,
+        end_seconds=end,
+        split=split if split in SPLITS else "",
+        audio_path=Path(os.path.normpath(folder / audio_path)) if audio_path else None,
+        group=cells.get("group", ""),
+    )
+
+
+def _seconds(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if 0 <= value < math.inf else None
+
+
+def _labels(cells: dict[str, str], *, task: str) -> tuple[str, ...] | dict[str, str]:
+    if task == "heads":
+        return {head: cells[head] for head in HEADS if cells.get(head)}
+    label = cells.get(LABEL, "")
+    names = label.split("|") if task == "multi" else [label]
+    return tuple(dict.fromkeys(name.strip() for name in names if name.strip()))
+
+
+# --- folders ------------------------------------------------------------------------------------
+
+
+def _folder_rows(folder: Path, *, others: list[Path]) -> Iterator[Row]:
+    """Clips below a folder; files that may be clips under another name are added to `others`."""
+    top = [p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")]
+    has_splits = bool(top) and set(top) <= set(SPLITS)
+    for directory, subfolders, names in os.walk(folder, followlinks=True):
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        for path in sorted(Path(directory) / name for name in names if not name.startswith(".")):
+            if path.suffix.lower() in SUFFIXES:
+                yield _folder_row(path, folder=folder, has_splits=has_splits)
+            elif path.suffix.lower() not in _OTHER_SUFFIXES:
+                others.append(path)
+
+
+def _folder_row(path: Path, *, folder: Path, has_splits: bool) -> Row:
+    relative = path.relative_to(folder)
+    split, *inside = relative.parts[:-1] if has_splits else ("", *relative.parts[:-1])
+    return Row(
+        id=relative.as_posix(),
+        path=path,
+        labels=tuple(inside[:1]),
+        split=split,
+        group=relative.parent.as_posix() if len(inside) > 1 else "",
+    )

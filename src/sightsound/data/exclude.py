@@ -1,0 +1,48 @@
+"""Lists of clips to leave out, such as `sightsound doctor` writes. Free of torch."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from pathlib import Path
+
+from sightsound.registry import nearest_path
+
+
+def read_exclude(path: str | Path, ids: Iterable[str]) -> frozenset[str]:
+    """Those of `ids` that a list names: a CSV with a column id, or one id per line.
+
+    Ids that are not in the data do not matter, for a list may serve several parts of a set.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the list names ids, but none of the data; or it is not text.
+    """
+    path, ids = Path(path), set(ids)
+    if not path.is_file():
+        raise FileNotFoundError(f"no exclude list {str(path)!r}.{nearest_path(path)}")
+    listed = _listed(path)
+    found = ids & listed
+    if listed and not found:
+        raise ValueError(
+            f"{str(path)!r} excludes {min(listed)!r}, but it names no clip of the data, whose ids "
+            f"look like {min(ids, default='')!r}; accepted: a CSV with a column id, or one id per "
+            "line"
+        )
+    return frozenset(found)
+
+
+def _listed(path: Path) -> set[str]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            columns = [name.strip() for name in next(csv.reader(file), [])]
+            file.seek(0)
+            if "id" in columns:
+                reader = csv.DictReader(file, columns)
+                next(reader)
+                ids = {(row["id"] or "").strip() for row in reader}
+            else:
+                ids = {line.strip() for line in file}
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{str(path)!r} is no list of ids: not text in UTF-8") from error
+    return ids - {""}

@@ -1,0 +1,191 @@
+"""Features of frozen encoders on disk, and clips made of them.
+
+A clip's features lie in one file, named by a hash of everything they were computed from: the bytes
+of the media file, the stretch of it, the crop, the front end with its encoders and their weights. A
+file that changes has another name, so nothing stale is ever read. Files appear whole or not at all:
+an interruption loses the clip in hand.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from sightsound.data.dataset import ClipDataset
+from sightsound.data.manifest import Row
+from sightsound.data.sampling import Key
+from sightsound.media.decode import DecodeError
+from sightsound.types import AUDIO, VIDEO, Clip, Problem
+
+_FILES = "files.jsonl"  # [path, bytes, time of change, hash] of media files, to hash each once
+
+
+class FeatureCache:
+    """A folder with the features of clips as `clips` cuts them.
+
+    Raises:
+        ValueError: the clips are cut at random.
+    """
+
+    def __init__(self, folder: str | Path, clips: ClipDataset) -> None:
+        settings = clips.settings
+        if settings.windows not in ("start", "centre") or settings.crop not in ("centre", "full"):
+            raise ValueError(
+                "features are computed once, but the clips are cut anew each time: data.windows is "
+                f"{settings.windows!r}, data.crop is {settings.crop!r}; set data.windows start or "
+                "centre and data.crop centre or full"
+            )
+        self.folder = Path(folder)
+        self._how = [clips.front_end.id, settings.windows, settings.crop, settings.wrap]
+        self._hashes: dict[str, list] = {}
+        if (self.folder / _FILES).is_file():
+            for line in (self.folder / _FILES).read_text(encoding="utf-8").splitlines():
+                self._remember(line)
+
+    def path(self, row: Row) -> Path:
+        """Where the features of `row` lie, or would lie; `DecodeError` if its file is gone."""
+        files = [row.path] if row.audio_path is None else [row.path, row.audio_path]
+        parts = [*self._how, row.start_seconds, row.end_seconds, *map(self._content, files)]
+        name = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+        return self.folder / name[:2] / f"{name}.safetensors"
+
+    def holds(self, row: Row) -> bool:
+        """Whether the features of `row` are there; not those of a file that is gone."""
+        try:
+            return self.path(row).is_file()
+        except DecodeError:
+            return False
+
+    def read(self, row: Row) -> tuple[dict[str, Tensor], tuple[Problem, ...]]:
+        """Features and their `valid` masks by name, mapped from the file, and what went wrong.
+
+        Raises:
+            FileNotFoundError: they are not there; the message says how to compute them.
+            ValueError: the file is damaged.
+        """
+        path = self.path(row)
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"no features of {str(row.path)!r} in {str(self.folder)!r}: the clip, an encoder "
+                "or the front end is new or has changed; run 'sightsound extract' again"
+            )
+        try:
+            with safe_open(path, "pt") as file:
+                tensors = {name: file.get_tensor(name) for name in file.keys()}
+                found = json.loads(file.metadata()["problems"])
+        except SafetensorError as error:
+            raise ValueError(
+                f"features {str(path)!r} are damaged ({error}): delete the file and run "
+                "'sightsound extract' again"
+            ) from error
+        return tensors, tuple(Problem(row.id, *values) for values in found)
+
+    def write(self, row: Row, clip: Clip) -> None:
+        """Keep the features of `clip`, which are those of `row`; none of a file that is gone."""
+        try:
+            path = self.path(row)
+        except DecodeError:
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        problems = [[p.path, p.modality, p.cause, p.action] for p in clip.problems]
+        about = {"id": row.id, "front_end": self._how[0], "problems": json.dumps(problems)}
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            save_file(_tensors(clip), temporary, metadata=about)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def _content(self, path: Path) -> str:
+        """Hash of a media file's bytes; read once as long as size and time of change stay."""
+        if not path.is_file():
+            raise DecodeError(path, 0.0, "no such file")
+        facts = path.stat()
+        known = self._hashes.get(str(path))
+        if known is None or known[:2] != [facts.st_size, facts.st_mtime_ns]:
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            known = self._hashes[str(path)] = [facts.st_size, facts.st_mtime_ns, digest]
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with (self.folder / _FILES).open("a", encoding="utf-8") as file:
+                file.write(json.dumps([str(path), *known]) + "\n")
+        return known[2]
+
+    def _remember(self, line: str) -> None:
+        try:
+            path, *known = json.loads(line)
+        except ValueError:  # the last line of an interrupted run
+            return
+        self._hashes[path] = known
+
+
+def _tensors(clip: Clip) -> dict[str, Tensor]:
+    named = {
+        VIDEO: clip.video,
+        AUDIO: clip.audio,
+        f"{VIDEO}_valid": clip.video_valid,
+        f"{AUDIO}_valid": clip.audio_valid,
+    }
+    return {name: tensor.contiguous() for name, tensor in named.items() if tensor is not None}
+
+
+class FeatureDataset(Dataset):
+    """The clips of a `ClipDataset` as the features that a cache holds; the same in every epoch.
+
+    What could not be decoded when the features were computed is reported again.
+    """
+
+    def __init__(self, clips: ClipDataset, cache: FeatureCache) -> None:
+        self.clips = clips
+        self.cache = cache
+        self.reader = clips.reader
+        self.rows = clips.rows
+        self.front_end = clips.front_end
+        self.settings = clips.settings
+        self.modalities = clips.modalities
+        self.train = clips.train
+        self.views = 1
+        self.deterministic = True
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of one clip's features: (T, ...) of each modality."""
+        features = self.front_end.features
+        shapes = {VIDEO: features.video_shape, AUDIO: features.audio_shape}
+        return {name: (features.segments, *shapes[name]) for name in self.modalities}
+
+    def __getitem__(self, key: Key) -> Clip:
+        row = self.rows[key[1]]
+        target = torch.from_numpy(self.clips.manifest.target(row))
+        empty = Clip(row.id, None, None, None, None, target, encoded=True)
+        try:
+            streams, problems = self._streams(row)
+        except DecodeError as error:
+            if self.settings.bad_files == "error":
+                raise
+            dropped = Problem(row.id, error.path, "clip", error.cause, "dropped")
+            return dataclasses.replace(empty, problems=(dropped,))
+        return dataclasses.replace(empty, **streams, problems=problems)
+
+    def _streams(self, row: Row) -> tuple[dict[str, Tensor], tuple[Problem, ...]]:
+        """Features and masks of the modalities wanted; `DecodeError` if there are none."""
+        tensors, problems = self.cache.read(row)
+        wanted = [name for name in self.modalities if name in tensors]
+        if not wanted:
+            causes = [problem.cause for problem in problems]
+            cause = causes[-1] if causes else f"no {' or '.join(self.modalities)} in this stretch"
+            raise DecodeError(row.path, row.start_seconds, cause)
+        names = [name for modality in wanted for name in (modality, f"{modality}_valid")]
+        return {name: tensors[name] for name in names}, problems

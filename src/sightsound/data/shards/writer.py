@@ -1,0 +1,176 @@
+"""Writes one shard: whole or not at all, the same bytes every time.
+
+What a shard holds is noted in `parts/` before the shard gets its name, so that a shard is finished
+exactly if both are there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from sightsound.data.manifest import Row
+from sightsound.data.shards.format import END, about_row, pack
+from sightsound.media.child import Child, ChildLost
+from sightsound.media.condense import Stretch, condense
+from sightsound.settings import ShardSettings
+
+PARTS_NAME = "parts"
+WRITING = ".writing-"  # how names of unfinished files begin
+
+
+@dataclass(frozen=True)
+class ShardClip:
+    """A clip that goes into a shard; paths as the table of clips gives them."""
+
+    key: int
+    row: Row
+    path: str
+    audio_path: str | None
+
+
+@dataclass(frozen=True)
+class ShardPlan:
+    """What goes into one shard."""
+
+    name: str
+    clips: tuple[ShardClip, ...]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a clip is in its shard."""
+
+    key: int
+    offset: int
+    size: int
+    json_size: int
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A clip, or a stream of one, that is not in its shard, or not wholly."""
+
+    id: str
+    path: str
+    modality: str  # "video", "audio" or "clip" (both)
+    cause: str
+    action: str  # "dropped": not there; "masked": stream not there; "partial": what decoded is
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is in a finished shard."""
+
+    size: int  # of the tar file
+    places: tuple[Place, ...]
+    faults: tuple[Fault, ...]
+
+
+def write_shard(plan: ShardPlan, folder: Path, packed: Iterable[Packed]) -> None:
+    """Write `plan` to `folder`; `packed` are its clips, in order."""
+    places: list[Place] = []
+    faults: list[Fault] = []
+    with replaced_when_complete(folder / plan.name) as file:
+        for clip, parcel in zip(plan.clips, packed, strict=True):
+            if parcel.sample is not None:
+                size = len(parcel.sample)
+                places.append(Place(clip.key, file.tell(), size, parcel.json_size))
+                file.write(parcel.sample)
+            faults += parcel.faults
+        file.write(END)
+        part = Part(file.tell(), tuple(places), tuple(faults))
+        with replaced_when_complete(_part_path(folder, plan.name)) as note:
+            note.write(json.dumps(asdict(part), ensure_ascii=False).encode())
+
+
+def finished_part(folder: Path, name: str) -> Part | None:
+    """What is in a shard; `None` if it is not finished."""
+    path = _part_path(folder, name)
+    if not (path.is_file() and (folder / name).is_file()):
+        return None
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if (folder / name).stat().st_size != content["size"]:
+        return None
+    return Part(
+        content["size"],
+        tuple(Place(**place) for place in content["places"]),
+        tuple(Fault(**fault) for fault in content["faults"]),
+    )
+
+
+def _part_path(folder: Path, name: str) -> Path:
+    return folder / PARTS_NAME / f"{name}.json"
+
+
+@contextlib.contextmanager
+def replaced_when_complete(path: Path) -> Iterator[BinaryIO]:
+    """A new file beside `path`, which takes its place, on the disk, if all goes well."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f"{WRITING}{path.name}-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+# --- one clip -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A clip as it goes into a shard."""
+
+    sample: np.ndarray | None  # (S,) uint8; `None` if nothing of it could be read
+    json_size: int
+    faults: tuple[Fault, ...]
+
+
+def pack_clip(clip: ShardClip, settings: ShardSettings) -> Packed:
+    """Decode a clip and pack what is left of it. Free of torch: runs in a `Child`."""
+    row = clip.row
+    stretch = Stretch(row.path, row.audio_path, row.start_seconds, row.end_seconds)
+    condensed = condense(stretch, settings)
+    if not condensed.has_content(stretch):
+        causes = dict.fromkeys(cause for _, cause in condensed.failures)
+        cause = "; ".join(causes) or "no video and no audio in this stretch"
+        return Packed(None, 0, (Fault(row.id, clip.path, "clip", cause, "dropped"),))
+    about = about_row(row, path=clip.path, audio_path=clip.audio_path)
+    sample, json_size = pack(clip.key, about, condensed)
+    faults = [_fault(clip, *failure, "masked") for failure in condensed.failures]
+    for modality, stream in (("video", condensed.pictures), ("audio", condensed.sound)):
+        problems = stream.problems if stream is not None else ()
+        faults += [_fault(clip, modality, problem, "partial") for problem in problems]
+    return Packed(np.frombuffer(sample, np.uint8), json_size, tuple(faults))
+
+
+def _fault(clip: ShardClip, modality: str, cause: str, action: str) -> Fault:
+    path = clip.audio_path or clip.path if modality == "audio" else clip.path
+    return Fault(clip.row.id, path, modality, cause, action)
+
+
+def ask_for(
+    clip: ShardClip, settings: ShardSettings, *, child: Child, limit_seconds: float
+) -> Packed:
+    """`pack_clip` by `child`, in at most `limit_seconds`; 0: here, in any time."""
+    if not limit_seconds:
+        return pack_clip(clip, settings)
+    try:
+        return child.call(pack_clip, clip, settings, seconds=limit_seconds)
+    except ChildLost as error:
+        fault = Fault(clip.row.id, clip.path, "clip", f"the decoder {error}", "dropped")
+        return Packed(None, 0, (fault,))

@@ -1,0 +1,124 @@
+"""Features of all clips, computed once and kept on disk."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from sightsound.data.dataset import ClipDataset
+from sightsound.data.features import FeatureCache, FeatureDataset
+from sightsound.data.loader import Loader
+from sightsound.data.manifest import Row
+from sightsound.data.sampling import eval_batches
+from sightsound.encoding import Encoding
+from sightsound.types import AUDIO, VIDEO, Batch, Clip, Problem
+
+_BATCH_CLIPS = 4  # clips are encoded one by one: this many are decoded ahead and lost by a kill
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """What was done."""
+
+    num_clips: int
+    num_new: int
+    problems: tuple[Problem, ...]
+
+
+def extract(
+    clips: ClipDataset,
+    cache: FeatureCache,
+    encoding: Encoding,
+    *,
+    num_workers: int = 0,
+    progress: Progress | None = None,
+) -> Extracted:
+    """Compute and keep the features of all `clips` of which `cache` has none.
+
+    A clip is kept as soon as it is encoded, so that the same call goes on after an interruption.
+    `progress(done, of)` is called as clips are finished.
+
+    Raises:
+        DecodeError: a clip that cannot be decoded, if `bad_files` is "error".
+    """
+    missing = [row for row in clips.rows if not cache.holds(row)]
+    problems: list[Problem] = []
+    for done, (row, clip) in enumerate(_encoded(clips, missing, encoding, num_workers), start=1):
+        cache.write(row, clip)
+        problems += clip.problems
+        if progress is not None:
+            progress(done, len(missing))
+    return Extracted(len(clips.rows), len(missing), tuple(problems))
+
+
+def verify(
+    clips: ClipDataset, cache: FeatureCache, encoding: Encoding, *, num_workers: int = 0
+) -> dict[str, str]:
+    """{clip id: what is wrong} of stored features: each is computed again and compared."""
+    wrong = {row.id: "nothing is stored" for row in clips.rows if not cache.holds(row)}
+    stored = [row for row in clips.rows if row.id not in wrong]
+    for row, clip in _encoded(clips, stored, encoding, num_workers):
+        try:
+            tensors, _ = cache.read(row)
+        except (OSError, ValueError) as error:
+            wrong[row.id] = f"cannot be read: {error}"
+            continue
+        for name in (VIDEO, AUDIO):
+            fresh, kept = getattr(clip, name), tensors.get(name)
+            if (fresh is None) != (kept is None):
+                wrong[row.id] = f"{name} is stored or absent by mistake"
+            elif fresh is not None and not torch.equal(fresh, kept):
+                wrong[row.id] = f"{name} differs by up to {(fresh - kept).abs().max():.2g}"
+    return wrong
+
+
+def with_features(
+    clips: ClipDataset,
+    folder: str | Path,
+    encoding: Encoding,
+    *,
+    num_workers: int = 0,
+    progress: Progress | None = None,
+) -> FeatureDataset:
+    """`clips` as features, those not yet in `folder` computed first."""
+    cache = FeatureCache(folder, clips)
+    extract(clips, cache, encoding, num_workers=num_workers, progress=progress)
+    return FeatureDataset(clips, cache)
+
+
+def _encoded(
+    clips: ClipDataset, rows: list[Row], encoding: Encoding, num_workers: int
+) -> Iterator[tuple[Row, Clip]]:
+    """Each row with its features; one that was dropped with its problem alone."""
+    if not rows:
+        return
+    clips = copy.copy(clips)
+    clips.rows, clips.train, clips.views = rows, False, 1
+    size = min(_BATCH_CLIPS, -(-len(rows) // max(1, num_workers)))
+    keys = eval_batches(len(rows), batch_size=size)
+    with Loader(clips, num_workers=num_workers) as loader:
+        for batch_keys, batch in zip(keys, loader.iterate(keys), strict=True):
+            encoded = None if batch is None else encoding(batch.to(encoding.device))
+            for _, index, _ in batch_keys:
+                yield rows[index], _clip(rows[index], encoded, loader.problems)
+
+
+def _clip(row: Row, batch: Batch | None, problems: list[Problem]) -> Clip:
+    """One clip of an encoded batch, on the CPU."""
+    found = tuple(problem for problem in problems if problem.id == row.id)
+    empty = Clip(row.id, None, None, None, None, torch.zeros(0), problems=found, encoded=True)
+    if batch is None or row.id not in batch.id:
+        return empty
+    place = batch.id.index(row.id)
+    streams = {}
+    for name, stream in batch.inputs.items():
+        if batch.present[name][place]:
+            streams[name] = stream[place].cpu()
+            streams[f"{name}_valid"] = batch.valid[name][place].cpu()
+    return dataclasses.replace(empty, **streams)

@@ -1,0 +1,1 @@
+"""Networks that turn one second of pictures or sound into a map of features."""

@@ -1,0 +1,183 @@
+"""Audio Spectrogram Transformer (Gong et al. 2021, arXiv 2104.01778): log-mel -> tokens.
+
+A DeiT whose pictures are spectrograms, in overlapping patches. Differs from `models.stream`: two
+tokens, CLS and distillation, whose mean the classifier reads; exact GELU; patches of 16 x 16 every
+10 (or 16) places; positions of another grid are cut out of its middle, or interpolated.
+
+The authors order mel bins before time. Here it is time before mel as everywhere; `weights/ast.py`
+turns kernels and positions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from sightsound.models.backbone import Cells, Tokens
+from sightsound.models.presence import blanked
+from sightsound.models.sizes import choose_size
+from sightsound.nn.exact_block import START_DEVIATION, ExactBlock
+from sightsound.types import AUDIO
+
+PREFIX = 2  # CLS, distillation
+
+
+class AST(nn.Module):
+    """A `Backbone` of audio.
+
+    Args:
+        shape: (F, M), time frames and mel bins, that the positions are made for.
+        size: `tiny`, `small`, `base` or `large`; `width`, `depth`, `num_heads` and `mlp_width`
+            replace its own.
+        patch: (time, mel).
+        stride: from patch to patch, (time, mel).
+        stochastic_depth: drop rate of the last layer; layer l of L has l / (L - 1) of it.
+        epsilon: of all norms.
+        padding: `None`: frames of padding are hidden. A number: they have this value and count, as
+            in the released program, whose padding is 0 before normalisation.
+    """
+
+    modality = AUDIO
+    channels = 1
+    num_prefix = PREFIX
+
+    def __init__(
+        self,
+        shape: Sequence[int] = (1024, 128),
+        *,
+        size: Literal["tiny", "small", "base", "large"] = "base",
+        width: int | None = None,
+        depth: int | None = None,
+        num_heads: int | None = None,
+        mlp_width: int | None = None,
+        patch: Sequence[int] = (16, 16),
+        stride: Sequence[int] = (10, 10),
+        stochastic_depth: float = 0.0,
+        epsilon: float = 1e-6,
+        padding: float | None = None,
+    ) -> None:
+        super().__init__()
+        chosen = choose_size(
+            size, width=width, depth=depth, num_heads=num_heads, mlp_width=mlp_width
+        )
+        self.shape, self.width, self.padding = tuple(shape), chosen.width, padding
+        self.patch, self.stride = tuple(patch), tuple(stride)
+        self.grid = self.cells(self.shape).grid
+        self.patches = nn.Conv2d(1, self.width, self.patch, self.stride)
+        self.cls = nn.Parameter(torch.empty(1, 1, self.width))
+        self.distillation = nn.Parameter(torch.empty(1, 1, self.width))
+        self.positions = nn.Parameter(torch.empty(1, PREFIX + math.prod(self.grid), self.width))
+        for table in (self.cls, self.distillation, self.positions):
+            nn.init.trunc_normal_(table, std=START_DEVIATION)
+        last = max(chosen.depth - 1, 1)
+        self.blocks = nn.ModuleList(
+            ExactBlock(
+                chosen.width,
+                chosen.num_heads,
+                chosen.mlp_width,
+                drop_path=stochastic_depth * layer / last,
+                epsilon=epsilon,
+            )
+            for layer in range(chosen.depth)
+        )
+        self.norm = nn.LayerNorm(self.width, eps=epsilon)
+
+    def forward(
+        self,
+        x: Tensor,
+        *,
+        valid: Tensor | None = None,
+        token_mask: Tensor | None = None,
+        maps: bool = False,
+    ) -> Tokens:
+        """CLS, distillation and patch tokens (B, 2 + N, D) of x (B, 1, F, M); see `Backbone`.
+
+        A token counts if one of its frames is valid. `token_mask` never hides the first two.
+        """
+        grid, mask = self.cells(x.shape[2:]).grid, None
+        if valid is not None:
+            x, mask = self._without_padding(x, valid, grid)
+        x = self.patches(x).flatten(2).transpose(1, 2)
+        if token_mask is not None:
+            x = x.masked_fill(token_mask[..., None], 0.0)
+        prefix = [token.expand(x.shape[0], -1, -1) for token in (self.cls, self.distillation)]
+        positions = adapted_positions(self.positions, self.grid, grid)
+        x, attention = torch.cat((*prefix, x), dim=1) + positions, {}
+        for layer, block in enumerate(self.blocks):
+            x, weights = block(x, key_mask=mask, maps=maps)
+            if maps:
+                attention[layer] = weights
+        x = self.norm(x)
+        return Tokens(x, x[:, :PREFIX].mean(1), mask, attention)
+
+    def _without_padding(
+        self, x: Tensor, valid: Tensor, grid: tuple[int, ...]
+    ) -> tuple[Tensor, Tensor | None]:
+        """The input with padding replaced, and the mask (B, 2 + N) of tokens that count."""
+        if self.padding is not None:
+            return x.masked_fill(~valid[:, None, :, None], self.padding), None
+        steps = valid.unfold(1, self.patch[0], self.stride[0]).any(-1)
+        tokens = steps.repeat_interleave(grid[1], dim=1)
+        mask = torch.cat((tokens.new_ones(len(tokens), PREFIX), tokens), dim=1)
+        return blanked(AUDIO, x, None, {AUDIO: valid}), mask
+
+    def cells(self, shape: Sequence[int]) -> Cells:
+        """The patches of a spectrogram of `shape`, (F, M)."""
+        sizes = zip(shape, self.patch, self.stride, strict=True)
+        grid = tuple((size - patch) // stride + 1 for size, patch, stride in sizes)
+        if min(grid) < 1:
+            raise ValueError(
+                f"audio of shape {tuple(shape)} is smaller than AST's patch {self.patch}; take a "
+                "smaller patch or a longer input"
+            )
+        return Cells(grid, self.patch, self.stride)
+
+    def embedded_cells(self, shape: Sequence[int]) -> Cells:
+        """The same: there is one grid from the patch embedding on."""
+        return self.cells(shape)
+
+    def example_input(self, batch_size: int = 1) -> Tensor:
+        """Zeros (B, 1, F, M) of the shape it is built for, on its device."""
+        return self.norm.weight.new_zeros(batch_size, 1, *self.shape)
+
+    def set_gradient_checkpointing(self, enabled: bool) -> None:
+        """Recompute each layer's activations in the backward pass: less memory, same numbers."""
+        for block in self.blocks:
+            block.checkpointing = enabled
+
+    def no_weight_decay(self) -> set[str]:
+        """Names of parameters without decay: biases, norms, CLS, distillation, positions."""
+        tables = {"cls", "distillation", "positions"}
+        return tables | {name for name, parameter in self.named_parameters() if parameter.ndim == 1}
+
+    def resize_state(self, name: str, tensor: Tensor, source: AST) -> Tensor | None:
+        """`source`'s positions on this one's grid; `None`: another name, or the grids are equal."""
+        if name != "positions" or source.grid == self.grid or source.width != self.width:
+            return None
+        return adapted_positions(tensor, source.grid, self.grid)
+
+
+def adapted_positions(table: Tensor, old: Sequence[int], new: Sequence[int]) -> Tensor:
+    """`table` (1, 2 + prod(old), D) made (1, 2 + prod(new), D), grids (time, mel).
+
+    An axis that gets shorter is cut out of the middle, one that gets longer is interpolated
+    linearly, the edges of both grids coinciding (paper, section 2.2, and the official code). The
+    first two rows stay.
+    """
+    if tuple(old) == tuple(new):
+        return table
+    head, body = table[:, :PREFIX], table[:, PREFIX:]
+    maps = body.transpose(1, 2).unflatten(2, tuple(old))  # (1, D, time, mel)
+    for axis, (before, after) in enumerate(zip(old, new, strict=True), start=2):
+        if after <= before:
+            maps = maps.narrow(axis, before // 2 - after // 2, after)
+        else:
+            size = [*maps.shape[2:]]
+            size[axis - 2] = after
+            maps = functional.interpolate(maps, size=size, mode="bilinear", align_corners=False)
+    return torch.cat((head, maps.flatten(2).transpose(1, 2)), dim=1)

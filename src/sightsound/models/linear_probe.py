@@ -1,0 +1,148 @@
+"""Linear probe on frozen features: what the encoders tell by themselves.
+
+Each stream is the mean over its seconds and what lies within them, standardised by a batch norm;
+one linear layer reads all streams side by side. A model that attends has to beat it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from sightsound.models.feature_stream import (
+    blanked_seconds,
+    check_shape,
+    grid_mean,
+    seconds_that_count,
+)
+from sightsound.models.presence import padded_streams, present_streams
+from sightsound.models.pretrained import Pretrained
+from sightsound.nn.masking import blank_absent, pool
+from sightsound.nn.norm import BatchNorm
+from sightsound.registry import unknown_name
+from sightsound.types import AUDIO, MODALITIES, VIDEO, Encoded, ModelInfo, Output
+
+
+class LinearProbe(Pretrained):
+    """One linear layer on the means of the features.
+
+    Args:
+        heads: {name: number of classes}; logits of several heads lie side by side.
+        video_shape: (T, H, W, D), (T, N, D) or (T, D): maps, tokens or one vector per second.
+        audio_shape: likewise. Other numbers of seconds are accepted at any time.
+        modalities: streams, in the order in which the layer reads them.
+        norm_decay: running batch statistics become this much old + the rest new.
+
+    Raises:
+        ValueError: a modality is unknown or twice there, or a shape cannot be.
+    """
+
+    def __init__(
+        self,
+        *,
+        heads: dict[str, int],
+        video_shape: tuple[int, ...] | None = (10, 1920),
+        audio_shape: tuple[int, ...] | None = (10, 12, 8, 512),
+        modalities: tuple[str, ...] = (VIDEO, AUDIO),
+        norm_decay: float = 0.99,
+    ) -> None:
+        arguments = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
+        super().__init__()
+        self.info = ModelInfo("linear_probe", json.loads(json.dumps(arguments)))
+        self.heads = dict(heads)
+        self.modalities = tuple(modalities)
+        if not set(modalities) <= set(MODALITIES) or len(set(modalities)) != len(modalities):
+            raise ValueError(f"modalities are {modalities}; accepted: {MODALITIES}, each once")
+        self.shapes = {name: arguments[f"{name}_shape"] for name in self.modalities}
+        for name, shape in self.shapes.items():
+            check_shape(name, shape)
+        sizes = {name: shape[-1] for name, shape in self.shapes.items()}
+        norms = {name: BatchNorm(size, decay=norm_decay) for name, size in sizes.items()}
+        self.norms = nn.ModuleDict(norms)
+        self.head = nn.Linear(sum(sizes.values()), sum(heads.values()))
+
+    def forward(
+        self,
+        inputs: Mapping[str, Tensor],
+        *,
+        present: Mapping[str, Tensor] | None = None,
+        valid: Mapping[str, Tensor] | None = None,
+        maps: bool = False,
+    ) -> Output:
+        """Logits (B, K) of features {modality: (B, T, ..., D)}; arguments as of `MAFnet.forward`.
+
+        Raises:
+            ValueError: an example has no stream at all, or a shape does not fit.
+        """
+        return self.fuse(self.encode(inputs, present=present, valid=valid), maps=maps)
+
+    def encode(
+        self,
+        inputs: Mapping[str, Tensor],
+        *,
+        present: Mapping[str, Tensor] | None = None,
+        valid: Mapping[str, Tensor] | None = None,
+        token_mask: Mapping[str, Tensor] | None = None,
+    ) -> Encoded:
+        """The vector of each second (B, T, D), and their mean over the seconds that count."""
+        self._check(inputs)
+        inputs = {k: inputs[k].to(self.head.weight.dtype) for k in self.modalities if k in inputs}
+        present = present_streams(inputs, present, valid)
+        padded = padded_streams(inputs, present, valid)
+        counted = seconds_that_count(inputs, present, padded, token_mask or {})
+        tokens = {k: grid_mean(blanked_seconds(x, counted[k])) for k, x in inputs.items()}
+        pooled = {name: pool(x, counted[name], kind="gap") for name, x in tokens.items()}
+        return Encoded(tokens, pooled, present)
+
+    def fuse(self, encoded: Encoded, *, maps: bool = False) -> Output:
+        """The linear layer on standardised means; zeros stand for a stream that is not there."""
+        here = encoded.present or {}
+        pooled = {
+            name: blank_absent(self.norms[name](x, rows=here.get(name)), here.get(name))
+            for name, x in encoded.pooled.items()
+        }
+        any_stream = next(iter(pooled.values()))
+        size = any_stream.shape[0]
+        columns = [
+            pooled.get(name, any_stream.new_zeros(size, shape[-1]))
+            for name, shape in self.shapes.items()
+        ]
+        logits = self.head(torch.cat(columns, dim=1))
+        return Output(logits, tokens=encoded.tokens, pooled=pooled, encoded=encoded.pooled)
+
+    def example_inputs(self, batch_size: int = 1) -> dict[str, Tensor]:
+        """Zeros of the shapes the model is built for, on its device."""
+        device = self.head.weight.device
+        return {k: torch.zeros(batch_size, *s, device=device) for k, s in self.shapes.items()}
+
+    def set_gradient_checkpointing(self, enabled: bool) -> None:
+        """Nothing: there are no activations to recompute."""
+
+    def no_weight_decay(self) -> set[str]:
+        """Names of parameters without decay: biases and batch norms."""
+        return {name for name, parameter in self.named_parameters() if parameter.ndim == 1}
+
+    def resize_state(self, name: str, tensor: Tensor, source: LinearProbe) -> Tensor | None:
+        """`None`: nothing here depends on the number of seconds or the size of the maps."""
+        return None
+
+    def _check(self, inputs: Mapping[str, Tensor]) -> None:
+        for name, values in inputs.items():
+            if name not in MODALITIES:
+                raise unknown_name("modality", name, MODALITIES)
+            if name not in self.shapes:
+                continue
+            size = self.shapes[name][-1]
+            if values.ndim < 3 or values.shape[-1] != size or 0 in values.shape:
+                raise ValueError(
+                    f"{name} input has shape {tuple(values.shape)}; accepted is (B, T, ..., {size})"
+                    ", features with channels last"
+                )
+        if not set(self.modalities) & set(inputs):
+            raise ValueError(
+                f"inputs hold none of the model's modalities {self.modalities}; "
+                "give at least one of them"
+            )

@@ -1,0 +1,339 @@
+"""MAFnet: attention over seconds and modalities on frozen features (Brousmiche et al. 2021).
+
+Written from the paper, arXiv 2106.06736, and from the released model's numbers. Read `MAFnet` top
+to bottom: build, encode, fuse, explain. One modality up to a vector per second is
+`feature_stream.py`; FiLM, the attention over cells and the ways to join two vectors are
+`nn/film.py`, `nn/cell_attention.py` and `nn/joining.py`.
+
+What differs from the paper, as in the released code: gamma is 1 + a linear map, the scorer has two
+layers, batch norm follows the logits. What differs from the release: seconds of padding are masked
+(`masked=False`: not), and a stream may be absent.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from sightsound.models.feature_stream import (
+    FeatureStream,
+    blanked_seconds,
+    check_shape,
+    grid_mean,
+    seconds_that_count,
+)
+from sightsound.models.presence import padded_streams, present_streams
+from sightsound.models.pretrained import Pretrained
+from sightsound.nn.cell_attention import CellAttention
+from sightsound.nn.joining import (
+    Addition,
+    CompactBilinear,
+    Concatenation,
+    DualMultimodalResidual,
+)
+from sightsound.nn.masking import pool
+from sightsound.nn.normed_linear import NormedLinear
+from sightsound.registry import unknown_name
+from sightsound.types import AUDIO, MODALITIES, VIDEO, Encoded, ModelInfo, Output
+
+STREAMS = {"audio": (AUDIO,), "video": (VIDEO,), "both": (VIDEO, AUDIO), "none": ()}
+FUSIONS = ("concatenation", "addition", "mcb", "dmr")
+
+
+class MAFnet(Pretrained):
+    """Classifier of clips whose seconds are described by features of frozen encoders.
+
+    Args:
+        heads: {name: number of classes}; logits of several heads lie side by side.
+        video_shape: (T, H, W, D), (T, N, D) or (T, D): maps, tokens or one vector per second.
+        audio_shape: likewise; the same T. Other numbers of seconds are accepted at any time.
+        modalities: streams, in order of columns k. One name: no FiLM, no fusion, and `joint` is
+            attention over its seconds.
+        width: H, of FiLM, of the hidden vectors and of the scorer.
+        film: streams whose residual block is modulated by the other stream's vector.
+        residual: streams that have the residual block without FiLM.
+        attention: softmax over all cells, over seconds, over modalities, or the plain mean.
+        fusion: of the two weighted sums over seconds. `mcb` is compact bilinear pooling, `dmr` the
+            dual multimodal residual.
+        scorer: one layer and ReLU (paper, equation 8), or two layers with a linear score.
+        mcb_size: numbers in the compact bilinear vector.
+        logit_norm: batch norm on the logits, as released.
+        masked: padding gets no attention and no place in batch statistics. False: seconds of zeros
+            are seconds like others, as released; an absent stream is masked all the same.
+        norm_decay: running batch statistics become this much old + the rest new, as released .999,
+            which takes 3,000 steps to forget the start; with fewer steps take 0.99 or less.
+
+    Raises:
+        ValueError: an argument is unknown or does not go with another; the message says which.
+    """
+
+    def __init__(
+        self,
+        *,
+        heads: dict[str, int],
+        video_shape: tuple[int, ...] | None = (10, 1920),
+        audio_shape: tuple[int, ...] | None = (10, 12, 8, 512),
+        modalities: tuple[str, ...] = (VIDEO, AUDIO),
+        width: int = 512,
+        film: Literal["audio", "video", "both", "none"] = "audio",
+        residual: Literal["audio", "video", "both", "none"] = "none",
+        attention: Literal["joint", "temporal", "modality", "none"] = "joint",
+        fusion: Literal["concatenation", "addition", "mcb", "dmr"] = "concatenation",
+        scorer: Literal["paper", "released"] = "released",
+        mcb_size: int = 8192,
+        logit_norm: bool = True,
+        masked: bool = True,
+        norm_decay: float = 0.999,
+    ) -> None:
+        arguments = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
+        super().__init__()
+        self.info = ModelInfo("mafnet", json.loads(json.dumps(arguments)))  # tuples become lists
+        self.heads = dict(heads)
+        self.modalities = tuple(modalities)
+        self.masked = masked
+        self._check()
+
+        for name in self.modalities:
+            self.add_module(name, self._new_stream(name))
+        self.attention = CellAttention(width, kind=attention, scorer=scorer)
+        self.fusion = self._new_fusion()
+        self.head = NormedLinear(
+            self.fusion.size, sum(heads.values()), norm_decay=norm_decay if logit_norm else None
+        )
+
+    def _new_stream(self, name: str) -> FeatureStream:
+        given = self.info.arguments
+        other = self._other(name)
+        modulated = other is not None and name in STREAMS[given["film"]]
+        return FeatureStream(
+            tuple(given[f"{name}_shape"]),
+            given["width"],
+            block=modulated or name in STREAMS[given["residual"]],
+            condition=given[f"{other}_shape"][-1] if modulated else None,
+            norm_decay=given["norm_decay"],
+        )
+
+    def _new_fusion(self) -> nn.Module:
+        given = self.info.arguments
+        size = (len(self.modalities), given["width"])
+        if len(self.modalities) == 1 or given["fusion"] == "concatenation":
+            return Concatenation(*size)
+        if given["fusion"] == "addition":
+            return Addition(*size)
+        if given["fusion"] == "dmr":
+            return DualMultimodalResidual(*size)
+        return CompactBilinear(*size, size=given["mcb_size"])
+
+    def forward(
+        self,
+        inputs: Mapping[str, Tensor],
+        *,
+        present: Mapping[str, Tensor] | None = None,
+        valid: Mapping[str, Tensor] | None = None,
+        maps: bool = False,
+    ) -> Output:
+        """Logits and what led to them: `fuse(encode(inputs))`.
+
+        Args:
+            inputs: {modality: (B, T, ..., D)} features, channels last. A stream without a residual
+                block takes maps, tokens and vectors alike. A modality that is not there is absent
+                for all examples.
+            present: {modality: (B,) bool}; false: the example does not have this stream.
+            valid: {modality: (B, T) bool}; false: a second of padding. A stream of padding only
+                counts as absent.
+            maps: also return attention and contributions, see `fuse`.
+
+        Raises:
+            ValueError: an example has no stream at all, or a shape does not fit.
+        """
+        return self.fuse(self.encode(inputs, present=present, valid=valid), maps=maps)
+
+    def encode(
+        self,
+        inputs: Mapping[str, Tensor],
+        *,
+        present: Mapping[str, Tensor] | None = None,
+        valid: Mapping[str, Tensor] | None = None,
+        token_mask: Mapping[str, Tensor] | None = None,
+    ) -> Encoded:
+        """A hidden vector per second and stream, (B, T, H); with FiLM it knows the other stream.
+
+        Args:
+            token_mask: {modality: (B, T) bool}; true hides a second from everything.
+        """
+        self._check_inputs(inputs)
+        kind = self.head.linear.weight.dtype  # features may be stored in half precision
+        inputs = {name: inputs[name].to(kind) for name in self.modalities if name in inputs}
+        present = present_streams(inputs, present, valid)
+        padded = padded_streams(inputs, present, valid)
+        hidden = token_mask or {}
+        real = seconds_that_count(inputs, present, padded, hidden)
+        counted = real if self.masked else seconds_that_count(inputs, present, {}, hidden)
+        inputs = {name: blanked_seconds(x, real[name]) for name, x in inputs.items()}
+
+        tokens, pooled = {}, {}
+        for name, x in inputs.items():
+            other = self._other(name)
+            tokens[name] = self.stream(name)(
+                x,
+                condition=grid_mean(inputs[other]) if other in inputs else None,
+                known=counted.get(other),
+                mask=counted[name],
+            )
+            pooled[name] = pool(tokens[name], counted[name], kind="gap")
+        key_mask = {name: mask for name, mask in counted.items() if mask is not None}
+        return Encoded(tokens, pooled, present, key_mask or None)
+
+    def fuse(self, encoded: Encoded, *, maps: bool = False) -> Output:
+        """Weighted sums over seconds, fusion and classifier.
+
+        With `maps`, `attention["cells"]` (B, T, K): what each second (T) and modality (K, in order
+        of `modalities`) weighs; for attention over modalities, its softmax divided by the seconds.
+        `contributions["cells"]` (B, T, K, C): what each adds to each logit, and
+        `contributions["constant"]` (C,): logits are exactly their sum. After `mcb` and `dmr`, which
+        are not linear, there is no such split: `contributions` is `None`.
+        """
+        cells, mask = self._table(encoded)
+        weights = self.attention(cells, mask=mask)
+        weighted = weights[..., None] * cells  # (B, T, K, H)
+        pooled = weighted.sum(1)
+        joined = self.fusion(pooled, present=None if mask is None else mask.any(1))
+        logits, scale, constant = self.head(joined)
+        output = Output(
+            logits=logits,
+            tokens=encoded.tokens,
+            pooled={k: v for k, v in self._named(pooled).items() if k in encoded.tokens},
+            encoded=encoded.pooled,
+        )
+        columns = self.fusion.columns(self.head.linear.weight)
+        if maps:
+            output.attention = {"cells": weights}
+        if maps and columns is not None:
+            shares = torch.einsum("btkh,ckh->btkc", weighted, columns) * scale
+            output.contributions = {"cells": shares, "constant": constant}
+        return output
+
+    def _table(self, encoded: Encoded) -> tuple[Tensor, Tensor | None]:
+        """All cells (B, T, K, H), zeros for a stream left out, and which count (B, T, K)."""
+        any_stream = next(iter(encoded.tokens.values()))
+        masks, given = encoded.key_mask or {}, encoded.tokens
+        cells = [given.get(name, torch.zeros_like(any_stream)) for name in self.modalities]
+        cells = torch.stack(cells, dim=2)
+        if not masks and len(given) == len(self.modalities):
+            return cells, None
+        all_count = any_stream.new_ones(any_stream.shape[:2], dtype=torch.bool)
+        columns = [masks.get(k, all_count if k in given else ~all_count) for k in self.modalities]
+        return cells, torch.stack(columns, dim=2)
+
+    def _named(self, table: Tensor) -> dict[str, Tensor]:
+        """{modality: (B, H)} of (B, K, H)."""
+        return dict(zip(self.modalities, table.unbind(1), strict=True))
+
+    def update_paths(
+        self,
+        *,
+        released: bool = False,
+        generator: Literal["modulated", "conditioning"] = "modulated",
+    ) -> dict[str, list[str]]:
+        """{modality: names of its parameters}, so that a step may leave one path alone.
+
+        Args:
+            released: as the released training has it, which goes by words in the names. What has
+                neither word is in both paths: scorer, fusion and classifier, but the dense layers
+                as well. So a step of the audio path leaves nothing of the visual one alone but its
+                batch norm's scale and shift. False: scorer, fusion and classifier are in no path.
+            generator: whose path FiLM's generator is in: of the stream it modulates, as released,
+                or of the stream it reads.
+        """
+        paths = {name: [] for name in self.modalities}
+        for key, _ in self.named_parameters():
+            path = key.split(".")[0]
+            if generator == "conditioning" and ".film." in key:
+                path = self._other(path)
+            neutral = path not in paths or ".dense." in key
+            owners = paths if released and neutral else {path} & set(paths)
+            for name in owners:
+                paths[name].append(key)
+        return paths
+
+    def stream(self, name: str) -> FeatureStream:
+        """The part that belongs to one modality."""
+        return getattr(self, name)
+
+    def _other(self, name: str) -> str | None:
+        """The other modality, if there are two."""
+        return next((other for other in self.modalities if other != name), None)
+
+    def example_inputs(self, batch_size: int = 1) -> dict[str, Tensor]:
+        """Zeros of the shapes the model is built for, on its device."""
+        device = self.head.linear.weight.device
+        shapes = {name: self.stream(name).shape for name in self.modalities}
+        return {name: torch.zeros(batch_size, *s, device=device) for name, s in shapes.items()}
+
+    def set_gradient_checkpointing(self, enabled: bool) -> None:
+        """Nothing: there is one block, and passing it twice would count a batch's norms twice."""
+
+    def no_weight_decay(self) -> set[str]:
+        """Names of parameters without decay: biases and batch norms."""
+        return {name for name, parameter in self.named_parameters() if parameter.ndim == 1}
+
+    def resize_state(self, name: str, tensor: Tensor, source: MAFnet) -> Tensor | None:
+        """`None`: nothing here depends on the number of seconds or the size of the maps."""
+        return None
+
+    def _check(self) -> None:
+        """Arguments that are unknown or do not go together: `ValueError`."""
+        given = self.info.arguments
+        for what, known in (("film", STREAMS), ("residual", STREAMS), ("fusion", FUSIONS)):
+            if given[what] not in known:
+                raise unknown_name(what, given[what], known)
+        if not self.heads:
+            raise ValueError("heads is {}; give at least one head, such as {'label': 10}")
+        for name in ("width", "mcb_size"):
+            if given[name] < 1:
+                raise ValueError(f"{name} is {given[name]}; accepted: 1 or more")
+        if not 0 <= given["norm_decay"] < 1:
+            raise ValueError(f"norm_decay is {given['norm_decay']}; accepted: 0 to below 1")
+        for name in self.modalities:
+            if name not in MODALITIES:
+                raise unknown_name("modality", name, MODALITIES)
+            check_shape(name, given[f"{name}_shape"])
+        if len(set(self.modalities)) != len(self.modalities) or not self.modalities:
+            raise ValueError(
+                f"modalities are {self.modalities}; one or two different names are accepted, "
+                f"of {MODALITIES}"
+            )
+        seconds = {given[f"{name}_shape"][0] for name in self.modalities}
+        if len(seconds) > 1:
+            raise ValueError(
+                f"video_shape is {given['video_shape']} and audio_shape {given['audio_shape']}; "
+                "their first number, the seconds, must be the same"
+            )
+        if given["attention"] == "modality" and len(self.modalities) == 1:
+            raise ValueError(
+                f"attention is 'modality', but modalities are {self.modalities}: with one stream "
+                "there is nothing to choose from; take joint, temporal or none"
+            )
+
+    def _check_inputs(self, inputs: Mapping[str, Tensor]) -> None:
+        for name in inputs:
+            if name not in MODALITIES:
+                raise unknown_name("modality", name, MODALITIES)
+        used = [name for name in self.modalities if name in inputs]
+        if not used:
+            raise ValueError(
+                f"inputs hold none of the model's modalities {self.modalities}; "
+                "give at least one of them"
+            )
+        for name in used:
+            self.stream(name).check(name, inputs[name])
+        seconds = {name: inputs[name].shape[1] for name in used}
+        if len(set(seconds.values())) > 1:
+            raise ValueError(
+                f"inputs have {seconds} seconds; all streams must have the same number: pad the "
+                "shorter one and say so in valid"
+            )

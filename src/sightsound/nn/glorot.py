@@ -1,0 +1,11 @@
+"""How Keras starts a layer."""
+
+from __future__ import annotations
+
+from torch import nn
+
+
+def glorot_(layer: nn.Module) -> None:
+    """Glorot uniform weights and zero biases for a linear layer or convolution, in place."""
+    nn.init.xavier_uniform_(layer.weight)
+    nn.init.zeros_(layer.bias)

@@ -1,0 +1,186 @@
+"""PyTorch checkpoints as projects release them: containers, names, configurations, gaps.
+
+`tensors.py` reads files of single tensors; here the state dict may lie one level down, beside an
+optimiser and other things, and the names may have the prefix that training on several devices adds.
+"""
+
+from __future__ import annotations
+
+import pickle
+import re
+import zipfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sightsound.registry import nearest_path
+from sightsound.weights.archive import weights_of
+from sightsound.weights.tensors import fill, read_tensors
+
+WRAPPERS = ("model_state", "state_dict", "model", "model_state_dict")
+HEAD = "head"  # how our names of a classifier's tensors start
+COUNTER = ".num_batches_tracked"  # of batch norms; a number of training steps, not a weight
+_LEAF = r"(?:\.(?P<leaf>weight|bias|running_mean|running_var|num_batches_tracked))?"
+_PARALLEL = r"(?:module\.)?"  # of DataParallel
+
+Table = Mapping[str, str]  # {pattern of a project's names: ours}, which a leaf follows
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A state dict by the names in the file, and the names of what stands beside it."""
+
+    path: Path
+    tensors: dict[str, Tensor]
+    beside: tuple[str, ...] = ()
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """The state dict in a file: PyTorch's own, without running what is pickled in it, or others.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: it is damaged, in no known format, or holds no tensors.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no weights at {str(path)!r}; give the file.{nearest_path(path)}")
+    if _is_pickled(path):
+        return _unwrapped(path, _unpickled(path))
+    tensors = weights_of(read_tensors(path))
+    bare = {name: tensor for name, tensor in tensors.items() if "/" not in name}
+    return Checkpoint(path, bare)  # a name with a folder is a test case's: "in/x", "out/logits"
+
+
+def _is_pickled(path: Path) -> bool:
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith("data.pkl") for name in archive.namelist())
+    with path.open("rb") as file:
+        return file.read(1) == b"\x80"
+
+
+def _unpickled(path: Path) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        first = str(error).splitlines()[0]
+        raise ValueError(
+            f"{str(path)!r} is damaged or holds more than tensors and plain values, which is not "
+            f"read: {first}; save its state dict with torch.save(model.state_dict(), FILE)"
+        ) from error
+
+
+def _unwrapped(path: Path, content: Any) -> Checkpoint:
+    beside: list[str] = []
+    content = content if isinstance(content, Mapping) else {}
+    inside = next((name for name in WRAPPERS if isinstance(content.get(name), Mapping)), None)
+    if inside is not None:
+        beside = [name for name in content if name != inside]
+        content = content[inside]
+    tensors = {name: value for name, value in content.items() if isinstance(value, Tensor)}
+    if not tensors:
+        raise ValueError(f"{str(path)!r} holds no state dict of tensors; save model.state_dict()")
+    beside += [name for name in content if name not in tensors]
+    floats = {name: value.float() for name, value in tensors.items()}
+    return Checkpoint(path, floats, tuple(beside))
+
+
+def recognised(
+    checkpoint: Checkpoint, tables: Iterable[Table], *, wanted: str, kind: str, example: str
+) -> dict[str, str]:
+    """{name in the file: ours} by the first table that gives our name `wanted`.
+
+    Raises:
+        ValueError: none does; the message has the file's first names and an `example` of names.
+    """
+    for table in tables:
+        names = {name: _our_name(name, table) for name in checkpoint.tensors}
+        if wanted in names.values():
+            return {name: ours for name, ours in names.items() if ours is not None}
+    few = ", ".join(repr(name) for name in list(checkpoint.tensors)[:3]) or "none"
+    raise ValueError(
+        f"{str(checkpoint.path)!r} holds no {kind}: names such as {example!r} were expected; its "
+        f"first names: {few}"
+    )
+
+
+def _our_name(name: str, table: Table) -> str | None:
+    for pattern, ours in table.items():
+        if match := re.fullmatch(f"{_PARALLEL}(?:{pattern}){_LEAF}", name):
+            return match.expand(ours) + (f".{match['leaf']}" if match["leaf"] else "")
+    return None
+
+
+def settings_of(config: dict | None, path: Path, *, part: str) -> dict[str, Any]:
+    """The settings of one model in what was given as its configuration; empty without one.
+
+    Accepted are the settings themselves, an index entry with them under "config", and a whole
+    index, which has the entry under `part` and the file's name.
+
+    Raises:
+        ValueError: none of these.
+    """
+    found: Any = config or {}
+    if isinstance(found, dict) and isinstance(found.get(part), dict):
+        found = found[part].get(path.stem)
+    if isinstance(found, dict) and isinstance(found.get("config"), dict):
+        found = found["config"]
+    if not isinstance(found, dict):
+        raise ValueError(
+            f"the configuration of {path.name} is {config!r:.80}; a table of settings is accepted, "
+            f"or an index with one under {part!r} and {path.stem!r}"
+        )
+    return found
+
+
+def count(tensors: Iterable[str], pattern: str) -> int:
+    """How many different numbers stand in the group of `pattern` at the start of our names."""
+    found = (re.match(pattern, name) for name in tensors)
+    return len({match[1] for match in found if match})
+
+
+def left_over(checkpoint: Checkpoint, names: Mapping[str, str]) -> list[str]:
+    """Names in the file that are not in `names`, in words.
+
+    Raises:
+        ValueError: one belongs to a layer, so that the numbers would be wrong without it.
+    """
+    unknown = [name for name in checkpoint.tensors if name not in names]
+    inside = [name for name in unknown if re.search(r"\.\d+\.|patch_embed", name)]
+    if inside:
+        raise ValueError(
+            f"{str(checkpoint.path)!r} holds another kind of model: the layers of the one known "
+            f"here have no {inside[0]!r}"
+        )
+    return [*unknown, *checkpoint.beside]
+
+
+def without_classifier(
+    state: dict[str, Tensor], names: Mapping[str, str], *, num_classes: int
+) -> list[str]:
+    """Take the classifier out of `state` if it has other classes; its names in the file."""
+    if len(state.get("head.bias", ())) == num_classes:
+        return []
+    taken = [theirs for theirs, ours in names.items() if ours.startswith(HEAD)]
+    for theirs in taken:
+        del state[names[theirs]]
+    return [f"{theirs} (other classes)" for theirs in taken]
+
+
+def fill_model(model: nn.Module, state: Mapping[str, Tensor], *, path: Path) -> list[str]:
+    """Put `state` (our names) into `model`; the names of the classifier's tensors that it lacks.
+
+    Raises:
+        ValueError: others are missing, or too many, or of another shape.
+    """
+    own = model.state_dict()
+    untrained = [name for name in own if name.startswith(HEAD) and name not in state]
+    weights = {name: tensor for name, tensor in state.items() if not name.endswith(COUNTER)}
+    fill(model, weights | {name: own[name] for name in untrained}, path=path)
+    counters = {n: t for n, t in state.items() if n.endswith(COUNTER) and n in own}
+    model.load_state_dict(counters, strict=False)
+    return untrained

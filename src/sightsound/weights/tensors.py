@@ -1,0 +1,220 @@
+"""Tensors in a file of another project, whichever container it is, and their way into a network.
+
+The content decides, not the file's name: `.npz`, `.safetensors`, PyTorch's `.pth` (tensors only, no
+pickled objects) and, with h5py, Keras's `.h5`.
+"""
+
+from __future__ import annotations
+
+import pickle
+import re
+import zipfile
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from sightsound.registry import nearest_path
+from sightsound.weights.archive import read_archive
+
+ACCEPTED = ".npz, .safetensors, PyTorch's .pth, or Keras's .h5"
+_H5_START = b"\x89HDF"
+_PICKLE_START = b"\x80"
+_COUNTER = "num_batches_tracked"  # of PyTorch's norms; the number of training steps, not a weight
+
+
+# ---------------------------------------------------------------------------- containers
+
+
+def read_tensors(path: str | Path) -> dict[str, Tensor]:
+    """{name in the file: float tensor}.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: it is damaged, or no container known here.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        hint = nearest_path(path)
+        raise FileNotFoundError(f"no weights at {str(path)!r}; give the file.{hint}")
+    with path.open("rb") as file:
+        start = file.read(9)
+    if zipfile.is_zipfile(path):
+        arrays = _read_pickle(path) if _is_torch(path) else read_archive(path)
+    elif start[8:] == b"{":  # eight bytes of length, then a table in JSON
+        arrays = _read_safetensors(path)
+    elif start.startswith(_H5_START):
+        arrays = _read_h5(path)
+    elif start.startswith(_PICKLE_START):
+        arrays = _read_pickle(path)
+    else:
+        raise ValueError(f"{str(path)!r} is in no format that is read; accepted: {ACCEPTED}")
+    return {name: _tensor(array) for name, array in arrays.items()}
+
+
+def _is_torch(path: Path) -> bool:
+    """PyTorch's zip archive has its pickle inside, NumPy's only arrays."""
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("data.pkl") for name in archive.namelist())
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(
+            f"{str(path)!r} is a damaged .safetensors file: {error}; fetch it again"
+        ) from error
+
+
+def _read_pickle(path: Path) -> dict[str, Tensor]:
+    """PyTorch's state dict; one under the key "state_dict" is unpacked."""
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        first = str(error).splitlines()[0]
+        raise ValueError(
+            f"{str(path)!r} is damaged or holds more than tensors, which is not read: {first}"
+        ) from error
+    content = content.get("state_dict", content) if isinstance(content, Mapping) else {}
+    tensors = {name: value for name, value in content.items() if isinstance(value, Tensor)}
+    if not tensors:
+        raise ValueError(f"{str(path)!r} holds no state dict of tensors; save model.state_dict()")
+    return tensors
+
+
+def _read_h5(path: Path) -> dict[str, np.ndarray]:
+    """Every data set by its path; the layers of a whole model without the group around them."""
+    try:
+        import h5py
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"{str(path)!r} is an HDF5 file of Keras; reading it needs the package 'h5py', which "
+            "is not installed: pip install h5py"
+        ) from error
+    arrays: dict[str, np.ndarray] = {}
+
+    def keep(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset):
+            arrays[name] = item[()]
+
+    with h5py.File(path, "r") as file:
+        file.get("model_weights", file).visititems(keep)
+    return arrays
+
+
+def _tensor(array: Any) -> Tensor:
+    if isinstance(array, Tensor):
+        return array.float()
+    return torch.from_numpy(np.array(array, dtype=np.float32))
+
+
+# ---------------------------------------------------------------------------- names
+
+
+@dataclass(frozen=True)
+class Naming:
+    """How one project names the tensors of a network."""
+
+    project: str
+    example: str
+    """A name that is in every such file."""
+    translate: Callable[[str], str | None]
+    """From a name in the file to ours; `None`: not a part of our network."""
+    convert: Callable[[Tensor], Tensor] = lambda tensor: tensor
+    """From the project's order of axes to PyTorch's."""
+
+
+@dataclass(frozen=True)
+class Named:
+    """The tensors of a file by our names, and what else the file holds."""
+
+    tensors: dict[str, Tensor]
+    dropped: tuple[str, ...]
+    project: str
+
+
+def named(path: str | Path, namings: Iterable[Naming], *, kind: str) -> Named:
+    """The tensors in a file by our names, in whichever of `namings` it is.
+
+    Raises:
+        FileNotFoundError, ValueError: as `read_tensors`.
+        ValueError: none of `namings` has any of the file's names.
+    """
+    namings, tensors = list(namings), read_tensors(path)
+    for naming in namings:
+        ours = {name: naming.translate(name) for name in tensors}
+        if any(ours.values()):
+            found = {new: naming.convert(tensors[old]) for old, new in ours.items() if new}
+            dropped = tuple(old for old, new in ours.items() if not new)
+            return Named(found, dropped, naming.project)
+    wanted = " or ".join(f"{naming.example!r} ({naming.project})" for naming in namings)
+    few = ", ".join(repr(name) for name in list(tensors)[:3])
+    raise ValueError(
+        f"{str(path)!r} holds no {kind}: names such as {wanted} were expected; its first names: "
+        f"{few}"
+    )
+
+
+def fill(encoder: nn.Module, tensors: Mapping[str, Tensor], *, path: str | Path) -> nn.Module:
+    """`encoder` with `tensors`, which have its names.
+
+    Raises:
+        ValueError: one is missing, too many, or of another shape.
+    """
+    wanted = {k: v for k, v in encoder.state_dict().items() if not k.endswith(_COUNTER)}
+    shapes = [
+        f"{key} {tuple(tensors[key].shape)} instead of {tuple(wanted[key].shape)}"
+        for key in wanted.keys() & tensors.keys()
+        if tensors[key].shape != wanted[key].shape
+    ]
+    found = {
+        "missing": wanted.keys() - tensors.keys(),
+        "not known": tensors.keys() - wanted.keys(),
+        "of another shape": shapes,
+    }
+    words = [f"{what}: {', '.join(sorted(names)[:3])}" for what, names in found.items() if names]
+    if words:
+        raise ValueError(
+            f"{str(path)!r} does not fit {type(encoder).__name__}; tensors (our names) "
+            f"{'; '.join(words)}"
+        )
+    encoder.load_state_dict(tensors, strict=False)
+    return encoder
+
+
+KERAS_LEAVES = {
+    "kernel": "weight",
+    "weights": "weight",  # of TensorFlow's slim
+    "bias": "bias",
+    "biases": "bias",
+    "gamma": "weight",
+    "beta": "bias",
+    "moving_mean": "running_mean",
+    "moving_variance": "running_var",
+}
+
+
+def keras_name(name: str) -> tuple[str, str] | None:
+    """(layer, our leaf) of "conv1/conv/kernel:0" -> ("conv1_conv", "weight"); `None`: no such name.
+
+    Keras's own files have each layer's name twice.
+    """
+    *path, leaf = re.split(r"[/.]", name.removesuffix(":0"))
+    half = len(path) // 2
+    if path and path[:half] == path[half:]:
+        path = path[:half]
+    return ("_".join(path), KERAS_LEAVES[leaf]) if path and leaf in KERAS_LEAVES else None
+
+
+def keras_layout(tensor: Tensor) -> Tensor:
+    """Kernels (kh, kw, in, out) -> (out, in, kh, kw), matrices (in, out) -> (out, in)."""
+    if tensor.ndim == 4:
+        return tensor.permute(3, 2, 0, 1)
+    return tensor.T if tensor.ndim == 2 else tensor
