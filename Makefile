@@ -34,7 +34,7 @@ parity: $(VENV)/ready
 test-slow: $(VENV)/ready
 	$(BIN)/python -m pytest -m slow
 
-# benchmark-demo, benchmark-small, benchmark-ablation, benchmark-flops, benchmark-fusion_time
+# benchmark-NAME runs benchmarks/NAME.py; benchmarks/RESULTS.md lists them
 benchmark-%: $(VENV)/ready
 	$(BIN)/python benchmarks/$*.py
 
