@@ -35,6 +35,7 @@ TABLES = {"model": MODELS, "objective": OBJECTIVES}
 FRONT_END_PARTS = {"audio": AudioFrontEnd, "video": VideoFrontEnd, "features": FeatureFrontEnd}
 FOUND = ("video_weights", "audio_weights", "video_shape", "audio_shape")  # by reading encoders
 SECTIONS = ("model", "front_end", "objective")  # a `name` and what belongs to that name
+MODEL_FILE = "config.json"  # beside the weights of a model
 DERIVED = {"heads", "video_shape", "audio_shape", "task"}  # arguments that the data decides
 LENGTHS = ("epochs", "steps", "examples")
 
@@ -46,13 +47,13 @@ def recipe_names() -> list[str]:
 
 
 def find_recipe(name: str | Path) -> Path:
-    """The file behind a recipe name, a file name, or a run directory.
+    """The file behind a recipe name, a file name, or the directory of a run or a model.
 
     Raises:
         ValueError: neither; the message names the nearest recipe.
     """
-    candidates = [Path(name), Path(name) / "config.yaml", RECIPES / f"{name}.yaml"]
-    for candidate in candidates:
+    saved = (Path(name) / file for file in ("config.yaml", MODEL_FILE))
+    for candidate in (Path(name), *saved, RECIPES / f"{name}.yaml"):
         if candidate.is_file():
             return candidate
     known = recipe_names()
@@ -112,7 +113,17 @@ def _read_yaml(file: Path) -> dict[str, Any]:
         raise UsageError(f"{file}, line {line}: not valid YAML: {error.problem}") from error
     if not isinstance(values, dict):
         raise UsageError(f"{file}: expected sections such as 'model:' and 'train:', got {values!r}")
-    return values
+    return _of_model(values) if file.name == MODEL_FILE else values
+
+
+def _of_model(info: dict[str, Any]) -> dict[str, Any]:
+    """What the `config.json` of a model says about the model to build and what it reads."""
+    model = {key: value for key, value in info["model"].items() if key not in DERIVED}
+    front_end = dict(info.get("front_end") or {})
+    if features := front_end.get("features"):
+        front_end["features"] = {k: v for k, v in features.items() if k not in FOUND}
+        front_end = {key: front_end[key] for key in ("name", "features")}
+    return {"model": model} | ({"front_end": front_end} if front_end else {})
 
 
 def load_config(*sources: str | Path, overrides: Mapping[str, Any] | None = None) -> RunConfig:
@@ -355,8 +366,10 @@ def check_front_end(section: dict[str, Any]) -> dict[str, Any]:
     section = {"name": RunConfig().front_end["name"], **section}
     parsed = _front_end_parser().parse_object({"front_end": section})["front_end"]
     checked: dict[str, Any] = {"name": parsed.name}
-    for part in ("audio", "video", "features"):
+    for part in FRONT_END_PARTS:
         given = section.get(part) or {}
+        if not isinstance(given, Mapping):
+            raise UsageError(f"front_end.{part}: expected a table of numbers, got {given!r}")
         if given:
             checked[part] = _plain({key: parsed[part][key] for key in given})
     if "features" not in checked:  # otherwise encoders would be read

@@ -5,10 +5,14 @@ from pathlib import Path
 
 import pytest
 import yaml
+from small import SMALL_MBT
 
 from sightsound import cli
-from sightsound.configuration import config_text, load_config, read_values
+from sightsound.configuration import check_front_end, config_text, load_config, read_values
+from sightsound.media.front_end import AudioFrontEnd, FrontEnd, VideoFrontEnd
+from sightsound.models.mbt import MBT
 from sightsound.options import UsageError
+from sightsound.run import build_front_end
 
 
 def write(folder: Path, **files: str) -> Path:
@@ -118,3 +122,24 @@ def test_a_run_started_from_a_base_saves_all_of_it(tmp_path):
     config = load_config(write(tmp_path, own="base: demo\nmodel: {width: 16}"))
     saved = write(tmp_path, saved=config_text(config))
     assert load_config(saved) == config
+
+
+def test_a_model_directory_is_a_configuration(tmp_path, capsys):
+    """What `train --init DIR` builds where nothing else is said."""
+    model = MBT(**SMALL_MBT)
+    front_end = FrontEnd("mbt", AudioFrontEnd(num_frames=32, num_mels=16), VideoFrontEnd(height=16))
+    model.info.front_end = front_end.to_dict()
+    model.save_pretrained(tmp_path / "model")
+    config = load_config(tmp_path / "model")
+    assert config.model["width"] == SMALL_MBT["width"] and "heads" not in config.model
+    assert build_front_end(config.front_end) == front_end
+    argv = ["train", "videos", "--init", str(tmp_path / "model"), "--print_config"]
+    assert cli.main(argv) == 0
+    assert f"width: {SMALL_MBT['width']}\n" in capsys.readouterr().out
+    assert cli.main([*argv, "--model.size", "tiny"]) == 0  # something else is said
+    assert "size: tiny" in capsys.readouterr().out
+
+
+def test_parts_of_a_front_end_are_tables():
+    with pytest.raises(ValueError, match="front_end.video: expected a table of numbers, got 8"):
+        check_front_end({"name": "mbt", "video": 8})

@@ -18,7 +18,7 @@ def train(argv: Sequence[str]) -> None:
     """Train a model on a folder of videos or a manifest."""
     from sightsound.configuration import config_text, parse_run
 
-    config, options = parse_run(_train_parser(), _resumed(argv))
+    config, options = parse_run(_train_parser(), _started(_resumed(argv)))
     config.data.path = options.path or config.data.path
     config.train.init = tuple(options.init or config.train.init)
     if options.overfit is not None:
@@ -99,6 +99,15 @@ def _resumed(argv: Sequence[str]) -> list[str]:
             f"--output, or leave out --resume.{nearest_path(saved.parent)}"
         )
     return ["--config", str(saved), *argv]
+
+
+def _started(argv: list[str]) -> list[str]:
+    """`argv`; with `--init` and nothing said about the model, that of the first model named."""
+    init = _option_value(argv, "--init")
+    said = any(token.startswith(("--config", "--model")) for token in argv)
+    if said or not init or not (Path(init) / "config.json").is_file():
+        return argv
+    return ["--config", init, *argv]
 
 
 def _option_value(argv: list[str], option: str) -> str | None:
