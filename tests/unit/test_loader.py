@@ -289,7 +289,6 @@ def start_script(folder, tmp_path) -> tuple[subprocess.Popen, list[int]]:
         text=True,
         start_new_session=True,
         # Shells start background jobs with SIGINT ignored, and children inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     return process, [int(pid) for pid in process.stdout.readline().split()]
 
