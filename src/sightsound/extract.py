@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,6 @@ from sightsound.data.sampling import eval_batches
 from sightsound.encoding import Encoding
 from sightsound.types import AUDIO, VIDEO, Batch, Clip, Problem
 
-_BATCH_CLIPS = 4  # clips are encoded one by one: this many are decoded ahead and lost by a kill
 Progress = Callable[[int, int], None]
 
 
@@ -100,25 +98,19 @@ def _encoded(
         return
     clips = copy.copy(clips)
     clips.rows, clips.train, clips.views = rows, False, 1
-    size = min(_BATCH_CLIPS, -(-len(rows) // max(1, num_workers)))
-    keys = eval_batches(len(rows), batch_size=size)
+    keys = eval_batches(len(rows), batch_size=1)  # so that a kill loses one clip
     with Loader(clips, num_workers=num_workers) as loader:
-        for batch_keys, batch in zip(keys, loader.iterate(keys), strict=True):
+        for row, batch in zip(rows, loader.iterate(keys), strict=True):
             encoded = None if batch is None else encoding(batch.to(encoding.device))
-            for _, index, _ in batch_keys:
-                yield rows[index], _clip(rows[index], encoded, loader.problems)
+            yield row, _clip(row, encoded, loader.problems)
 
 
 def _clip(row: Row, batch: Batch | None, problems: list[Problem]) -> Clip:
-    """One clip of an encoded batch, on the CPU."""
+    """The one clip of an encoded batch, on the CPU; an empty one if it was dropped."""
     found = tuple(problem for problem in problems if problem.id == row.id)
-    empty = Clip(row.id, None, None, None, None, torch.zeros(0), problems=found, encoded=True)
-    if batch is None or row.id not in batch.id:
-        return empty
-    place = batch.id.index(row.id)
-    streams = {}
-    for name, stream in batch.inputs.items():
-        if batch.present[name][place]:
-            streams[name] = stream[place].cpu()
-            streams[f"{name}_valid"] = batch.valid[name][place].cpu()
-    return dataclasses.replace(empty, **streams)
+    clip = Clip(row.id, None, None, None, None, torch.zeros(0), problems=found, encoded=True)
+    for name, stream in batch.inputs.items() if batch is not None else ():
+        if batch.present[name][0]:
+            setattr(clip, name, stream[0].cpu())
+            setattr(clip, f"{name}_valid", batch.valid[name][0].cpu())
+    return clip

@@ -1,6 +1,9 @@
 """Clips through frozen encoders: what each second sees, what is padding, what is kept on disk."""
 
 import dataclasses
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -281,3 +284,48 @@ def test_clips_cut_at_random_have_no_features(folder, encoders, tmp_path):
     dataset = clips(folder, ["a.mp4"], front_end(), DataSettings())
     with pytest.raises(ValueError, match="cut anew each time: data.windows is 'random'"):
         FeatureCache(tmp_path, dataset)
+
+
+SCRIPT = """
+import sys, time
+sys.path[:0] = {paths!r}
+from pathlib import Path
+from unittest import mock
+import test_encoding as t
+from sightsound.extract import extract
+from sightsound.encoding import Encoding
+from sightsound.data.features import FeatureCache
+
+table = {{"b:": t.Brightness(), "l:": t.Loudness()}}
+hashes = {{"brightness": "1" * 64, "loudness": "2" * 64}}
+with mock.patch("sightsound.weights.encoders.load_encoder", table.__getitem__), \\
+     mock.patch("sightsound.weights.encoders.weights_hash", hashes.__getitem__):
+    front = t.front_end()
+    folder = Path({folder!r})
+    dataset = t.clips(folder, sorted(p.name for p in folder.glob("copy*.mp4")), front)
+    cache = FeatureCache({features!r}, dataset)
+    extract(dataset, cache, Encoding(front), progress=lambda done, of: print(done, flush=True))
+"""
+
+
+def test_a_killed_extraction_loses_the_clip_in_hand(folder, encoders, tmp_path):
+    """Every clip reported is kept, whole; the same call does the rest."""
+    videos, features = tmp_path / "videos", tmp_path / "features"
+    videos.mkdir()
+    content = (folder / "a.mp4").read_bytes()
+    for number in range(12):  # the same clip with something behind it: other content, other key
+        (videos / f"copy{number:02d}.mp4").write_bytes(content + bytes([number]) * 8)
+    paths = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+    code = SCRIPT.format(paths=paths, folder=str(videos), features=str(features))
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        reported = [process.stdout.readline() for _ in range(3)]
+        process.kill()
+        reported += process.stdout.readlines()
+    front = front_end()
+    dataset = clips(videos, sorted(path.name for path in videos.iterdir()), front)
+    cache = FeatureCache(features, dataset)
+    kept = [cache.holds(row) for row in dataset.rows]
+    assert len(reported) <= sum(kept) <= len(reported) + 1 and kept == sorted(kept, reverse=True)
+    assert extract(dataset, cache, Encoding(front)).num_new == 12 - sum(kept)
+    assert verify(dataset, cache, Encoding(front)) == {}
