@@ -90,6 +90,7 @@ def nearest_path(path: Path) -> str:
     names = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
     near = difflib.get_close_matches(path.name, names, n=1)
     return f" Did you mean {str(path.parent / near[0])!r}?" if near else ""
+    names = [name for name in names if name != path.name]  # a link to nothing
 
 
 def resolve(table: Mapping[str, str], name: str, *, kind: str) -> object:

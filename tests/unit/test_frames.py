@@ -1,5 +1,6 @@
 """Which frame is shown when, from wherever decoding starts, and what damage costs."""
 
+import av
 import numpy as np
 import pytest
 from media_files import grey, levels_at, regular, tone, write_clip
@@ -7,6 +8,7 @@ from media_files import grey, levels_at, regular, tone, write_clip
 from sightsound.media import frames as frames_module
 from sightsound.media.encode import write_video
 from sightsound.media.frames import read_frame_times, read_frames
+from sightsound.media.pixels import Converter
 
 
 def test_the_frame_shown_is_the_last_one_that_started(tmp_path):
@@ -209,6 +211,25 @@ def test_sparing_changes_no_frame(tmp_path, monkeypatch, codec):
         frames, number, plain = decoded_and_plain(path, wanted, monkeypatch)
         assert_same_frames(frames, plain)
         assert len(wanted) == 72 or number < 60, "nothing was spared"
+
+
+def test_nothing_is_spared_where_times_are_not_stored(tmp_path):
+    """In AVI packets have the times of decoding: those of B frames are wrong."""
+    path = tmp_path / "clip.avi"
+    options = {"crf": "8", "x264-params": "keyint=48:bframes=3:b-adapt=0:scenecut=0"}
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options=options)
+        stream.width, stream.height = 64, 48
+        for number in range(48):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(grey(5 * number))))
+        container.mux(stream.encode(None))
+    for start in np.arange(0.0, 1.9, 0.1):
+        wanted = start + np.array([0.0, 0.04])
+        ours = read_frames(path, wanted, (48, 64))
+        convert = Converter((48, 64), crop=None)
+        all_decoded = frames_module._read_frames(path, wanted, convert, frozenset())
+        np.testing.assert_array_equal(ours.times_seconds, all_decoded.times_seconds)
+        np.testing.assert_array_equal(ours.pixels, all_decoded.pixels)
 
 
 def test_sparing_is_given_up_where_a_packet_is_damaged(tmp_path, monkeypatch):

@@ -1,6 +1,8 @@
 """Manifests: tables, class folders, splits, and what is refused."""
 
+import errno
 import json
+import os
 import re
 from pathlib import Path
 
@@ -103,6 +105,37 @@ def test_class_folders_with_and_without_splits(tmp_path):
     manifest = load(tmp_path / "split")
     assert {row.split for row in manifest.rows if row.id.startswith("val/")} == {"val"}
     assert manifest.labels == {"label": ["cat", "dog"]}
+
+
+def test_links_that_lead_back_are_not_followed(tmp_path):
+    make_clips(tmp_path, ["train/cat/a.mp4", "train/dog/b.mp4", "more/c.mp4"])
+    (tmp_path / "train" / "cat" / "self").symlink_to(".")
+    (tmp_path / "train" / "dog" / "all").symlink_to(tmp_path)
+    (tmp_path / "train" / "dog" / "more").symlink_to("../../more")
+    (tmp_path / "more" / "dog").symlink_to("../train/dog")
+    rows = load(tmp_path / "train", val_fraction=0, test_fraction=0).rows
+    assert [row.id for row in rows] == ["cat/a.mp4", "dog/b.mp4", "dog/more/c.mp4"]
+
+
+def test_folders_that_may_not_be_read_are_named(tmp_path, monkeypatch):
+    make_clips(tmp_path, ["cat/a.mp4", "cat/closed/b.mp4"])
+    scandir = os.scandir
+
+    def refused(path):
+        if str(path).endswith("closed"):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    with pytest.raises(PermissionError, match="Permission denied: .*closed"):
+        load(tmp_path)
+
+
+def test_a_link_to_nothing_is_not_suggested_in_its_own_place(tmp_path):
+    make_clips(tmp_path, ["cat/a.mp4"])
+    (tmp_path / "cat" / "broken.mp4").symlink_to("nowhere.mp4")
+    with pytest.raises(ValueError, match=r"broken.mp4' does not exist\. Paths are"):
+        load(tmp_path)
 
 
 def test_folder_with_manifest_is_read_by_it(tmp_path):

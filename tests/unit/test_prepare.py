@@ -1,6 +1,7 @@
 """Shards are written as planned, whole or not at all, and the same however often it is begun."""
 
 import csv
+import errno
 import json
 import os
 import random
@@ -16,6 +17,7 @@ from media_files import regular, tone, write_clip
 from sightsound.cli import main
 from sightsound.data.manifest import load_manifest
 from sightsound.data.prepare import plan_shards, prepare
+from sightsound.data.shards.index import write_index
 from sightsound.settings import DataSettings, ShardSettings
 
 SMALL = ShardSettings(short_side=16, clips_per_shard=4)
@@ -127,6 +129,38 @@ def test_finished_shards_are_not_written_again(clips, tmp_path, whole):
     assert kept.stat() == before
     assert seen[0] == (4, 11)  # and what was half written is gone
     assert content(folder) == whole
+
+
+def test_a_damaged_note_is_written_again(clips, tmp_path, whole):
+    run(clips, tmp_path / "shards")
+    (next((tmp_path / "shards" / "parts").iterdir())).write_text("{")
+    run(clips, tmp_path / "shards")
+    assert content(tmp_path / "shards") == whole
+
+
+def test_two_runs_do_not_write_the_same_folder(clips, tmp_path, whole):
+    folder = tmp_path / "shards"
+
+    def again(done, total):
+        if done < total:
+            with pytest.raises(ValueError, match="another 'sightsound prepare' is writing to"):
+                run(clips, folder)
+
+    run(clips, folder, progress=again)
+    assert content(folder) == whole
+
+
+def test_a_full_disk_leaves_no_half_index(tmp_path, monkeypatch):
+    import pyarrow.parquet
+
+    def full(table, file):
+        file.write(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(pyarrow.parquet, "write_table", full)
+    with pytest.raises(OSError, match="No space left on device: .*index.parquet"):
+        write_index(tmp_path / "index.parquet", [], task="single")
+    assert not list(tmp_path.iterdir())
 
 
 def test_other_settings_are_told(clips, tmp_path):

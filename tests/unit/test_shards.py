@@ -457,6 +457,24 @@ def test_shards_of_a_later_version(copy):
         load_manifest(settings(copy))
 
 
+@pytest.mark.parametrize("text", ["{", "{}", "[1]", "{'version': 1}"])
+def test_a_damaged_description_of_shards_is_named(copy, text):
+    (copy / "shards.json").write_text(text)
+    with pytest.raises(ValueError, match=r"shards.json' is damaged; copy it again, or make the sh"):
+        load_manifest(settings(copy))
+
+
+def test_damage_in_the_json_of_a_clip_is_a_file_that_cannot_be_decoded(copy):
+    shard = next(copy.glob("*.tar"))
+    with shard.open("r+b") as file:
+        file.seek(512)
+        file.write(bytes(100))
+    clips = dataset(copy, train=False, bad_files="drop")
+    problems = [clips[0, index, 0].problems for index in range(len(clips))]
+    causes = [problem.cause for found in problems for problem in found]
+    assert causes == ["the shard is damaged here (its JSON cannot be read)"]
+
+
 def test_an_exclude_list_holds_for_shards_too(copy, tmp_path):
     rows = load_manifest(settings(copy)).rows
     (tmp_path / "list.csv").write_text(f"id\n{rows[0].id}\n")

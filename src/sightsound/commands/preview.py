@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -212,21 +211,10 @@ def _training_rows(manifest: Manifest, config: RunConfig) -> list[Row]:
 
 def _rows(rows: Sequence[Row], options: Any, seed: int, *, source: Path) -> list[Row]:
     """Those of `--clip`; else `--number` of different classes, another choice for each seed."""
-    from sightsound.explain.seen import different
+    from sightsound.explain.seen import different, named
     from sightsound.seeding import stable_seed
 
     if not options.clip:
         drawn = sorted(rows, key=lambda row: stable_seed(seed, "preview", row.id))
         return [drawn[position] for position in different(drawn, number=options.number)]
-    by_id = {row.id: row for row in rows}
-    for clip in options.clip:
-        if clip not in by_id:
-            raise ValueError(f"no clip {clip!r} in {source}.{_nearest(clip, list(by_id))}")
-    return [by_id[clip] for clip in dict.fromkeys(options.clip)]
-
-
-def _nearest(clip: str, ids: list[str]) -> str:
-    """The question with the nearest id, or what an id looks like."""
-    near = [known for known in ids if known.endswith(f"/{clip}")]
-    near = near or difflib.get_close_matches(clip, ids, n=1)
-    return f" Did you mean {near[0]!r}?" if near else f" Ids look like {ids[0]!r}."
+    return named(rows, options.clip, source=source)

@@ -27,7 +27,6 @@ import torch
 from torch import Tensor
 
 from sightsound.data.dataset import ClipDataset
-from sightsound.data.reading import close_reader
 from sightsound.data.sampling import Key
 from sightsound.types import AUDIO, MODALITIES, VIDEO, Batch, Clip, Problem
 
@@ -133,7 +132,7 @@ class Loader:
         if self._pool is not None:
             self._pool.close()
             self._pool = None
-        close_reader(self.dataset.reader)
+        self.dataset.reader.close()
 
     def __enter__(self) -> Loader:
         return self

@@ -381,18 +381,39 @@ def _check_no_clips(folder: Path) -> None:
         )
 
 
+def walk(folder: Path) -> Iterator[tuple[Path, list[Path]]]:
+    """Every folder below one, itself included, with its files, in order.
+
+    Left out are folders with a dot in front and links to a folder around them, which have no end.
+
+    Raises:
+        PermissionError: a folder may not be read.
+    """
+    for directory, subfolders, names in os.walk(folder, followlinks=True, onerror=_refuse):
+        here = Path(directory)
+        subfolders[:] = sorted(n for n in subfolders if n[0] != "." and not _is_loop(here / n))
+        yield here, sorted(here / name for name in names)
+
+
+def _is_loop(path: Path) -> bool:
+    return path.is_symlink() and any(path.samefile(above) for above in path.parents)
+
+
+def _refuse(error: OSError) -> None:
+    raise error
+
+
 def _class_records(class_folder: Path, *, folder: Path, split: str) -> Iterator[_Record]:
     """Clips below one class folder; those in one of its sub-folders form a group."""
     empty = True
-    for directory, subfolders, names in os.walk(class_folder, followlinks=True):
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        group = Path(directory).relative_to(folder).as_posix()
-        for path in sorted(Path(directory) / name for name in names):
+    for directory, paths in walk(class_folder):
+        group = directory.relative_to(folder).as_posix()
+        for path in paths:
             if _is_clip(path):
                 empty = False
                 cells = {"path": path.relative_to(folder).as_posix(), "split": split}
                 cells |= {LABEL: class_folder.name}
-                cells |= {"group": group} if Path(directory) != class_folder else {}
+                cells |= {"group": group} if directory != class_folder else {}
                 yield _Record(str(path), cells)
     if empty:
         raise ValueError(

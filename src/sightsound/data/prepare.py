@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import fcntl
 import hashlib
 import io
 import json
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import count, islice
@@ -24,17 +27,18 @@ from queue import SimpleQueue
 from typing import Any
 
 from sightsound.data.manifest import Manifest, Row, load_manifest, row_cells
+from sightsound.data.shards.complete import WRITING, replaced_when_complete
 from sightsound.data.shards.format import VERSION
 from sightsound.data.shards.index import (
     ABOUT_NAME,
     INDEX_NAME,
     LABELS_NAME,
     is_index,
+    read_about,
     write_index,
 )
 from sightsound.data.shards.writer import (
     PARTS_NAME,
-    WRITING,
     Fault,
     Packed,
     Part,
@@ -42,7 +46,6 @@ from sightsound.data.shards.writer import (
     ShardPlan,
     ask_for,
     finished_part,
-    replaced_when_complete,
     write_shard,
 )
 from sightsound.media.child import Child
@@ -92,26 +95,48 @@ def prepare(
     folder = Path(output).absolute()
     _check_apart(folder, source=manifest.source)
     plans = plan_shards(manifest, settings.clips_per_shard)
-    _begin(folder, _about(manifest, settings), labels=manifest.labels)
-    todo = [plan for plan in plans if finished_part(folder, plan.name) is None]
-    total = len(manifest.rows)
-    done = total - sum(len(plan.clips) for plan in todo)
-    progress(done, total)
-
-    def tell(number: int) -> None:
-        nonlocal done
-        done += number
+    folder.mkdir(parents=True, exist_ok=True)
+    with _alone(folder):
+        _begin(folder, _about(manifest, settings), labels=manifest.labels)
+        todo = [plan for plan in plans if finished_part(folder, plan.name) is None]
+        total = len(manifest.rows)
+        done = total - sum(len(plan.clips) for plan in todo)
         progress(done, total)
 
-    if ray_address is None:
-        write = partial(_write_here, num_workers=num_workers)
-    else:
-        from sightsound.data.shards.on_ray import write_on_ray
+        def tell(number: int) -> None:
+            nonlocal done
+            done += number
+            progress(done, total)
 
-        write = partial(write_on_ray, address=ray_address, num_workers=num_workers)
-    if todo:
-        write(todo, folder, settings, limit_seconds=data.time_limit_seconds, tell=tell)
-    return _finish(folder, plans, listed)
+        if ray_address is None:
+            write = partial(_write_here, num_workers=num_workers)
+        else:
+            from sightsound.data.shards.on_ray import write_on_ray
+
+            write = partial(write_on_ray, address=ray_address, num_workers=num_workers)
+        if todo:
+            write(todo, folder, settings, limit_seconds=data.time_limit_seconds, tell=tell)
+        return _finish(folder, plans, listed)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keeps other runs out of `folder`, until this process ends in whatever way."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(handle)
+        raise ValueError(
+            f"another 'sightsound prepare' is writing to {str(folder)!r}; wait until it ends, or "
+            "give another --output"
+        ) from error
+    except OSError:
+        pass  # network file systems that cannot lock a folder: there, two runs at once may fail
+    try:
+        yield
+    finally:
+        os.close(handle)
 
 
 # --- what goes where ----------------------------------------------------------------------------
@@ -168,9 +193,8 @@ def _check_apart(folder: Path, *, source: Path) -> None:
 def _begin(folder: Path, about: dict[str, Any], *, labels: Mapping[str, Sequence[str]]) -> None:
     """A folder for these shards, new or begun before."""
     file = folder / ABOUT_NAME
-    folder.mkdir(parents=True, exist_ok=True)
     if file.is_file():
-        _check_same(folder, json.loads(file.read_text(encoding="utf-8")), about)
+        _check_same(folder, read_about(file), about)
     elif strange := [p.name for p in folder.iterdir() if not p.name.startswith(WRITING)]:
         raise ValueError(
             f"{str(folder)!r} holds something else than shards, {strange[0]!r}; give --output a "

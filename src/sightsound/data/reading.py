@@ -39,10 +39,3 @@ def _shard_reader(index: Index, *, rate_hz: int | None) -> Reader:
             f"wants {rate_hz} Hz; make shards with 'sightsound prepare ... --rate_hz {rate_hz}'"
         )
     return ShardReader(index.path)
-
-
-def close_reader(reader: Reader) -> None:
-    """Gives back the process or the files that some readers hold; they can be used again."""
-    close = getattr(reader, "close", None)
-    if close is not None:
-        close()

@@ -89,6 +89,10 @@ class Listener:
             self.asked.sound_start = start_seconds
         return self.reader.sound(path, start_seconds, stop_seconds, rate)
 
+    def close(self) -> None:
+        """See `Reader`."""
+        self.reader.close()
+
 
 @dataclass(frozen=True)
 class Seen:

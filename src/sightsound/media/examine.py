@@ -24,7 +24,7 @@ from sightsound.media.fingerprint import RATE_HZ, SECONDS, fingerprint, likeness
 from sightsound.media.frames import VideoTrack, read_frames
 from sightsound.media.packets import Packets, Timing
 from sightsound.media.probe import AudioStreamInfo, VideoStreamInfo, probe
-from sightsound.media.sound import AudioTrack, Samples, _channels, read_audio
+from sightsound.media.sound import AudioTrack, Samples, channels_of, read_audio
 
 WHOLE_PIXELS = 300e6  # a clip of no more is decoded whole: 10 s of 1280x720 at 30 frames per second
 PART_PIXELS = 60e6  # that much of a larger one
@@ -331,7 +331,7 @@ def _levels(
     for start, stop in stretches:
         with opened(path, start_seconds=start) as media:
             for time, frame in AudioTrack.find(media).sound(start, stop):
-                samples = _full_scale(_channels(frame))
+                samples = _full_scale(channels_of(frame))
                 rows = np.vstack([samples, samples.mean(axis=0)])
                 if start <= time < stop and (count == 0 or len(rows) == len(squares)):
                     squares = squares + np.square(rows).sum(axis=1)

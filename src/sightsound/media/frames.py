@@ -25,6 +25,8 @@ _MAX_LATE = 0.25  # seconds; approximate frames that were shown longer ago are d
 TICK_SECONDS = 1e-6  # slack when times are compared: far below any frame, far above float noise
 # Containers that mark frames from which decoding can start; elsewhere the mark is guessed.
 _INDEXED_CONTAINERS = frozenset({"mov", "mp4", "matroska", "webm"})
+# Containers that know the order of decoding only: times of packets are guessed, wrong for B frames.
+_UNTIMED_CONTAINERS = frozenset({"avi"})
 
 
 @dataclass
@@ -145,7 +147,8 @@ class VideoTrack(Track):
 
         With none wanted, for every codec; otherwise where it is known to change nothing.
         """
-        if len(wanted) == 0 or self.stream.codec_context.name in CODECS:
+        timed = self.media.container.format.name not in _UNTIMED_CONTAINERS
+        if len(wanted) == 0 or (timed and self.stream.codec_context.name in CODECS):
             self._sparing = Sparing(wanted, seconds=self.seconds)
 
     def check_spared(self, wanted: np.ndarray, frames: Frames | None, *, approximate: bool) -> None:
@@ -183,6 +186,8 @@ class VideoTrack(Track):
         for frame in self.decoded(packets):
             ticks = frame.pts if frame.pts is not None else frame.dts
             time = self._next_seconds(last) if ticks is None else self.seconds(ticks)
+            if self._sparing is not None and time < last:
+                raise NeedsAll  # the times are not those of the pictures: no plan can be made
             if time < max(last, self._keyframe_seconds - TICK_SECONDS):
                 continue  # the clock jumped back, or a frame that leads an open group
             if self._sparing is not None and frame.interlaced_frame:

@@ -39,6 +39,9 @@ class Reader(Protocol):
     ) -> Samples | None:
         """The sound in [start, stop) at `rate`, as `media.sound.read_audio` gives it."""
 
+    def close(self) -> None:
+        """Give back processes and files that are held; the next question takes them again."""
+
 
 @dataclass(frozen=True)
 class FileReader:
@@ -66,3 +69,6 @@ class FileReader:
     ) -> Samples | None:
         """See `Reader`."""
         return read_audio(path, start_seconds, stop_seconds, rate)
+
+    def close(self) -> None:
+        """See `Reader`: nothing is held."""

@@ -16,10 +16,10 @@ import soxr
 
 from sightsound.media.decode import Track, opened
 
-_PREROLL_SECONDS = 1.0  # sound decoded ahead of a window: covers overlap, reservoirs, start-up
+PREROLL_SECONDS = 1.0  # sound decoded ahead of a window: covers overlap, reservoirs, start-up
 # Windows that start before are decoded from the start of the file: only then is a sample the same
 # whatever the window. Decoders draw noise that codecs leave out, and timestamps may be rounded.
-_FROM_START_SECONDS = 30.0
+FROM_START_SECONDS = 30.0
 _MAX_LATE_PACKETS = 4  # in a row: a single one may have a damaged timestamp
 _GAP_SECONDS = 0.02  # jumps of audio timestamps below this are jitter; lost packets are longer
 _MAX_RATE_HZ = 1_000_000  # more is damage, and would fill the memory
@@ -104,7 +104,7 @@ class AudioTrack(Track):
         self, packets: Iterator[av.Packet], *, start: float, stop: float
     ) -> Iterator[av.Packet]:
         """Leaves out packets well before `start` and ends well after `stop`."""
-        first = start - _PREROLL_SECONDS if start > _FROM_START_SECONDS else -math.inf
+        first = start - PREROLL_SECONDS if start > FROM_START_SECONDS else -math.inf
         num_late = 0
         for packet in packets:
             if packet.pts is not None:
@@ -112,7 +112,7 @@ class AudioTrack(Track):
                 length = self.seconds(packet.duration or 0) - self.seconds(0)
                 if time + length < first:
                     continue
-                num_late = num_late + 1 if time > stop + _PREROLL_SECONDS else 0
+                num_late = num_late + 1 if time > stop + PREROLL_SECONDS else 0
                 if num_late > _MAX_LATE_PACKETS:
                     return
             yield packet
@@ -126,13 +126,13 @@ class _SoundWindow:
         self._first = round(start * rate)
         self._num_samples = round((stop - start) * rate)
         # One line per rate found in the stream, which is nearly always one.
-        self._lines: dict[int, _Line] = {}
+        self._lines: dict[int, Line] = {}
 
     def add(self, time: float, frame: av.AudioFrame) -> None:
         """Take a decoded frame that starts at `time`."""
         rate = frame.sample_rate
         if rate not in self._lines:
-            self._lines[rate] = _Line(self._first, self._num_samples, self._rate, rate)
+            self._lines[rate] = Line(self._first, self._num_samples, self._rate, rate)
         self._lines[rate].write(round(time * rate), _mono(frame))
 
     def result(self) -> tuple[np.ndarray, np.ndarray]:
@@ -146,7 +146,7 @@ class _SoundWindow:
         return samples, valid
 
 
-class _Line:
+class Line:
     """Sound at the stream's own rate, sample n being at n / rate seconds after time 0.
 
     The line starts where a sample of both rates falls on the same time, so that the result does not
@@ -191,7 +191,7 @@ def _ratio(rate: int, out_rate: int) -> tuple[int, int]:
 
 def _mono(frame: av.AudioFrame) -> np.ndarray:
     """The mean of a frame's channels, (S,) float32, full scale 1."""
-    samples = _channels(frame)
+    samples = channels_of(frame)
     if samples.dtype.kind == "f":
         return samples[0] if len(samples) == 1 else samples.mean(axis=0, dtype=np.float32)
     bits = 8 * samples.dtype.itemsize - 1
@@ -199,7 +199,7 @@ def _mono(frame: av.AudioFrame) -> np.ndarray:
     return ((samples.mean(axis=0, dtype=np.float64) - middle) / (1 << bits)).astype(np.float32)
 
 
-def _channels(frame: av.AudioFrame) -> np.ndarray:
+def channels_of(frame: av.AudioFrame) -> np.ndarray:
     """Samples as decoded, (channels, S).
 
     Not by PyAV's `to_ndarray`: with eight channels or more, which damage can also fake, it takes

@@ -2,7 +2,8 @@
 
 H.264 and HEVC mark frames that no other frame refers to (most B frames; half of all in usual
 files). Left out, they change no other frame, so those that nobody asked for can be spared and the
-rest comes out bit for bit as before, in about half the time.
+rest comes out bit for bit as before, in about half the time. That holds where the times of packets
+are in the order of the pictures; `frames.py` looks for signs that they are not.
 """
 
 from __future__ import annotations

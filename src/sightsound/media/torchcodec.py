@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sightsound.media.decode import DecodeError, opened
-from sightsound.media.frames import Frames
+from sightsound.media.frames import TICK_SECONDS, Frames
 from sightsound.media.geometry import Box, Crop, full_box
 from sightsound.media.probe import read_duration
-from sightsound.media.sound import _FROM_START_SECONDS, _PREROLL_SECONDS, Samples, _Line
+from sightsound.media.sound import FROM_START_SECONDS, PREROLL_SECONDS, Line, Samples
 from sightsound.optional import require
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from torchcodec.decoders import AudioDecoder
 
 _MAX_SCALED_PIXELS = 1 << 24  # above this a crop is cut out before it is enlarged
-_TICK_SECONDS = 1e-6  # slack when times are compared, as in `frames.py`
 _EDGE_SECONDS = 0.1  # sound after a window: more than the resampler's filter sees
 _OLDEST = (0, 11)  # the first that turns pictures upright
 
@@ -83,11 +82,11 @@ class TorchcodecReader:
             decoder = _decoders().VideoDecoder(str(path), stream_index=index, device=self.device)
             about = decoder.metadata
             start, stop = about.begin_stream_seconds, about.end_stream_seconds
-            times = wanted + origin + _TICK_SECONDS
-            inside = np.clip(times, start, max(start, stop - _TICK_SECONDS))
+            times = wanted + origin + TICK_SECONDS
+            inside = np.clip(times, start, max(start, stop - TICK_SECONDS))
             shown = decoder.get_frames_played_at(inside.tolist())
         starts = shown.pts_seconds.cpu().numpy()
-        if (starts > inside + _TICK_SECONDS).any():  # seen with MPEG transport streams
+        if (starts > inside + TICK_SECONDS).any():  # seen with MPEG transport streams
             cause = "torchcodec gave frames that are shown later; --data.decoder pyav reads it"
             raise DecodeError(path, float(wanted.min()), cause)
         box = (crop or full_box)(*shown.data.shape[-2:])
@@ -106,18 +105,21 @@ class TorchcodecReader:
             decoder = _decoders().AudioDecoder(str(path), stream_index=index)
             own = decoder.metadata.sample_rate
             num_samples = round((stop_seconds - start_seconds) * rate)
-            line = _Line(round(start_seconds * rate), num_samples, rate, own)
+            line = Line(round(start_seconds * rate), num_samples, rate, own)
             # As in `sound.py`, so that both take their clock from the same packet; on a whole
             # sample, so that it is known which one comes first.
-            late = start_seconds > _FROM_START_SECONDS
+            late = start_seconds > FROM_START_SECONDS
             first = start_seconds if late else min(0.0, start_seconds)
-            start = math.floor((first - _PREROLL_SECONDS) * own) / own
+            start = math.floor((first - PREROLL_SECONDS) * own) / own
             heard = _heard(decoder, start + origin, stop_seconds + _EDGE_SECONDS + origin)
             if heard is not None:
                 mono = heard.data.mean(dim=0).numpy()
                 line.write(round((heard.pts_seconds - origin) * own), mono)
         samples, valid = line.resampled()
         return Samples(np.where(valid, samples, np.float32(0)), valid)
+
+    def close(self) -> None:
+        """See `Reader`: nothing is held."""
 
 
 def _decoders() -> ModuleType:

@@ -21,7 +21,7 @@ from sightsound.models.pretrained import CONFIG, load_pretrained
 from sightsound.optional import require
 from sightsound.registry import ENCODERS, resolve
 from sightsound.types import AUDIO, VIDEO
-from sightsound.weights.hub import MODEL_FILES, _snapshot
+from sightsound.weights.hub import MODEL_FILES, snapshot
 from sightsound.weights.vit import load as load_image_vit
 
 LABEL_FILES = {VIDEO: "imagenet_labels.txt", AUDIO: "yamnet_class_map.csv"}  # beside the weights
@@ -83,7 +83,7 @@ def vit(path: str) -> nn.Module:
 def hugging_face(name: str) -> nn.Module:
     """A model of transformers in a folder, or on the hub as "owner/name"."""
     require("transformers", extra="hf")  # before anything is fetched
-    source = name if Path(name).is_dir() else _snapshot(name, files=MODEL_FILES)
+    source = name if Path(name).is_dir() else snapshot(name, files=MODEL_FILES)
     encoder = TransformersEncoder(source)
     encoder.source = source
     return encoder

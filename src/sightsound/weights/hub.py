@@ -26,7 +26,7 @@ def load_model(source: str | Path) -> nn.Module:
         ValueError: weights and configuration do not belong together, or a malformed hub name.
     """
     if str(source).startswith(HUB_PREFIX):
-        return load_pretrained(_snapshot(str(source).removeprefix(HUB_PREFIX)))
+        return load_pretrained(snapshot(str(source).removeprefix(HUB_PREFIX)))
     return load_pretrained(source)
 
 
@@ -47,7 +47,7 @@ def initialise_from(model: nn.Module, source: str | Path, *, faithful: bool = Fa
         return copy_matching(model, load_model(source))
     name = str(source).removeprefix(VIT_PREFIX)
     if name.startswith(HUB_PREFIX):
-        name = _snapshot(name.removeprefix(HUB_PREFIX), files=["*.safetensors", "config.json"])
+        name = snapshot(name.removeprefix(HUB_PREFIX), files=["*.safetensors", "config.json"])
     return initialise_from_vit(model, Path(name).expanduser(), rules=Rules(faithful=faithful))
 
 
@@ -63,7 +63,7 @@ def check_sources(sources: Sequence[str]) -> None:
             )
 
 
-def _snapshot(name: str, *, files: Sequence[str] = MODEL_FILES) -> str:
+def snapshot(name: str, *, files: Sequence[str] = MODEL_FILES) -> str:
     """The local folder of a hub model, downloaded if it is not in the cache."""
     if name.count("/") != 1 or not all(name.split("/")):
         raise ValueError(

@@ -25,6 +25,7 @@ from sightsound.data.manifest import (
     Row,
     default_id,
     load_manifest,
+    walk,
 )
 from sightsound.data.shards.index import ABOUT_NAME
 from sightsound.settings import DataSettings
@@ -171,9 +172,10 @@ def _folder_rows(folder: Path, *, others: list[Path]) -> Iterator[Row]:
     """Clips below a folder; files that may be clips under another name are added to `others`."""
     top = [p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")]
     has_splits = bool(top) and set(top) <= set(SPLITS)
-    for directory, subfolders, names in os.walk(folder, followlinks=True):
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        for path in sorted(Path(directory) / name for name in names if not name.startswith(".")):
+    for _, paths in walk(folder):
+        for path in paths:
+            if path.name.startswith("."):
+                continue
             if path.suffix.lower() in SUFFIXES:
                 yield _folder_row(path, folder=folder, has_splits=has_splits)
             elif path.suffix.lower() not in _OTHER_SUFFIXES:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from sightsound.data.manifest import HEADS, LABEL
+from sightsound.data.shards.complete import replaced_when_complete
 from sightsound.data.shards.format import END, SOUND_SUFFIX, VERSION, key_name
 
 INDEX_NAME = "index.parquet"
@@ -35,14 +36,7 @@ class Index:
     @cached_property
     def about(self) -> dict[str, Any]:
         """`shards.json`: version, task and settings."""
-        file = self.path.with_name(ABOUT_NAME)
-        about = json.loads(file.read_text(encoding="utf-8"))
-        if about["version"] > VERSION:
-            raise ValueError(
-                f"{str(file)!r} is of version {about['version']}, this program reads {VERSION}: "
-                "install a newer sightsound"
-            )
-        return about
+        return read_about(self.path.with_name(ABOUT_NAME))
 
     @cached_property
     def places(self) -> dict[str, np.ndarray]:
@@ -71,6 +65,24 @@ class Index:
         return {name: (path, path.with_suffix(SOUND_SUFFIX)) for name, path in names}
 
 
+def read_about(file: Path) -> dict[str, Any]:
+    """What a `shards.json` says. `ValueError` if it is damaged or of a later version."""
+    try:
+        about = json.loads(file.read_text(encoding="utf-8"))
+        version = [about[name] for name in ("version", "task", "num_clips", "settings")][0]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{str(file)!r} is damaged; copy it again, or make the shards again in "
+            "another folder with 'sightsound prepare'"
+        ) from error
+    if version > VERSION:
+        raise ValueError(
+            f"{str(file)!r} is of version {version}, this program reads {VERSION}: "
+            "install a newer sightsound"
+        )
+    return about
+
+
 def is_index(path: Path) -> bool:
     """True if `path` is the index of shards, and not some other table."""
     return path.name == INDEX_NAME and path.with_name(ABOUT_NAME).is_file()
@@ -88,9 +100,8 @@ def write_index(path: Path, rows: Sequence[Mapping[str, Any]], *, task: str) -> 
     kinds |= dict.fromkeys(_NUMBERS, "int64")
     schema = pyarrow.schema([(n, pyarrow.type_for_alias(kind)) for n, kind in kinds.items()])
     table = pyarrow.Table.from_pylist([dict(row) for row in rows], schema=schema)
-    temporary = path.with_name(f".writing-{path.name}")
-    pyarrow.parquet.write_table(table, temporary)
-    temporary.replace(path)
+    with replaced_when_complete(path) as file:
+        pyarrow.parquet.write_table(table, file)
 
 
 def _check_files(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:

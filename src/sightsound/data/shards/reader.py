@@ -136,7 +136,7 @@ class _Opened:
             place = int(np.searchsorted(self._places["key"], int(key)))
             start, size = (int(self._places[name][place]) for name in ("offset", "json_size"))
             text = self.read(shard, start + BLOCK_BYTES, size)
-            self._last = (path, Sample(json.loads(text), size), shard, start)
+            self._last = (path, _sample(text, path=path), shard, start)
         return _Clip(*self._last, self)
 
     def read(self, shard: str, start: int, size: int) -> bytes:
@@ -162,6 +162,17 @@ class _Opened:
             os.close(self._files.popitem()[1])
 
 
+def _sample(text: bytes, *, path: str) -> Sample:
+    try:
+        return Sample(json.loads(text), len(text))
+    except ValueError as error:
+        raise _damaged(path, "its JSON cannot be read") from error
+
+
+def _damaged(path: str, cause: str) -> DecodeError:
+    return DecodeError(path, 0.0, f"the shard is damaged here ({cause})")
+
+
 @dataclass(frozen=True)
 class _Clip:
     """A clip in its shard."""
@@ -178,7 +189,7 @@ class _Clip:
         try:
             return self.opened.decode(self._read(int(places[number]), sizes[number]))
         except av.FFmpegError as error:
-            raise self._damaged(error) from error
+            raise _damaged(self.path, error.strerror) from error
 
     def sound(self, low: int, high: int) -> np.ndarray:
         """(high - low,) int16: samples after the first one stored."""
@@ -190,11 +201,8 @@ class _Clip:
         try:
             samples = decode_blocks(header, blocks)
         except av.FFmpegError as error:
-            raise self._damaged(error) from error
+            raise _damaged(self.path, error.strerror) from error
         return samples[low - begin * BLOCK_SAMPLES : high - begin * BLOCK_SAMPLES]
 
     def _read(self, start: int, size: int) -> bytes:
         return self.opened.read(self.shard, self.start + start, size)
-
-    def _damaged(self, error: av.FFmpegError) -> DecodeError:
-        return DecodeError(self.path, 0.0, f"the shard is damaged here ({error.strerror})")

@@ -6,25 +6,21 @@ exactly if both are there.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
 from sightsound.data.manifest import Row
+from sightsound.data.shards.complete import replaced_when_complete
 from sightsound.data.shards.format import END, about_row, pack
 from sightsound.media.child import Child, ChildLost
 from sightsound.media.condense import Stretch, condense
 from sightsound.settings import ShardSettings
 
 PARTS_NAME = "parts"
-WRITING = ".writing-"  # how names of unfinished files begin
 
 
 @dataclass(frozen=True)
@@ -93,39 +89,24 @@ def write_shard(plan: ShardPlan, folder: Path, packed: Iterable[Packed]) -> None
 
 
 def finished_part(folder: Path, name: str) -> Part | None:
-    """What is in a shard; `None` if it is not finished."""
+    """What is in a shard; `None` if it is not finished, or its note is damaged."""
     path = _part_path(folder, name)
     if not (path.is_file() and (folder / name).is_file()):
         return None
-    content = json.loads(path.read_text(encoding="utf-8"))
-    if (folder / name).stat().st_size != content["size"]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        part = Part(
+            content["size"],
+            tuple(Place(**place) for place in content["places"]),
+            tuple(Fault(**fault) for fault in content["faults"]),
+        )
+    except (ValueError, KeyError, TypeError):
         return None
-    return Part(
-        content["size"],
-        tuple(Place(**place) for place in content["places"]),
-        tuple(Fault(**fault) for fault in content["faults"]),
-    )
+    return part if (folder / name).stat().st_size == part.size else None
 
 
 def _part_path(folder: Path, name: str) -> Path:
     return folder / PARTS_NAME / f"{name}.json"
-
-
-@contextlib.contextmanager
-def replaced_when_complete(path: Path) -> Iterator[BinaryIO]:
-    """A new file beside `path`, which takes its place, on the disk, if all goes well."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f"{WRITING}{path.name}-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from error
-    finally:
-        Path(temporary).unlink(missing_ok=True)
 
 
 # --- one clip -----------------------------------------------------------------------------------
