@@ -141,11 +141,24 @@ class Predictor:
             manifest,
             list(rows),
             self.front_end,
-            DataSettings(crop=self.crop, windows=self.windows, wrap=self.wrap, bad_files=bad_files),
+            self._reading(bad_files),
             modalities=self.modalities,
             train=False,
             seed=0,
             views=1 if self.front_end.features else views,
+        )
+
+    def _reading(self, bad_files: str) -> DataSettings:
+        """How files are cut, and decoded as in the run that the model is from."""
+        data = self.config.data if self.config is not None else DataSettings()
+        return DataSettings(
+            crop=self.crop,
+            windows=self.windows,
+            wrap=self.wrap,
+            bad_files=bad_files,
+            decoder=data.decoder,
+            time_limit_seconds=data.time_limit_seconds,
+            approximate=data.approximate,
         )
 
     def logits(self, batch: Batch, modalities: Sequence[str] | None = None) -> Tensor:

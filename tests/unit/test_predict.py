@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from sightsound.configuration import config_text, load_config
+from sightsound.data.manifest import Manifest, Row
 from sightsound.media.decode import DecodeError
 from sightsound.media.encode import write_video
 from sightsound.media.front_end import AudioFrontEnd, FrontEnd, VideoFrontEnd
@@ -30,6 +33,8 @@ FRONT_END = FrontEnd(
     VideoFrontEnd(num_frames=2, window_seconds=1.0, height=16, width=16, short_side=16),
 )
 LABELS = {"label": ["cat", "dog", "owl"]}
+ROWS = [Row("a.mp4", Path("a.mp4"), ("cat",))]
+EMPTY = Manifest((), LABELS, "single", Path("clips.csv"))
 
 
 def make_model(*modalities: str, task: str = "single") -> MBT:
@@ -186,6 +191,18 @@ def test_wrap_follows_training(tmp_path):
     (wrapped,) = Predictor(model, device="cpu").clips(path, views=1, end_seconds=0.5)
     assert not padded.audio_valid.all() and not padded.video_valid.all()
     assert wrapped.audio_valid.all() and wrapped.video_valid.all()
+
+
+def test_files_are_decoded_as_in_the_run(tmp_path):
+    """A file that needs longer than usual, or a faster decoder, in training does so here, too."""
+    make_model().save_pretrained(tmp_path / "model")
+    changes = {"data.time_limit_seconds": 300.0, "data.approximate": True}
+    config = load_config(overrides={"model.size": "tiny", **changes})
+    (tmp_path / "config.yaml").write_text(config_text(config))
+    settings = Predictor(tmp_path).dataset(EMPTY, ROWS).settings
+    assert (settings.time_limit_seconds, settings.approximate) == (300.0, True)
+    assert Predictor(tmp_path / "model").dataset(EMPTY, ROWS).settings.approximate
+    assert Predictor(make_model()).dataset(EMPTY, ROWS).settings.time_limit_seconds == 60.0
 
 
 def test_probabilities_by_task():
