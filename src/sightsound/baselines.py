@@ -67,9 +67,10 @@ def check(config: RunConfig) -> None:
         )
     manifest = load_manifest(config.data, seed=config.seed)
     clips_of(manifest, config.evaluate.split)
+    front_end = build_front_end(config.front_end)
     for baseline in variants(config).values():
         with torch.device("meta"):
-            model = build_model(baseline.model, manifest, build_front_end(baseline.front_end))
+            model = build_model(baseline.model, manifest, front_end)
         freeze(model, baseline.train.freeze)
 
 
