@@ -10,6 +10,7 @@ from pathlib import Path
 
 MODELS = {
     "ast": "sightsound.models.unimodal:ASTClassifier",
+    "avt": "sightsound.models.avt:AVT",
     "linear_probe": "sightsound.models.linear_probe:LinearProbe",
     "mafnet": "sightsound.models.mafnet:MAFnet",
     "mbt": "sightsound.models.mbt:MBT",
@@ -28,6 +29,7 @@ FUSIONS = {
 }
 
 OBJECTIVES = {
+    "avt": "sightsound.objectives.audio_visual.objective:AudioVisual",
     "classification": "sightsound.objectives.classification:Classification",
 }
 
@@ -88,9 +90,9 @@ def unknown_name(kind: str, name: object, known: Iterable[str]) -> ValueError:
 def nearest_path(path: Path) -> str:
     """The question with the nearest name in the folder of a missing `path`, or nothing."""
     names = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    names = [name for name in names if name != path.name]  # a link to nothing
     near = difflib.get_close_matches(path.name, names, n=1)
     return f" Did you mean {str(path.parent / near[0])!r}?" if near else ""
-    names = [name for name in names if name != path.name]  # a link to nothing
 
 
 def resolve(table: Mapping[str, str], name: str, *, kind: str) -> object:

@@ -99,11 +99,20 @@ def build_model(section: dict[str, Any], manifest: Manifest, front_end: FrontEnd
     return model
 
 
-def build_objective(section: dict[str, Any], manifest: Manifest) -> nn.Module:
-    """The training loss for the task and heads of `manifest`."""
+def build_objective(
+    section: dict[str, Any], manifest: Manifest, model: nn.Module | None = None
+) -> nn.Module:
+    """The training loss for the task and heads of `manifest`.
+
+    One with layers of its own makes them for `model` (`prepare`); without a model the settings
+    alone are checked.
+    """
     objective_class = resolve(OBJECTIVES, section["name"], kind="objective")
     arguments = {key: value for key, value in section.items() if key != "name"}
-    return objective_class(task=manifest.task, heads=manifest.num_classes, **arguments)
+    objective = objective_class(task=manifest.task, heads=manifest.num_classes, **arguments)
+    if model is not None and hasattr(objective, "prepare"):
+        objective.prepare(model)
+    return objective
 
 
 def build_dataset(

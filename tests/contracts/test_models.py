@@ -51,12 +51,31 @@ SMALL_AST = dict(
     patch=(8, 8),
     stride=(5, 4),
 )
+SMALL_AVT = dict(
+    heads={"verb": 3, "noun": 4},
+    video_shape=SMALL_UNIFORMER["video_shape"],
+    video_options=dict(widths=(4, 8, 16, 16), depths=(1, 1, 1, 1), head_width=8),
+    audio_shape=SMALL_AST["audio_shape"],
+    audio_options=dict(width=16, num_heads=2, depth=1, patch=(8, 8), stride=(5, 4)),
+    fusion_depth=2,
+    num_heads=2,
+    bottleneck_tokens=3,
+)
 # {name of a model: {name of a variant: constructor arguments}}
 VARIANTS = {
     "ast": {
         "plain": SMALL_AST,
         "padding-counts": SMALL_AST | {"padding": 0.5},
         "regularised": SMALL_AST | {"stochastic_depth": 0.3},
+    },
+    "avt": {
+        "chain": SMALL_AVT,
+        "block-mean": SMALL_AVT | {"fusion_update": "block_mean"},
+        "running-mean": SMALL_AVT | {"fusion_update": "running_mean"},
+        "no-fusion": SMALL_AVT | {"fusion_depth": 0},
+        "learned-token": SMALL_AVT | {"video_token": "learned"},
+        "pooled-again": SMALL_AVT | {"video_token": "pooled_again", "audio_token": "both"},
+        "regularised": SMALL_AVT | {"stochastic_depth": 0.3, "fusion_stochastic_depth": 0.2},
     },
     "linear_probe": {
         "both": SMALL_PROBE,
@@ -155,7 +174,7 @@ def rows(inputs: dict[str, Tensor], row: int, *names: str) -> dict[str, Tensor]:
 
 def time_axis(name: str, modality: str) -> int:
     """Which axis of an input `valid` is about: spectrograms are (B, 1, F, M)."""
-    return 2 if name in ("mbt", "ast") and modality == AUDIO else 1
+    return 2 if name in ("mbt", "ast", "avt") and modality == AUDIO else 1
 
 
 def test_every_entry_of_the_tables_is_covered():

@@ -44,6 +44,7 @@ PUBLISHED_MAFNET = [
     for name in ("paper-ave", "paper-ucf51", "paper-kinetics-sounds", "released-ave")
 ]
 MAFNET = [*PUBLISHED_MAFNET, "mafnet/first", "mafnet/drone_av", "mafnet/avmnist"]
+AVT = ["avt/paper-epic", "avt/paper-vggsound"]
 TOY = {
     "model.width": 16,
     "front_end.video.height": 32,
@@ -60,6 +61,14 @@ TOY_MBT = {
     "model.num_heads": 2,
     "model.mlp_width": 32,
     "model.fusion_layer": 1,
+    "front_end.audio.num_frames": 64,
+    "front_end.video.num_frames": 4,
+}
+TOY_AVT = {
+    "model.num_heads": 2,
+    "model.fusion_depth": 1,
+    "model.video_options": {"widths": [8, 8, 16, 16], "depths": [1, 1, 1, 1], "head_width": 8},
+    "model.audio_options": {"width": 16, "num_heads": 2, "depth": 1},
     "front_end.audio.num_frames": 64,
     "front_end.video.num_frames": 4,
 }
@@ -135,12 +144,15 @@ def _gflop(text: str) -> float:
 def test_the_recipes_of_the_papers_and_of_the_released_codes_are_there():
     assert set(MBT) == {n for n in recipe_names() if n.startswith("mbt/")}
     assert set(MAFNET) == {n for n in recipe_names() if n.startswith("mafnet/")}
+    assert set(AVT) == {n for n in recipe_names() if n.startswith("avt/")}
 
 
 @pytest.mark.parametrize("name", recipe_names())
 def test_the_model_can_be_built_and_run_at_full_size(name):
-    """On the meta device; GFLOP of MBT: hundreds; of published MAFnets: some; for CPUs: under 1."""
-    least, most = (300, 3000) if name in MBT else (3, 10) if name in PUBLISHED_MAFNET else (0, 1)
+    """On the meta device; GFLOP of MBT, AVT: hundreds; of published MAFnets: some; of ours: < 1."""
+    least, most = (
+        (300, 3000) if name in MBT + AVT else (3, 10) if name in PUBLISHED_MAFNET else (0, 1)
+    )
     assert least < gflop(name) < most
 
 
@@ -177,7 +189,8 @@ def toy(name: str, tables: dict[str, Path], output: Path, changes: dict) -> RunC
     config = load_config(name)
     path = tables["single" if config.data.task == "auto" else config.data.task]
     places = {"data.path": str(path), "output": str(output)}
-    small = TOY | (TOY_FEATURES if config.front_end.get("features") else TOY_MBT)
+    sizes = TOY_AVT if name in AVT else TOY_MBT
+    small = TOY | (TOY_FEATURES if config.front_end.get("features") else sizes)
     return load_config(name, overrides=small | places | changes)
 
 
@@ -213,7 +226,7 @@ def check_commands(name: str, found: list[list[str]]) -> None:
     assert [argv[-1] for argv in alone] == ['["audio"]', '["video"]']
 
 
-@pytest.mark.parametrize("page", ["mbt", "mafnet"])
+@pytest.mark.parametrize("page", ["mbt", "mafnet", "avt"])
 def test_commands_of_the_page_are_accepted(page, parser):
     page = Path(__file__).resolve().parents[2] / "docs" / f"{page}.md"
     blocks = "\n".join(re.findall(r"```sh\n(.*?)```", page.read_text(), re.S))
@@ -228,7 +241,7 @@ def test_commands_of_the_page_are_accepted(page, parser):
             PARSERS[command]().parse_args(argv)
 
 
-@pytest.mark.parametrize("name", [*MBT, *PUBLISHED_MAFNET])
+@pytest.mark.parametrize("name", [*MBT, *PUBLISHED_MAFNET, *AVT])
 def test_the_header_says_what_it_should(name):
     text = "\n".join(header(name))
     for word in ("Source: ", "Classes: ", "Command, ", "Data: ", "Expected, as published, not "):
@@ -237,7 +250,7 @@ def test_the_header_says_what_it_should(name):
     assert not listed or len(class_names(listed[1])) == classes(name)["label"]
 
 
-@pytest.mark.parametrize("name", MBT)
+@pytest.mark.parametrize("name", [*MBT, *AVT])
 def test_the_cost_of_the_header(name):
     """Counted operations, exaFLOP and hours agree with one another and with the model."""
     text = " ".join(header(name))

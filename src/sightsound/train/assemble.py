@@ -123,7 +123,7 @@ def assemble(config: RunConfig, fabric: Fabric, *, started: bool = False) -> Par
     if frozen:
         notes += [f"frozen: {len(frozen)} of {len(list(model.parameters()))} parameters"]
     model.set_gradient_checkpointing(settings.gradient_checkpointing)
-    objective = build_objective(config.objective, manifest)
+    objective = build_objective(config.objective, manifest, model)
     train_clips, val_clips = _datasets(config, manifest, front_end, model.modalities)
     if config.data.train_fraction < 1:
         notes.append(

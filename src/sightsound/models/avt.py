@@ -1,0 +1,393 @@
+"""AVT, the audio-visual transformer (Zhu 2024, arXiv 2401.04154): two encoders, then a bottleneck.
+
+Read `AVT` top to bottom: build, encode, fuse, classify. The encoders are in `backbones/`, the
+losses it is trained with in `objectives/audio_visual/`. Its authors released no program: what the
+paper leaves open is an argument here, the likeliest reading its default.
+
+What differs from MBT:
+* fusion comes after complete encoders, in layers of its own, not in their last ones;
+* the sound's half of a layer reads the fusion tokens that the pictures' half has just updated;
+* each encoder gives one vector for the clip, which stands before its tokens in fusion, and may be
+  compared with the other's before it;
+* one classifier reads both streams side by side: the half of a missing one is zero.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from sightsound.models.backbone import Backbone, Tokens, frames_that_count
+from sightsound.models.fusion.bottleneck import BottleneckFusion
+from sightsound.models.presence import present_streams
+from sightsound.models.pretrained import Pretrained
+from sightsound.models.unimodal import FORMS
+from sightsound.nn.block import layer_norm
+from sightsound.nn.exact_block import ExactBlock, start_linear_
+from sightsound.nn.masking import blank_absent, mean_of_present, pool
+from sightsound.registry import BACKBONES, resolve, unknown_name
+from sightsound.types import AUDIO, MODALITIES, VIDEO, Encoded, ModelInfo, Output
+
+FUSION_UPDATES = ("chain", "block_mean", "running_mean")
+VIDEO_TOKENS = ("pooled", "learned", "pooled_again")
+AUDIO_TOKENS = ("pooled", "both")
+HEAD_WIDTH = 64
+
+
+class AVT(Pretrained):
+    """Two complete encoders, joined by layers that exchange through fusion tokens.
+
+    Args:
+        heads: {name: number of classes}; logits of several heads lie side by side.
+        video_shape: (T, H, W) it is built for.
+        audio_shape: (F, M), time frames and mel bins, likewise.
+        video_backbone: key of `registry.BACKBONES`; `video_options` are its constructor arguments,
+            such as `{"size": "small"}`.
+        audio_backbone: likewise, with `audio_options`.
+        width: of the fusion layers; `None`: the sound's. A stream of another width goes through a
+            linear layer before them.
+        fusion_depth: number of fusion layers; 0: the encoders' vectors side by side.
+        num_heads: of a fusion layer; `None`: one per 64 of the width.
+        mlp_ratio: hidden width of the fusion layers' MLPs, in widths.
+        bottleneck_tokens: number of fusion tokens.
+        fusion_update: what the next layer reads. `chain`: the tokens that the sound's half has
+            updated. `block_mean`: the mean of what both halves made of them. `running_mean`: the
+            mean of what the sound's halves of all layers so far made of them.
+        video_token: what stands before the pictures' tokens. `pooled`: the encoder's vector;
+            `learned`: that plus a learned one; `pooled_again`: the encoder's vector, but the
+            classifier reads the mean over the other tokens after fusion.
+        audio_token: `pooled`: the encoder's vector; `both`: CLS and distillation, their mean after
+            fusion.
+        stochastic_depth: drop rate of the encoders' last layers; their options may say otherwise.
+        fusion_stochastic_depth: drop rate of every fusion layer.
+
+    Raises:
+        ValueError: an argument is unknown or does not go with another; the message says which.
+    """
+
+    modalities = MODALITIES
+
+    def __init__(
+        self,
+        *,
+        heads: dict[str, int],
+        video_shape: tuple[int, int, int] = (16, 224, 224),
+        audio_shape: tuple[int, int] = (1024, 128),
+        video_backbone: str = "uniformer",
+        video_options: dict[str, Any] | None = None,
+        audio_backbone: str = "ast",
+        audio_options: dict[str, Any] | None = None,
+        width: int | None = None,
+        fusion_depth: int = 4,
+        num_heads: int | None = None,
+        mlp_ratio: float = 4.0,
+        bottleneck_tokens: int = 4,
+        fusion_update: Literal["chain", "block_mean", "running_mean"] = "chain",
+        video_token: Literal["pooled", "learned", "pooled_again"] = "pooled",
+        audio_token: Literal["pooled", "both"] = "pooled",
+        stochastic_depth: float = 0.0,
+        fusion_stochastic_depth: float = 0.0,
+    ) -> None:
+        arguments = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
+        super().__init__()
+        self.info = ModelInfo("avt", json.loads(json.dumps(arguments)))  # tuples become lists
+        self.heads = dict(heads)
+        self.video_token, self.audio_token = video_token, audio_token
+        for name in self.modalities:
+            self.add_module(name, self._new_backbone(name))
+        self.width = width or self.audio.width
+        num_heads = num_heads or max(self.width // HEAD_WIDTH, 1)
+        self._check(num_heads)
+
+        self.learned_token = None
+        if video_token == "learned":
+            self.learned_token = nn.Parameter(0.02 * torch.randn(1, 1, self.video.width))
+        self.projections = nn.ModuleDict({name: self._projection(name) for name in self.modalities})
+        self.fusion_layers = nn.ModuleDict(
+            {
+                name: nn.ModuleList(
+                    ExactBlock(
+                        self.width,
+                        num_heads,
+                        int(self.width * mlp_ratio),
+                        drop_path=fusion_stochastic_depth,
+                    )
+                    for _ in range(fusion_depth)
+                )
+                for name in self.modalities
+            }
+        )
+        self.fusion = None
+        if fusion_depth:
+            self.fusion = AVBottleneck(
+                width=self.width, bottleneck_tokens=bottleneck_tokens, update=fusion_update
+            )
+        self.norms = nn.ModuleDict({name: layer_norm(self.width) for name in self.modalities})
+        classes = sum(heads.values())
+        self.head = start_linear_(nn.Linear(len(self.modalities) * self.width, classes))
+
+    def _new_backbone(self, name: str) -> Backbone:
+        given = self.info.arguments
+        backbone_class = resolve(BACKBONES, given[f"{name}_backbone"], kind="backbone")
+        if backbone_class.modality != name:
+            raise ValueError(
+                f"{name}_backbone is {given[f'{name}_backbone']!r}, which reads "
+                f"{backbone_class.modality}; give a backbone of {name}"
+            )
+        rate = {"stochastic_depth": given["stochastic_depth"]}
+        options = rate | (given[f"{name}_options"] or {})
+        return backbone_class(given[f"{name}_shape"], **options)
+
+    def _projection(self, name: str) -> nn.Module:
+        width = self.backbone(name).width
+        return nn.Identity() if width == self.width else start_linear_(nn.Linear(width, self.width))
+
+    def backbone(self, name: str) -> Backbone:
+        """The encoder of one stream."""
+        return getattr(self, name)
+
+    def forward(
+        self,
+        inputs: Mapping[str, Tensor],
+        *,
+        present: Mapping[str, Tensor] | None = None,
+        valid: Mapping[str, Tensor] | None = None,
+        maps: bool = False,
+    ) -> Output:
+        """Logits and what led to them: `fuse(encode(inputs))`.
+
+        Args:
+            inputs: {"video": (B, T, C, H, W), "audio": (B, 1, F, M)} normalised; a modality that is
+                not there is absent for all examples.
+            present: {modality: (B,) bool}; false: the example does not have this stream.
+            valid: {"video": (B, T), "audio": (B, F)} bool; false: padding. A stream without any
+                valid frame counts as absent.
+            maps: also return attention weights: {"audio.3": (B, h, N, N)} of the encoders, and
+                {"audio.fusion.0": (B, h, N + Z, N + Z)} of fusion, whose tokens are the last Z.
+
+        Raises:
+            ValueError: an example has no stream at all, or a shape does not fit.
+        """
+        encoded = self.encode(inputs, present=present, valid=valid, maps=maps)
+        return self.fuse(encoded, maps=maps)
+
+    def encode(
+        self,
+        inputs: Mapping[str, Tensor],
+        *,
+        present: Mapping[str, Tensor] | None = None,
+        valid: Mapping[str, Tensor] | None = None,
+        token_mask: Mapping[str, Tensor] | None = None,
+        maps: bool = False,
+    ) -> Encoded:
+        """Each stream alone: the sequences that fusion reads, and the encoders' vectors.
+
+        Both have the widths of the encoders.
+
+        Args:
+            token_mask: {modality: (B, N') bool}; true: the token is zero right after the (first)
+                patch embedding, whose grid is `backbone(modality).embedded_cells`.
+        """
+        self._check_inputs(inputs)
+        inputs = {name: inputs[name] for name in self.modalities if name in inputs}
+        present = present_streams(inputs, present, valid)
+        tokens, pooled, key_mask, attention = {}, {}, {}, {}
+        for name, x in inputs.items():
+            found = self.backbone(name)(
+                x,
+                valid=frames_that_count(name, x, present=present, valid=valid),
+                token_mask=(token_mask or {}).get(name),
+                maps=maps,
+            )
+            tokens[name], mask = self._sequence(name, found)
+            pooled[name] = found.pooled
+            if mask is not None:
+                key_mask[name] = mask
+            attention |= {f"{name}.{layer}": each for layer, each in found.attention.items()}
+        return Encoded(tokens, pooled, present, key_mask or None, attention)
+
+    def _sequence(self, name: str, found: Tokens) -> tuple[Tensor, Tensor | None]:
+        """[what stands for the clip | tokens of the grid] (B, n + N, D), and its key mask."""
+        prefix, both = self.backbone(name).num_prefix, self._num_first(name) > 1
+        first = found.tokens[:, :prefix] if both else found.pooled[:, None]
+        if name == VIDEO and self.learned_token is not None:
+            first = first + self.learned_token
+        tokens = torch.cat((first, found.tokens[:, prefix:]), dim=1)
+        if found.key_mask is None:
+            return tokens, None
+        mask = found.key_mask[:, prefix:]
+        return tokens, torch.cat((mask.new_ones(first.shape[:2]), mask), dim=1)
+
+    def _num_first(self, name: str) -> int:
+        """Tokens of a stream that stand before those of its grid."""
+        both = name == AUDIO and self.audio_token == "both"
+        return self.audio.num_prefix if both else 1
+
+    def fuse(self, encoded: Encoded, *, maps: bool = False) -> Output:
+        """The fusion layers, a norm for each stream, and the classifier."""
+        present, key_mask = encoded.present, encoded.key_mask or {}
+        streams = {name: self.projections[name](x) for name, x in encoded.tokens.items()}
+        attention: dict[str, Tensor] = {}
+        if self.fusion is not None:
+            streams, found = self.fusion(
+                streams, self.fusion_layers, present=present, key_mask=key_mask, maps=maps
+            )
+            attention = {
+                f"{name}.fusion.{layer}": weights
+                for layer, each in enumerate(found)
+                for name, weights in each.items()
+            }
+        tokens = {name: self.norms[name](x) for name, x in streams.items()}
+        pooled = {name: self._pool(name, x, key_mask.get(name)) for name, x in tokens.items()}
+        return Output(
+            self._classify(pooled, present),
+            tokens=tokens,
+            pooled=pooled,
+            encoded=encoded.pooled,
+            attention=encoded.attention | attention if maps else None,
+        )
+
+    def _pool(self, name: str, tokens: Tensor, mask: Tensor | None) -> Tensor:
+        """What stands for a stream after fusion (B, D)."""
+        if name == VIDEO and self.video_token == "pooled_again":
+            return pool(tokens[:, 1:], None if mask is None else mask[:, 1:], kind="gap")
+        return tokens[:, : self._num_first(name)].mean(1)
+
+    def _classify(self, pooled: Mapping[str, Tensor], present: Mapping | None) -> Tensor:
+        """Logits (B, K) of both streams side by side; a missing one is zero."""
+        some = next(iter(pooled.values()))
+        halves = [
+            blank_absent(pooled[name], present and present[name])
+            if name in pooled
+            else torch.zeros_like(some)
+            for name in self.modalities
+        ]
+        return self.head(torch.cat(halves, dim=1))
+
+    def example_inputs(self, batch_size: int = 1) -> dict[str, Tensor]:
+        """Zeros of the shapes the model is built for, on its device."""
+        return {name: self.backbone(name).example_input(batch_size) for name in self.modalities}
+
+    def set_gradient_checkpointing(self, enabled: bool) -> None:
+        """Recompute each layer's activations in the backward pass: less memory, same numbers."""
+        for name in self.modalities:
+            self.backbone(name).set_gradient_checkpointing(enabled)
+            for layer in self.fusion_layers[name]:
+                layer.checkpointing = enabled
+
+    def no_weight_decay(self) -> set[str]:
+        """Names of parameters without decay: biases, norms, learned tokens, the encoders' own."""
+        spared = {
+            f"{stream}.{name}"
+            for stream in self.modalities
+            for name in self.backbone(stream).no_weight_decay()
+        }
+        return spared | {
+            name
+            for name, parameter in self.named_parameters()
+            if parameter.ndim == 1 or name in ("learned_token", "fusion.tokens")
+        }
+
+    def resize_state(self, name: str, tensor: Tensor, source: Pretrained) -> Tensor | None:
+        """`source`'s tensor `name` made to fit, see `Backbone`; `None`: it fits or cannot."""
+        part, _, rest = name.partition(".")
+        own, other = (getattr(each, part, None) for each in (self, source))
+        if part not in self.modalities or type(own) is not type(other):
+            return None
+        return own.resize_state(rest, tensor, other)
+
+    def _check(self, num_heads: int) -> None:
+        """Arguments that do not go together: `ValueError`."""
+        if not self.heads:
+            raise ValueError("heads is {}; give at least one head, such as {'label': 10}")
+        given = self.info.arguments
+        for kind, known in (("video_token", VIDEO_TOKENS), ("audio_token", AUDIO_TOKENS)):
+            if given[kind] not in known:
+                raise unknown_name(kind, given[kind], known)
+        if self.audio_token == "both" and not self.audio.num_prefix:
+            raise ValueError(
+                f"audio_token is 'both', but {given['audio_backbone']} has no tokens of the whole "
+                "clip; accepted: 'pooled'"
+            )
+        if given["fusion_depth"] < 0:
+            raise ValueError(f"fusion_depth is {given['fusion_depth']}; accepted: 0 or more")
+        if self.width % num_heads:
+            raise ValueError(
+                f"width {self.width} is not a multiple of num_heads {num_heads}; give num_heads"
+            )
+
+    def _check_inputs(self, inputs: Mapping[str, Tensor]) -> None:
+        for name, values in inputs.items():
+            if name not in MODALITIES:
+                raise unknown_name("modality", name, MODALITIES)
+            form, dims, axis = FORMS[name]
+            channels = self.backbone(name).channels
+            if values.ndim != dims or values.shape[axis] != channels:
+                raise ValueError(
+                    f"{name} input has shape {tuple(values.shape)}; {form} with "
+                    f"{channels} channel(s) is accepted"
+                )
+            if not values.is_floating_point():
+                raise ValueError(
+                    f"{name} input is {values.dtype}; normalised floating point is accepted: "
+                    "apply the model's front end (data.augment.normalise) first"
+                )
+        if not inputs:
+            raise ValueError(
+                f"inputs hold none of the model's modalities {self.modalities}; "
+                "give at least one of them"
+            )
+
+
+class AVBottleneck(BottleneckFusion):
+    """Pictures update the fusion tokens, sound reads and updates those, in every layer.
+
+    What the next layer reads is `update`, see `AVT`. A stream that an example lacks is skipped.
+    """
+
+    def __init__(self, *, width: int, bottleneck_tokens: int, update: str) -> None:
+        if update not in FUSION_UPDATES:
+            raise unknown_name("fusion_update", update, FUSION_UPDATES)
+        super().__init__(
+            width=width,
+            bottleneck_tokens=bottleneck_tokens,
+            update="sequential",
+            update_order=(VIDEO, AUDIO),
+        )
+        self.carry = update
+
+    def forward(
+        self,
+        tokens: Mapping[str, Tensor],
+        blocks: Mapping[str, nn.ModuleList],
+        *,
+        present: Mapping[str, Tensor] | None = None,
+        key_mask: Mapping[str, Tensor] | None = None,
+        maps: bool = False,
+    ) -> tuple[dict[str, Tensor], list[dict[str, Tensor]]]:
+        """Streams after all layers. The fusion tokens are dropped after the last one."""
+        batch_size = next(iter(tokens.values())).shape[0]
+        fusion = self.tokens.expand(batch_size, -1, -1)
+        streams, attention, results = dict(tokens), [], []
+        for layer in zip(*(blocks[name] for name in streams), strict=True):
+            layer_blocks = dict(zip(streams, layer, strict=True))
+            passed, last = self._sequential(
+                streams, layer_blocks, fusion, present, key_mask or {}, maps
+            )
+            results.append(last)
+            fusion = self._carried(passed, results, present)
+            streams = {name: passed[name].tokens for name in streams}
+            attention.append({name: passed[name].weights for name in streams if maps})
+        return streams, attention
+
+    def _carried(self, passed: Mapping, results: list[Tensor], present: Mapping | None) -> Tensor:
+        """The fusion tokens (B, Z, D) that the next layer reads."""
+        if self.carry == "block_mean":
+            return mean_of_present({name: each.fusion for name, each in passed.items()}, present)
+        if self.carry == "running_mean":
+            return torch.stack(results).mean(0)
+        return results[-1]

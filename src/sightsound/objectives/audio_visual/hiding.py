@@ -1,0 +1,197 @@
+"""What masked modelling hides, and where its loss looks (paper AVT, section 3.4).
+
+Sound: whole segments of activity, all frequencies, are 0 in the normalised spectrogram. To hide
+tokens would not do: patches overlap. Or, as the paper's ablation has it, random tokens.
+Pictures: random tokens are 0 right after the first patch embedding; or the pixels they stand for.
+
+The loss looks where nothing that is shown lets the model see. A hidden token of UniFormer stands
+for two frames, of which the second is seen by the token after it, too: there only the first one
+counts. Padding and absent streams are neither hidden nor looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from sightsound.models.backbone import Cells
+from sightsound.models.stream import input_shape
+from sightsound.objectives.audio_visual.segments import number_segments
+from sightsound.types import AUDIO, VIDEO, Batch
+
+VIDEO_MASKING = ("tokens", "pixels", "none")
+AUDIO_MASKING = ("segments", "tokens", "none")
+SEES_BEFORE = {VIDEO: (1, 0, 0), AUDIO: (0, 0)}  # places before its own that a token sees
+
+
+@dataclass
+class Hidden:
+    """A batch with something hidden."""
+
+    inputs: dict[str, Tensor]
+    token_mask: dict[str, Tensor] = field(default_factory=dict)  # {modality: (B, N')}
+    scored: dict[str, Tensor] = field(default_factory=dict)
+    """{modality: bool (B, T, 1, H, W) or (B, 1, F, M)}: where reconstruction is compared."""
+
+
+@dataclass(frozen=True)
+class Hiding:
+    """How to hide.
+
+    Args:
+        video: `tokens`, `pixels` or `none`.
+        audio: `segments`, `tokens` or `none`.
+        share: of the segments, or of the tokens; at least one. A clip of one segment is left alone.
+        num_segments: see `segments.py`, as `window`.
+        everywhere: the loss looks at all valid places, hidden or not.
+    """
+
+    video: str
+    audio: str
+    share: float
+    num_segments: int
+    window: int
+    everywhere: bool
+
+    def __call__(
+        self,
+        batch: Batch,
+        streams: Mapping[str, nn.Module],
+        *,
+        generator: torch.Generator | None,
+    ) -> Hidden:
+        """`batch` with something hidden, drawn from `generator`.
+
+        Args:
+            streams: {modality: backbone, or stream of an MBT}. A stream that cannot hide tokens
+                from themselves has their places in the input hidden; its patches do not overlap.
+        """
+        hidden = Hidden(dict(batch.inputs))
+        for name, kind in ((VIDEO, self.video), (AUDIO, self.audio)):
+            if kind == "none" or name not in hidden.inputs:
+                continue
+            frames = batch.valid[name] & batch.present[name][:, None]  # (B, T) or (B, F)
+            if kind == "segments":
+                places = self._segments(batch.audio, frames, generator=generator)
+                _hide_places(hidden, name, places)
+            else:
+                self._tokens(hidden, name, streams[name], frames, kind=kind, generator=generator)
+            if self.everywhere:
+                values = hidden.inputs[name]
+                values = values[:, :, :1] if name == VIDEO else values
+                hidden.scored[name] = torch.ones_like(values, dtype=torch.bool)
+            hidden.scored[name] = hidden.scored[name] & _along_time(name, frames)
+        return hidden
+
+    def _segments(
+        self, audio: Tensor, frames: Tensor, *, generator: torch.Generator | None
+    ) -> Tensor:
+        """(B, 1, F, 1) bool: true in the hidden segments."""
+        numbers = number_segments(
+            audio[:, 0], valid=frames, num_segments=self.num_segments, window=self.window
+        )
+        count = numbers.amax(1) + 1
+        every = torch.arange(self.num_segments, device=audio.device) < count[:, None]
+        chosen = drawn(every & (count > 1)[:, None], self.share, generator=generator)
+        inside = chosen.gather(1, numbers.clamp(min=0)) & (numbers >= 0)
+        return _along_time(AUDIO, inside)
+
+    def _tokens(
+        self,
+        hidden: Hidden,
+        name: str,
+        stream: nn.Module,
+        frames: Tensor,
+        *,
+        kind: str,
+        generator: torch.Generator | None,
+    ) -> None:
+        """Draw tokens whose frames are all valid, and hide them, or the places they stand for."""
+        values = hidden.inputs[name]
+        shape = input_shape(name, values)
+        cells = embedded_cells(stream, shape)
+        eligible = _whole(frames, cells)
+        tokens = drawn(eligible, self.share, generator=generator)
+        can_hide = hasattr(stream, "embedded_cells")
+        if kind == "tokens" and can_hide:
+            hidden.token_mask[name] = tokens
+            hidden.scored[name] = _as_input(name, unseen(tokens, cells, shape, SEES_BEFORE[name]))
+        else:
+            nothing = (0,) * len(shape)
+            _hide_places(hidden, name, _as_input(name, unseen(tokens, cells, shape, nothing)))
+
+
+def embedded_cells(stream: nn.Module, shape: tuple[int, ...]) -> Cells:
+    """The grid of tokens after the first patch embedding, of a backbone or an MBT's stream."""
+    if hasattr(stream, "embedded_cells"):
+        return stream.embedded_cells(shape)
+    return Cells(stream.grid(shape), stream.patch, stream.patch)
+
+
+def last_cells(stream: nn.Module, shape: tuple[int, ...]) -> Cells:
+    """The grid of tokens that fusion reads, likewise."""
+    return stream.cells(shape) if hasattr(stream, "cells") else embedded_cells(stream, shape)
+
+
+def drawn(eligible: Tensor, share: float, *, generator: torch.Generator | None) -> Tensor:
+    """(B, N) bool: `share` of the `eligible` (B, N) of each row, at least one where there is one.
+
+    Drawn without replacement, all with the same chance.
+    """
+    number = eligible.sum(1)
+    count = (share * number).round().clamp(min=1).minimum(number)
+    noise = torch.rand(eligible.shape, generator=generator, device=eligible.device)
+    rank = noise.masked_fill(~eligible, 2.0).argsort(1).argsort(1)
+    return rank < count[:, None]
+
+
+def unseen(tokens: Tensor, cells: Cells, shape: tuple[int, ...], before: tuple[int, ...]) -> Tensor:
+    """(B, 1, *shape) bool: places in the patches of hidden `tokens` (B, N) that no other sees.
+
+    Args:
+        before: places before its own patch that a token also sees, per axis.
+    """
+    spread = functional.conv_transpose2d if len(shape) == 2 else functional.conv_transpose3d
+    kernel = torch.ones(1, 1, *(p + b for p, b in zip(cells.patch, before, strict=True)))
+
+    def reached(mask: Tensor) -> Tensor:
+        maps = mask.float().unflatten(1, cells.grid)[:, None]
+        return spread(maps, kernel.to(maps), stride=cells.stride) > 0.5
+
+    with torch.autocast(tokens.device.type, enabled=False):
+        found = reached(tokens) & ~reached(~tokens)
+    for axis, (skipped, size) in enumerate(zip(before, shape, strict=True), start=2):
+        found = found.narrow(axis, skipped, min(size, found.shape[axis] - skipped))
+    pads = [size - got for size, got in zip(shape, found.shape[2:], strict=True)]
+    return functional.pad(found, [part for pad in reversed(pads) for part in (0, pad)])
+
+
+def _whole(frames: Tensor, cells: Cells) -> Tensor:
+    """(B, N) bool: tokens without padding; `frames` (B, T) or (B, F) bool, false: padding.
+
+    A token at the end of an odd number of frames has one frame less.
+    """
+    missing = (cells.grid[0] - 1) * cells.stride[0] + cells.patch[0] - frames.shape[1]
+    if missing > 0:
+        frames = torch.cat((frames, frames[:, -1:].expand(-1, missing)), dim=1)
+    steps = frames.unfold(1, cells.patch[0], cells.stride[0]).all(-1)[:, : cells.grid[0]]
+    return steps.repeat_interleave(torch.Size(cells.grid[1:]).numel(), dim=1)
+
+
+def _hide_places(hidden: Hidden, name: str, places: Tensor) -> None:
+    hidden.inputs[name] = hidden.inputs[name].masked_fill(places, 0.0)
+    hidden.scored[name] = places.expand_as(hidden.inputs[name]) if name == AUDIO else places
+
+
+def _as_input(name: str, places: Tensor) -> Tensor:
+    """(B, 1, T, H, W) -> (B, T, 1, H, W); (B, 1, F, M) as it is."""
+    return places.transpose(1, 2) if name == VIDEO else places
+
+
+def _along_time(name: str, frames: Tensor) -> Tensor:
+    """(B, T) -> (B, T, 1, 1, 1), (B, F) -> (B, 1, F, 1)."""
+    return frames[:, :, None, None, None] if name == VIDEO else frames[:, None, :, None]
