@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,10 +101,22 @@ def _encoded(
     clips = copy.copy(clips)
     clips.rows, clips.train, clips.views = rows, False, 1
     keys = eval_batches(len(rows), batch_size=1)  # so that a kill loses one clip
-    with Loader(clips, num_workers=num_workers) as loader:
+    with _threads_beside(num_workers), Loader(clips, num_workers=num_workers) as loader:
         for row, batch in zip(rows, loader.iterate(keys), strict=True):
             encoded = None if batch is None else encoding(batch.to(encoding.device))
             yield row, _clip(row, encoded, loader.problems)
+
+
+@contextmanager
+def _threads_beside(num_workers: int) -> Iterator[None]:
+    """Leave the decoding processes a core each: threads that wait for one another starve them."""
+    before = torch.get_num_threads()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    torch.set_num_threads(max(1, min(before, cores - num_workers)))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _clip(row: Row, batch: Batch | None, problems: list[Problem]) -> Clip:

@@ -26,6 +26,10 @@ class Parser(jsonargparse.ArgumentParser):
         kwargs.setdefault("formatter_class", HelpFormatter)
         super().__init__(*args, allow_abbrev=False, print_config=None, **kwargs)
 
+    def parse_args(self, args: Sequence[str], **kwargs: Any) -> jsonargparse.Namespace:
+        """As jsonargparse has it, but files and folders may also stand between or after options."""
+        return super().parse_args(_places_first(list(args), parser=self), **kwargs)
+
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise a `UsageError` instead of printing a page of usage."""
         raise UsageError(_sentence(message, parser=self)) from ex
@@ -44,6 +48,35 @@ class HelpFormatter(jsonargparse.DefaultHelpFormatter):
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         return "\n".join(indent + line for line in text.splitlines())
+
+
+def _places_first(args: list[str], *, parser: Parser) -> list[str]:
+    """`args` with what belongs to no option in front; as it is where that cannot be told.
+
+    argparse gives up an optional place (`MODEL [DATA]`) as soon as an option follows `MODEL`.
+    """
+    places, options, rest = [], [], args
+    while rest:
+        token, *rest = rest
+        if not token.startswith("-"):
+            places.append(token)
+            continue
+        name, equals, _ = token.partition("=")
+        action = parser._option_string_actions.get(name)
+        if action is None:
+            return args
+        end = 0 if equals else _num_values(action.nargs, rest)
+        options += [token, *rest[:end]]
+        rest = rest[end:]
+    return places + options
+
+
+def _num_values(nargs: int | str | None, rest: Sequence[str]) -> int:
+    """How many of the tokens `rest` belong to the option before them."""
+    if nargs is None or isinstance(nargs, int):
+        return 1 if nargs is None else nargs
+    end = next((i for i, token in enumerate(rest) if token.startswith("-")), len(rest))
+    return min(end, 1) if nargs == "?" else end
 
 
 def _sentence(message: str, *, parser: Parser) -> str:

@@ -11,8 +11,9 @@ import pytest
 import yaml
 
 from sightsound import cli
+from sightsound.commands.evaluate import _evaluate_parser
 from sightsound.configuration import config_text, find_recipe, load_config, merge, recipe_names
-from sightsound.options import UsageError
+from sightsound.options import Parser, UsageError
 from sightsound.registry import MODELS, WEIGHTS
 
 HEAVY = ("torch", "lightning_fabric", "lightning", "torchmetrics", "kornia", "webdataset")
@@ -354,3 +355,31 @@ def test_unreadable_file_is_named(monkeypatch, capsys, tmp_path):
 
     assert run_command(monkeypatch, unreadable) == 2
     assert f"No such file or directory: {str(tmp_path / 'none.csv')!r}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        "run --output out data --num_workers 1",
+        "--output out run data --num_workers=1",
+        "--num_workers=1 --output out run data",
+        "run --late a v data --output out --num_workers 1",
+    ],
+)
+def test_places_may_stand_between_options(argv):
+    options = _evaluate_parser().parse_args(argv.split())
+    assert (options.model, options.path, options.output) == ("run", "data", "out")
+    assert options.num_workers == 1
+
+
+def test_several_values_end_at_the_next_option():
+    options = _parser_with_many().parse_args(["--many", "a", "b", "--flag", "c", "d"])
+    assert (options.many, options.flag, options.files) == (["a", "b"], True, ["c", "d"])
+
+
+def _parser_with_many() -> Parser:
+    parser = Parser(prog="x")
+    parser.add_argument("files", nargs="*")
+    parser.add_argument("--many", nargs="+")
+    parser.add_argument("--flag", action="store_true")
+    return parser

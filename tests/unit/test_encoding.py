@@ -329,3 +329,22 @@ def test_a_killed_extraction_loses_the_clip_in_hand(folder, encoders, tmp_path):
     assert len(reported) <= sum(kept) <= len(reported) + 1 and kept == sorted(kept, reverse=True)
     assert extract(dataset, cache, Encoding(front)).num_new == 12 - sum(kept)
     assert verify(dataset, cache, Encoding(front)) == {}
+
+
+def test_decoding_processes_have_a_core_each(folder, encoders, tmp_path, monkeypatch):
+    dataset, cache, encoding = stored(folder, ["a.mp4"], tmp_path)
+    seen, before = [], torch.get_num_threads()
+
+    def looked(batch):
+        seen.append(torch.get_num_threads())
+        return encoding(batch)
+
+    looked.device = encoding.device
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(3)), raising=False)
+    try:
+        torch.set_num_threads(3)
+        extract(dataset, cache, looked, num_workers=1)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+    assert seen == [2]

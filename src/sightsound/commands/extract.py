@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,7 +46,7 @@ def extract(argv: Sequence[str]) -> None:
         return
     with progress_bar("features", Console(stderr=True)) as progress:
         done = extraction.extract(clips, cache, encoding, num_workers=workers, progress=progress)
-    say(_summary(done, clips, config))
+    say(_summary(done, clips, config, recipe=options.config or "mafnet/first"))
 
 
 def _front_end(config: RunConfig, options: object) -> dict:
@@ -79,16 +80,28 @@ def _parts(config: RunConfig) -> tuple[ClipDataset, Encoding]:
     return clips, Encoding(front_end, device=device)
 
 
-def _summary(done: object, clips: ClipDataset, config: RunConfig) -> str:
+def _summary(done: object, clips: ClipDataset, config: RunConfig, *, recipe: str) -> str:
     shapes = ", ".join(f"{name} {shape}" for name, shape in clips.front_end.shapes.items())
     lines = [
         f"{done.num_clips} clips, {done.num_new} of them new, in {config.output}: {shapes}",
     ]
     if done.problems:
         lines.append(f"{len(done.problems)} problems with files, such as: {done.problems[0].cause}")
-    return "\n".join(
-        [*lines, f"Train on them:\n  sightsound train {config.data.path} --config mafnet"]
-    )
+    return "\n".join([*lines, "Train on them:", f"  {_next_command(config, recipe=recipe)}"])
+
+
+def _next_command(config: RunConfig, *, recipe: str) -> str:
+    """The command that trains on these features: the same clips, encoders and cut."""
+    features = config.front_end["features"]
+    given = {"--config": recipe, "--data.features": config.output}
+    encoders = {name: features.get(f"{name}_encoder", "") for name in ("video", "audio")}
+    streams = [name for name, encoder in encoders.items() if encoder]
+    if len(streams) == 1:  # MAFnet needs both
+        given |= {"--model": "linear_probe", "--model.modalities": f"[{streams[0]}]"}
+    given |= {f"--front_end.features.{name}_encoder": value for name, value in encoders.items()}
+    given |= {f"--front_end.features.{name}": value for name, value in features.items()}
+    options = (f"{name} {shlex.quote(str(value))}" for name, value in given.items())
+    return f"sightsound train {shlex.quote(config.data.path)} {' '.join(options)}"
 
 
 def _extract_parser() -> Parser:
@@ -101,7 +114,7 @@ def _extract_parser() -> Parser:
         description=f"{extract.__doc__}\n{_TEXT}",
         epilog=_EXAMPLES,
     )
-    parser.set_defaults({"data.windows": "start", "data.crop": "full"})
+    parser.set_defaults({"data.windows": "start", "data.crop": "centre"})  # as mafnet/first
     add = parser.add_argument
     add("path", nargs="?", metavar="DATA", help="Folder of class folders, CSV or Parquet manifest.")
     add("--config", metavar="RECIPE", help="Recipe name or file. " + recipes())
