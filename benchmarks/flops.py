@@ -1,4 +1,4 @@
-"""The compute half of the paper's Figure 3, with self-attention added: work of one clip.
+"""Work of one clip: the compute half of MBT's figure 3, self-attention added, and AVT's numbers.
 
     make benchmark-flops          counted on the meta device, a minute on one core
 
@@ -19,6 +19,21 @@ from sightsound.profile.flops import Work
 
 RECIPE = "mbt/paper-audioset"
 LAYERS = range(0, 13, 2)
+AVT = "avt/paper-vggsound"
+VIT = {"model.video_backbone": "vit", "front_end.video.num_frames": 8}
+AVT_ROWS = {  # {row: (changes of the recipe, what is published)}
+    "UniFormer-B, 8 frames": ({"model": {"name": "uniformer"}, "frames": 8}, "40.25"),
+    "UniFormer-B, 16 frames": ({"model": {"name": "uniformer"}}, "96.75"),
+    "UniFormer-B, 32 frames": ({"model": {"name": "uniformer"}, "frames": 32}, "259"),
+    "AST-B, stride 10": ({"model": {"name": "ast"}}, "131"),
+    "eight images, ViT-B": ({"model": {"name": "one_stream"}, "frames": 8}, "140"),
+    "AVT, 16 frames, 3 fusion layers": ({"model.fusion_depth": 3}, "269"),
+    "AVT, 16 frames, 4 fusion layers": ({}, ""),
+    "AVT, 32 frames, 3 fusion layers": ({"model.fusion_depth": 3, "frames": 32}, ""),
+    "AVT, 32 frames, 4 fusion layers": ({"frames": 32}, ""),
+    "AST, eight images, 3 fusion layers": (VIT | {"model.fusion_depth": 3}, "348 (for MBT)"),
+    "AST, eight images, 4 fusion layers": (VIT, ""),
+}
 STYLES = {
     "cross_attention": ("cross-attention", "#d9822b", "s"),
     "self_attention": ("self-attention", "#4c9a6a", "^"),
@@ -30,9 +45,11 @@ def main() -> None:
     """Count, then write numbers, table and picture."""
     found = {fusion: {layer: gigaflops(fusion, layer) for layer in LAYERS} for fusion in STYLES}
     folder = Path(__file__).parent
-    values = {"recipe": RECIPE, "gflops": found, "environment": environment()}
+    avt = {name: multiply_adds(changes) for name, (changes, _) in AVT_ROWS.items()}
+    values = {"recipe": RECIPE, "gflops": found, "avt_multiply_adds": avt}
+    values |= {"environment": environment()}
     (folder / "flops.json").write_text(json.dumps(values, indent=1) + "\n")
-    (folder / "flops.md").write_text(table(found))
+    (folder / "flops.md").write_text(table(found) + avt_table(avt))
     picture(found, ROOT / "docs" / "images" / "fusion-flops.png")
 
 
@@ -56,6 +73,29 @@ def table(found: dict[str, dict[int, float]]) -> str:
         numbers = " | ".join(f"{value:.1f}" for value in values.values())
         lines.append(f"| {STYLES[fusion][0]} | {numbers} |")
     return "\n".join([*lines, "", "Layer 12 is late fusion, the same model for all.", ""])
+
+
+def multiply_adds(changes: dict) -> float:
+    """Of matrix products and convolutions, in 1e9, of one clip with 309 classes."""
+    names = {"frames": "front_end.video.num_frames"}
+    overrides = {names.get(name, name): value for name, value in changes.items()}
+    config = load_config(AVT, overrides=overrides)
+    return Work.of(config, heads={"label": 309}).total.products / 2e9
+
+
+def avt_table(found: dict[str, float]) -> str:
+    """Markdown: a row for each model."""
+    lines = ["", "# Work of AVT", ""]
+    lines += [
+        "Giga multiply-adds of matrix products and convolutions, one clip, one view: recipe "
+        f"`{AVT}`, 1024 x 128 log-mel, 309 classes. Published: UniFormer's authors, for one of "
+        "four views; the others are table 3 of the AVT paper.",
+        "",
+        "| | counted | published |",
+        "|---|---|---|",
+    ]
+    lines += [f"| {name} | {value:.1f} | {AVT_ROWS[name][1]} |" for name, value in found.items()]
+    return "\n".join([*lines, ""])
 
 
 def picture(found: dict[str, dict[int, float]], path: Path) -> None:

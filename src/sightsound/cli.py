@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sightsound.commands.ablate import ablate
+from sightsound.commands.compare import compare
 from sightsound.commands.convert import convert
 from sightsound.commands.demo import demo
 from sightsound.commands.doctor import doctor
@@ -20,14 +21,20 @@ from sightsound.commands.evaluate import evaluate
 from sightsound.commands.explain import explain
 from sightsound.commands.extract import extract
 from sightsound.commands.flops import flops
+from sightsound.commands.index import index
 from sightsound.commands.manifest import manifest
 from sightsound.commands.predict import predict
 from sightsound.commands.prepare import prepare
+from sightsound.commands.pretrain import pretrain
 from sightsound.commands.preview import preview
+from sightsound.commands.probe import probe
+from sightsound.commands.report import report
+from sightsound.commands.search import search
 from sightsound.commands.stats import stats
 from sightsound.commands.subset import subset
 from sightsound.commands.terminal import complain, message, names_a_file, say
 from sightsound.commands.train import train
+from sightsound.commands.vggsounder import vggsounder
 
 MISTAKES = (ValueError, TypeError, LookupError, OSError, ArithmeticError, RuntimeError, ImportError)
 PACKAGE = str(Path(__file__).parent)
@@ -37,9 +44,12 @@ COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "demo": demo,
     "train": train,
     "evaluate": evaluate,
+    "compare": compare,
     "ablate": ablate,
     "predict": predict,
     "explain": explain,
+    "probe": probe,
+    "report": report,
     "manifest": manifest,
     "doctor": doctor,
     "preview": preview,
@@ -47,8 +57,12 @@ COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "stats": stats,
     "subset": subset,
     "extract": extract,
+    "pretrain": pretrain,
+    "index": index,
+    "search": search,
     "convert": convert,
     "flops": flops,
+    "vggsounder": vggsounder,
 }
 
 
@@ -60,8 +74,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         _run(name, argv[1:])
     except SystemExit as error:  # a command's --help
         return int(error.code or 0)
-    except KeyboardInterrupt:
-        complain(_program(name), "interrupted" + _GO_ON.get(name, ""))
+    except KeyboardInterrupt as error:
+        complain(_program(name), "interrupted" + (str(error) or _GO_ON.get(name, "")))
         return 130
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -87,8 +101,10 @@ def _run(name: str, argv: list[str]) -> None:
         raise unknown_name("command", name, COMMANDS)
 
 
+_RESUME = "; the same command with --resume goes on from the last checkpoint, if there is one"
 _GO_ON = {
-    "train": "; the same command with --resume goes on from the last checkpoint, if there is one",
+    "train": _RESUME,
+    "pretrain": _RESUME,
     "ablate": "; the same command goes on where it stopped",
     "prepare": "; the same command goes on where it stopped",
 }

@@ -38,6 +38,7 @@ SECTIONS = ("model", "front_end", "objective")  # a `name` and what belongs to t
 MODEL_FILE = "config.json"  # beside the weights of a model
 DERIVED = {"heads", "video_shape", "audio_shape", "task"}  # arguments that the data decides
 LENGTHS = ("epochs", "steps", "examples")
+BACKBONE = "backbone"  # how arguments end that name one; those that end in `options` are its own
 
 
 def recipe_names() -> list[str]:
@@ -164,9 +165,13 @@ def overlay(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
 def merge(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
     """`first` with the values of `second`, table by table; neither is modified.
 
-    A section that names another model, front end or objective starts afresh.
+    A section that names another model, front end or objective starts afresh, and so do the options
+    of another backbone.
     """
-    merged = dict(first)
+    stale = {
+        key.replace(BACKBONE, "options") for key in second if _other_backbone(key, first, second)
+    }
+    merged = {key: value for key, value in first.items() if key not in stale}
     for key, value in second.items():
         old = merged.get(key)
         if isinstance(value, dict) and isinstance(old, dict) and not _renamed(old, value):
@@ -177,6 +182,10 @@ def merge(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
 
 def _renamed(old: dict[str, Any], new: dict[str, Any]) -> bool:
     return "name" in new and "name" in old and new["name"] != old["name"]
+
+
+def _other_backbone(key: str, first: dict[str, Any], second: dict[str, Any]) -> bool:
+    return key.endswith(BACKBONE) and first.get(key) != second[key]
 
 
 def _nested(dotted: str, value: Any) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from rich.progress import Progress
 from sightsound.configuration import load_config
 from sightsound.data.synthetic import SyntheticClip, plan, write_clip, write_demo
 from sightsound.evaluate import Evaluation, evaluate_saved
-from sightsound.explain.pictures import clip_picture, confusion_picture
+from sightsound.explain.figures.confusion import confusion_figure
+from sightsound.explain.pictures import clip_picture, save_picture
 from sightsound.metrics import confusion
 from sightsound.predict import BOTH, Prediction, Predictor, as_table
 from sightsound.train.loop import train
@@ -109,7 +110,8 @@ def _draw(
     scored = evaluation.streams[BOTH]
     counts = confusion(scored.filled, scored.targets)
     labels = next(iter(evaluation.labels.values()))
-    confusion_picture(folder / "confusion.png", counts, labels, title="Test clips, both streams")
+    figure = confusion_figure(counts, labels, title="Test clips, both streams")
+    save_picture(figure, folder / "confusion.png")
     clip = predictor.clips(prediction.id, views=1)[0]
     right = prediction.label == truth
     title = truth + (", recognised" if right else f", taken for {prediction.label}")
@@ -125,6 +127,11 @@ Everything is in {output}:
   run/evaluation/  scores, classes and predictions as tables
   pictures/        confusion.png: what is taken for what
                    clip.png: frames, sound and scores of new_clip.mp4
+
+What it looks at and listens to, and everything on one page:
+  sightsound explain {output / "run"} {output / "new_clip.mp4"} --output {output / "explained"}
+  sightsound probe {output / "run"}
+  sightsound report {output / "run"}
 
 Your own videos, one folder per class:
   sightsound train videos/ --config first --output runs/first

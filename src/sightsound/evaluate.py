@@ -10,6 +10,7 @@ import csv
 import dataclasses
 import io
 import json
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,19 +27,26 @@ from sightsound.data.manifest import Manifest, Row, id_hash, load_manifest
 from sightsound.data.sampling import eval_batches
 from sightsound.extract import with_features
 from sightsound.metrics import (
-    bootstrap_interval,
     joint_top_k_hits,
     labelled,
     per_class,
+    score_functions,
     summarise,
     top_k_hits,
 )
 from sightsound.predict import BOTH, Predictor, probabilities
 from sightsound.run import features_folder, model_source
 from sightsound.settings import DataSettings, EvaluateSettings
+from sightsound.statistics import (
+    ModalityConfusion,
+    Paired,
+    modality_confusion,
+    paired_bootstrap,
+    paired_scores,
+)
 from sightsound.types import AUDIO, VIDEO, Batch, Problem
 
-MAIN_SCORE = {"single": "top1", "multi": "map", "heads": "top1"}
+MAIN_SCORE = {"single": "top1", "multi": "map", "heads": "top1", "none": "loss"}
 SCORE_WORDS = {"top1": "top-1", "top5": "top-5", "map": "mAP"}
 LATE = "average of both models"
 TRAINED = {AUDIO: "audio model", VIDEO: "video model"}
@@ -90,7 +98,7 @@ class Evaluation:
 
     def text(self) -> str:
         """The table, what it means in words, and where the details lie."""
-        lines = [_title(self), "", _score_table(self), self.verdict]
+        lines = [_title(self), "", score_table(self), self.verdict]
         lines += [_absent_words(name, count) for name, count in self.absent.items() if count]
         if self.problems:
             lines.append(_problem_words(self.problems))
@@ -300,14 +308,14 @@ def _score_all(
         dataset = next(iter(group.values())).dataset(
             manifest, rows, views=settings.views, bad_files=bad_files
         )
-        dataset = _stored(dataset, next(iter(group.values())), num_workers=num_workers)
+        dataset = stored(dataset, next(iter(group.values())), num_workers=num_workers)
         with Loader(dataset, num_workers=num_workers) as loader:
             streams |= collect(group, loader, batch_size=settings.batch_size, alone=first in group)
             problems |= dict.fromkeys(loader.problems)
     return on_common_clips(streams), list(problems)
 
 
-def _stored(
+def stored(
     clips: ClipDataset, predictor: Predictor, *, num_workers: int
 ) -> ClipDataset | FeatureDataset:
     """The clips as features from the run's folder, where its model reads features."""
@@ -368,7 +376,7 @@ def verdict(evaluation: Evaluation, *, resamplings: int, seed: int = 0) -> str:
     """Whether looking and listening together beats the better single stream, in one sentence."""
     score = MAIN_SCORE[evaluation.task]
     singles = [row for row in evaluation.rows if row not in (BOTH, LATE)]
-    if BOTH not in evaluation.rows or not singles:
+    if BOTH not in evaluation.rows or not singles or math.isnan(evaluation.rows[BOTH][score]):
         return ""
     best = max(singles, key=lambda row: evaluation.rows[row][score])
     values = evaluation.rows[BOTH][score], evaluation.rows[best][score]
@@ -389,31 +397,47 @@ def verdict(evaluation: Evaluation, *, resamplings: int, seed: int = 0) -> str:
 def _difference_interval(
     evaluation: Evaluation, best: str, *, resamplings: int, seed: int
 ) -> tuple[float, float] | tuple[None, None]:
-    """Interval of the difference in accuracy on the same clips; with several labels, from mAP's."""
+    """Interval of the difference in the main score."""
     if not resamplings:
         return None, None
-    if evaluation.task == "multi":
-        both, single = evaluation.rows[BOTH], evaluation.rows[best]
-        if "map_low" not in both or "map_low" not in single:
-            return None, None
-        return both["map_low"] - single["map_high"], both["map_high"] - single["map_low"]
-    difference = _hits(evaluation, BOTH) - _hits(evaluation, best)
-    return bootstrap_interval(
-        lambda counts: float(counts @ difference / counts.sum()),
-        len(difference),
-        resamplings=resamplings,
-        seed=seed,
+    found = paired_difference(evaluation, BOTH, best, resamplings=resamplings, seed=seed)
+    return found.low, found.high
+
+
+def paired_difference(
+    evaluation: Evaluation, a: str, b: str, *, resamplings: int, seed: int
+) -> Paired:
+    """The main score of row `a` minus that of row `b`, on the same clips."""
+    draws = {"resamplings": resamplings, "seed": seed}
+    if evaluation.task != "multi":
+        return paired_bootstrap(hits(evaluation, a), hits(evaluation, b), **draws)
+    scores = (
+        score_functions(scored.filled, scored.targets, task="multi", heads=evaluation.heads)["map"]
+        for scored in (evaluation.streams[a], evaluation.streams[b])
     )
+    return paired_scores(*scores, num_clips=len(evaluation.ids), **draws)
 
 
-def _hits(evaluation: Evaluation, row: str) -> np.ndarray:
-    """(n,) 1 where the likeliest class, or combination of classes, is right."""
+def hits(evaluation: Evaluation, row: str) -> np.ndarray:
+    """(n,) 1 where the likeliest class, or combination of classes, is right; of labelled clips."""
     scored, heads = evaluation.streams[row], evaluation.heads
     kept = labelled(scored.targets, heads=heads)
     logits, targets = scored.filled[kept], scored.targets[kept]
     if evaluation.task == "heads":
         return joint_top_k_hits(logits, targets, heads=heads, k=1)
     return top_k_hits(logits, targets, k=1)
+
+
+def spoilt(evaluation: Evaluation) -> ModalityConfusion | None:
+    """Clips that a stream alone gets right and both together wrong, of those with labels.
+
+    `None` where the evaluation has no such rows or no label.
+    """
+    rows = (BOTH, f"{AUDIO} alone", f"{VIDEO} alone")
+    if not set(rows) <= set(evaluation.streams):
+        return None
+    found = [hits(evaluation, row) for row in rows]
+    return modality_confusion(*found) if len(found[0]) else None
 
 
 def _title(evaluation: Evaluation) -> str:
@@ -433,24 +457,30 @@ def _problem_words(problems: Sequence[Problem]) -> str:
     return f"Files with problems: {counts}; the first: {problems[0].path}: {problems[0].cause}"
 
 
-def _score_table(evaluation: Evaluation) -> str:
+def score_table(evaluation: Evaluation) -> str:
     """Rows of the table with their intervals, for a terminal."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    shown = _shown_scores(evaluation)
+    shown = shown_scores(evaluation)
     table = Table(box=None, pad_edge=False)
     table.add_column("")
     for score in shown:
-        table.add_column(SCORE_WORDS.get(score, score.replace("_top1", " top-1")), justify="right")
+        table.add_column(score_words(score), justify="right")
     for name, values in evaluation.rows.items():
-        table.add_row(name, *(_cell(values, score) for score in shown))
+        table.add_row(Text(name), *(_cell(values, score) for score in shown))
     buffer = io.StringIO()
     Console(file=buffer, width=100).print(table)
     return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
 
 
-def _shown_scores(evaluation: Evaluation) -> list[str]:
+def score_words(score: str) -> str:
+    """Such as "top-1" or "verb top-1"."""
+    return SCORE_WORDS.get(score, score.replace("_top", " top-"))
+
+
+def shown_scores(evaluation: Evaluation) -> list[str]:
     """Scores in the table: top-5 only where there are more than five classes."""
     names = next(iter(evaluation.rows.values()))
     hidden = ("_low", "_high")
@@ -472,6 +502,7 @@ def _cell(values: dict[str, float], score: str) -> str:
 def write(evaluation: Evaluation, directory: Path, *, settings: EvaluateSettings) -> None:
     """`summary.json`, `per_class.csv`, `predictions.csv`, `predictions.parquet`, `problems.csv`."""
     directory.mkdir(parents=True, exist_ok=True)
+    confusion = spoilt(evaluation)
     summary = {
         "rows": evaluation.rows,
         "verdict": evaluation.verdict,
@@ -479,17 +510,19 @@ def write(evaluation: Evaluation, directory: Path, *, settings: EvaluateSettings
         "ids": id_hash(evaluation.ids),
         "settings": dataclasses.asdict(settings),
         "absent": evaluation.absent,
+        "modality_confusion": dataclasses.asdict(confusion) if confusion is not None else None,
         "num_problems": len(evaluation.problems),
     }
     (directory / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
-    _write_csv(directory / "per_class.csv", _class_rows(evaluation))
-    _write_csv(directory / "predictions.csv", _prediction_rows(evaluation))
+    _write_csv(directory / "per_class.csv", class_rows(evaluation))
+    _write_csv(directory / "predictions.csv", prediction_rows(evaluation))
     _write_csv(directory / "problems.csv", map(dataclasses.asdict, evaluation.problems))
     _write_parquet(directory / "predictions.parquet", evaluation)
     evaluation.directory = directory
 
 
-def _class_rows(evaluation: Evaluation) -> Iterator[dict[str, Any]]:
+def class_rows(evaluation: Evaluation) -> Iterator[dict[str, Any]]:
+    """One line per row of the table and class; see `metrics.per_class`."""
     for name, scored in evaluation.streams.items():
         rows = per_class(
             scored.filled,
@@ -502,7 +535,7 @@ def _class_rows(evaluation: Evaluation) -> Iterator[dict[str, Any]]:
             yield {"stream": name, **row}
 
 
-def _prediction_rows(evaluation: Evaluation) -> Iterator[dict[str, Any]]:
+def prediction_rows(evaluation: Evaluation) -> Iterator[dict[str, Any]]:
     """One line per clip: truth, and class and probability of every row of the table."""
     truth = next(iter(evaluation.streams.values()))
     decided = {name: _decided(scored, evaluation) for name, scored in evaluation.streams.items()}
@@ -548,7 +581,7 @@ def _write_parquet(path: Path, evaluation: Evaluation) -> None:
     import pyarrow
     import pyarrow.parquet
 
-    rows = list(_prediction_rows(evaluation))
+    rows = list(prediction_rows(evaluation))
     columns = {name: [row[name] for row in rows] for name in rows[0]}
     for name, scored in evaluation.streams.items():
         columns[f"{name} logits"] = scored.logits.tolist()

@@ -12,6 +12,7 @@ old scikit-learn), or counts 0 ("zero", as with scikit-learn 1.x). Published num
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
@@ -56,7 +57,7 @@ def summarise(
                 f"none of the {len(kept)} clips has a label in every head {sorted(heads)}; nothing "
                 "can be scored: does this split carry labels?"
             )
-    parts = _score_functions(scores, targets, task=task, heads=heads, empty_class=empty_class)
+    parts = score_functions(scores, targets, task=task, heads=heads, empty_class=empty_class)
     result = {"num_clips": len(scores)}
     for name, score in parts.items():
         result[name] = score(np.ones(len(scores)))
@@ -155,6 +156,8 @@ def bootstrap_interval(
     generator = np.random.default_rng(seed)
     draws = (generator.integers(num_clips, size=num_clips) for _ in range(resamplings))
     values = [score(np.bincount(draw, minlength=num_clips).astype(float)) for draw in draws]
+    if np.isnan(values).all():  # a score that does not exist: no positive clip at all
+        return math.nan, math.nan
     tail = 50 * (1 - level)
     low, high = np.nanpercentile(values, [tail, 100 - tail])
     return float(low), float(high)
@@ -174,15 +177,19 @@ def labelled(targets: np.ndarray, *, heads: dict[str, int]) -> np.ndarray:
     return np.all([targets[:, s].sum(1) > 0 for s in head_slices(heads).values()], axis=0)
 
 
-def _score_functions(
+def score_functions(
     scores: np.ndarray,
     targets: np.ndarray,
     *,
     task: str,
     heads: dict[str, int],
-    empty_class: EmptyClass,
+    empty_class: EmptyClass = "skip",
 ) -> dict[str, Score]:
-    """{name: score as a function of how often each clip counts}; rankings are computed once."""
+    """{name: score as a function of how often each clip counts}, those of `summarise`.
+
+    With one label or heads every clip must have a label in every head, see `labelled`. Rankings
+    are computed once.
+    """
     if task != "heads":
         hits = {f"top{k}": top_k_hits(scores, targets, k=k) for k in (1, 5)}
         functions = {name: _weighted_mean(values) for name, values in hits.items()}
@@ -229,16 +236,17 @@ def _ranking(scores: np.ndarray, positive: np.ndarray) -> Score:
     order = np.argsort(-scores, kind="stable")
     ranked = scores[order]
     thresholds = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))  # last of its equals
-    hit = positive[order]
-    places = thresholds[np.searchsorted(thresholds, np.flatnonzero(hit))]
+    hits = np.flatnonzero(positive[order])
+    places = thresholds[np.searchsorted(thresholds, hits)]
+    found_at = np.searchsorted(hits, places, side="right") - 1
 
     def average_precision(counts: np.ndarray) -> float:
         counts = counts[order]
-        found, seen = np.cumsum(counts * hit), np.cumsum(counts)
-        weight = counts[hit]
+        seen, weight = np.cumsum(counts)[places], counts[hits]
         if not weight.sum():
             return float("nan")
-        return float(weight @ (found[places] / np.maximum(seen[places], 1)) / weight.sum())
+        found = np.cumsum(weight)[found_at]
+        return float(weight @ (found / np.maximum(seen, 1)) / weight.sum())
 
     return average_precision
 

@@ -17,7 +17,7 @@ import sightsound
 from sightsound.configuration import load_config
 from sightsound.data.dataset import ClipDataset
 from sightsound.data.loader import collate
-from sightsound.data.manifest import Manifest, Row, load_manifest
+from sightsound.data.manifest import UNLABELLED, Manifest, Row, load_manifest
 from sightsound.encoding import Encoding
 from sightsound.media.decode import DecodeError
 from sightsound.media.front_end import FrontEnd
@@ -62,9 +62,11 @@ class Predictor:
         model: a run, a model directory, "hf:owner/name", or a loaded model.
         device: where to compute; `None`: a GPU if there is one.
         crop: how frames are cut, "centre" or "full"; `None`: as the model was trained.
+        classes: the model must know some; false: nobody asks for them.
 
     Raises:
-        ValueError: the model carries no front end, so files cannot be turned into inputs.
+        ValueError: the model carries no front end, so files cannot be turned into inputs; or it
+            was pre-trained without labels.
     """
 
     def __init__(
@@ -73,7 +75,9 @@ class Predictor:
         *,
         device: torch.device | str | None = None,
         crop: str | None = None,
+        classes: bool = True,
     ) -> None:
+        name = "this model" if isinstance(model, nn.Module) else str(model)
         self.config: RunConfig | None = None
         if not isinstance(model, nn.Module):
             self.config = saved_config(model)
@@ -82,6 +86,12 @@ class Predictor:
             raise ValueError(
                 "this model has no front end, the numbers that turn files into inputs: "
                 "set model.info.front_end to FrontEnd(...).to_dict() and save it again"
+            )
+        if classes and model.info.task == UNLABELLED:
+            raise ValueError(
+                f"{name} was pre-trained without labels and knows no classes: train it on labelled "
+                f"clips ('sightsound train DATA --init {name}'), or search with it ('sightsound "
+                f"index {name} --output INDEX')"
             )
         default = "cuda" if torch.cuda.is_available() else "cpu"
         self.device = torch.device(device or default)
@@ -134,13 +144,22 @@ class Predictor:
         return load_manifest(settings, seed=seed, labels=self.labels)
 
     def dataset(
-        self, manifest: Manifest, rows: Sequence[Row], *, views: int = 4, bad_files: str = "error"
+        self,
+        manifest: Manifest,
+        rows: Sequence[Row],
+        *,
+        views: int = 4,
+        bad_files: str = "error",
+        front_end: FrontEnd | None = None,
     ) -> ClipDataset:
-        """`rows` as this model sees them; a model of features has one view."""
+        """`rows` as this model sees them, or through another `front_end`.
+
+        A model of features has one view.
+        """
         return ClipDataset(
             manifest,
             list(rows),
-            self.front_end,
+            front_end or self.front_end,
             self._reading(bad_files),
             modalities=self.modalities,
             train=False,

@@ -11,15 +11,19 @@ from pathlib import Path
 MODELS = {
     "ast": "sightsound.models.unimodal:ASTClassifier",
     "avt": "sightsound.models.avt:AVT",
+    "late": "sightsound.models.late:LateAverage",
     "linear_probe": "sightsound.models.linear_probe:LinearProbe",
     "mafnet": "sightsound.models.mafnet:MAFnet",
     "mbt": "sightsound.models.mbt:MBT",
+    "one_stream": "sightsound.models.unimodal:OneStream",
     "uniformer": "sightsound.models.unimodal:UniFormerClassifier",
 }
 
 BACKBONES = {
     "ast": "sightsound.models.backbones.ast:AST",
+    "transformers_video": "sightsound.models.backbones.transformers_video:TransformersVideo",
     "uniformer": "sightsound.models.backbones.uniformer:UniFormer",
+    "vit": "sightsound.models.backbones.video_vit:VideoViT",
 }
 
 FUSIONS = {
@@ -64,6 +68,7 @@ WEIGHTS = {
     "ast": "sightsound.weights.ast:load",
     "mafnet": "sightsound.weights.mafnet:load",
     "scenic": "sightsound.weights.scenic:load",
+    "transformers_video": "sightsound.weights.transformers_video:load",
     "uniformer": "sightsound.weights.uniformer:load",
     "vit": "sightsound.weights.vit:load",
 }

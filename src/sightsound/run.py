@@ -17,6 +17,8 @@ if TYPE_CHECKING:  # torch is imported when something is built, not when a comma
     from sightsound.data.dataset import ClipDataset
     from sightsound.data.manifest import Manifest
 
+OBJECTIVE_FILE = "objective.safetensors"  # layers of the losses, beside the best model in a run
+
 
 @dataclass
 class RunConfig:
@@ -106,13 +108,31 @@ def build_objective(
 
     One with layers of its own makes them for `model` (`prepare`); without a model the settings
     alone are checked.
+
+    Raises:
+        ValueError: the labels are not read, but the objective learns from them.
     """
+    from sightsound.data.manifest import UNLABELLED
+
     objective_class = resolve(OBJECTIVES, section["name"], kind="objective")
     arguments = {key: value for key, value in section.items() if key != "name"}
-    objective = objective_class(task=manifest.task, heads=manifest.num_classes, **arguments)
+    task = manifest.task
+    if task == UNLABELLED:
+        _check_needs_no_labels(section)
+        task = "single"  # of a loss that is switched off
+    objective = objective_class(task=task, heads=manifest.num_classes, **arguments)
     if model is not None and hasattr(objective, "prepare"):
         objective.prepare(model)
     return objective
+
+
+def _check_needs_no_labels(section: dict[str, Any]) -> None:
+    if section.get("classification_weight", 1.0):
+        raise ValueError(
+            f"there are no labels to learn from (data.task is none), but objective "
+            f"{section['name']!r} reads them; give labelled clips, or learn without labels: "
+            "'sightsound pretrain DATA', that is objective avt with classification_weight 0"
+        )
 
 
 def build_dataset(

@@ -37,8 +37,9 @@ class DataSettings:
     exclude: str = ""
     """A list of clips to leave out, such as doctor writes: CSV with a column id, or one id per
     line."""
-    task: Literal["auto", "single", "multi", "heads"] = "auto"
-    """One label per clip, several, or verb and noun; `auto` reads it off the manifest."""
+    task: Literal["auto", "single", "multi", "heads", "none"] = "auto"
+    """One label per clip, several, or verb and noun; `auto` reads it off the manifest; `none`, for
+    pre-training: labels are not read."""
     val_fraction: float = 0.15
     """Share of groups used for validation where the data names no splits."""
     test_fraction: float = 0.15
@@ -210,6 +211,8 @@ class TrainSettings:
     """Momentum of SGD."""
     warmup: float = 0.05
     """Linear warm-up as a share of the run."""
+    first_learning_rate: float = 0.0
+    """Learning rate at the start of the warm-up, as a share of the peak."""
     final_learning_rate: float = 0.0
     """Learning rate at the end of the cosine, as a share of the peak."""
     clip_norm: float = 1.0
@@ -220,6 +223,8 @@ class TrainSettings:
     """Recompute activations in the backward pass: less memory, more time."""
     freeze: tuple[str, ...] = ()
     """Patterns of parameter names that are not trained, such as `video.*`."""
+    head_only: bool = False
+    """Linear probe: train the classifier alone; all else is frozen and in evaluation mode."""
     init: tuple[str, ...] = ()
     """Start from these models: directories, hf:owner/name, or an image ViT as vit:FILE or
     vit:hf:owner/name. What does not fit is listed. Where several have a tensor, the last one gives
@@ -252,8 +257,9 @@ class TrainSettings:
         _check("train", self, "above 0", "learning_rate", "evaluate_every")
         amounts = ("weight_decay", "clip_norm", "checkpoint_every", "overfit", "patience")
         _check("train", self, "at least 0", *amounts)
-        shares = ("momentum", "warmup", "final_learning_rate", "skip_video", "skip_audio")
-        _check("train", self, "between 0 and 1", *shares)
+        shares = ("momentum", "warmup", "skip_video", "skip_audio")
+        rates = ("first_learning_rate", "final_learning_rate")
+        _check("train", self, "between 0 and 1", *shares, *rates)
         if self.skip_video + self.skip_audio > 1:
             raise ValueError(
                 f"--train.skip_video {self.skip_video} and --train.skip_audio {self.skip_audio} "

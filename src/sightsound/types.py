@@ -44,6 +44,7 @@ class Clip:
     view: int = 0
     problems: tuple[Problem, ...] = ()
     encoded: bool = False  # features (T, ...) of frozen encoders in place of pixels and log-mel
+    source: str = ""  # the file it is cut from; empty: the clip is its own
 
 
 @dataclass
@@ -61,6 +62,7 @@ class Batch:
     complete: bool = False  # known on the CPU: everything present and valid, masks not needed
     problems: tuple[Problem, ...] = ()
     encoded: bool = False  # features (B, T, ...) of frozen encoders in place of pixels and log-mel
+    source: list[str] = field(default_factory=list)  # of each clip; empty: `id`
 
     def __len__(self) -> int:
         return len(self.id)
@@ -124,5 +126,5 @@ class ModelInfo:
     arguments: dict  # of the constructor, JSON values only
     front_end: dict | None = None  # FrontEnd.to_dict()
     labels: dict[str, list[str]] = field(default_factory=dict)  # {head: class names in order}
-    task: str = "single"  # single, multi, heads
+    task: str = "single"  # single, multi, heads; none: pre-trained without labels
     provenance: dict = field(default_factory=dict)

@@ -61,6 +61,10 @@ SMALL_AVT = dict(
     num_heads=2,
     bottleneck_tokens=3,
 )
+SMALL_VIT = dict(width=16, num_heads=2, depth=2, patch=(2, 16, 16))
+SMALL_STREAM = dict(
+    heads={"verb": 3, "noun": 4}, backbone="vit", options=SMALL_VIT, video_shape=(4, 32, 64)
+)
 # {name of a model: {name of a variant: constructor arguments}}
 VARIANTS = {
     "ast": {
@@ -76,6 +80,14 @@ VARIANTS = {
         "learned-token": SMALL_AVT | {"video_token": "learned"},
         "pooled-again": SMALL_AVT | {"video_token": "pooled_again", "audio_token": "both"},
         "regularised": SMALL_AVT | {"stochastic_depth": 0.3, "fusion_stochastic_depth": 0.2},
+        "vit": SMALL_AVT | {"video_backbone": "vit", "video_options": SMALL_VIT},
+    },
+    "late": {
+        "plain": {
+            key: value
+            for key, value in SMALL_AVT.items()
+            if key not in ("fusion_depth", "num_heads", "bottleneck_tokens")
+        },
     },
     "linear_probe": {
         "both": SMALL_PROBE,
@@ -128,6 +140,10 @@ VARIANTS = {
         "regularised": SMALL_MBT
         | {"dropout": 0.1, "attention_dropout": 0.1, "stochastic_depth": 0.3},
     },
+    "one_stream": {
+        "frames-alone": SMALL_STREAM,
+        "frames-joint": SMALL_STREAM | {"options": SMALL_VIT | {"attention": "joint"}},
+    },
     "uniformer": {
         "plain": SMALL_UNIFORMER,
         "odd": SMALL_UNIFORMER | {"video_shape": (3, 40, 70)},
@@ -135,7 +151,11 @@ VARIANTS = {
         "regularised": SMALL_UNIFORMER | {"stochastic_depth": 0.3},
     },
 }
-MODALITIES_OF = {"ast": (AUDIO,), "uniformer": (VIDEO,)}  # of models without the argument
+MODALITIES_OF = {
+    "ast": (AUDIO,),
+    "one_stream": (VIDEO,),
+    "uniformer": (VIDEO,),
+}  # of models without the argument
 ALL = [(name, variant) for name, table in VARIANTS.items() for variant in table]
 FUSED = [
     (name, variant)
@@ -174,7 +194,7 @@ def rows(inputs: dict[str, Tensor], row: int, *names: str) -> dict[str, Tensor]:
 
 def time_axis(name: str, modality: str) -> int:
     """Which axis of an input `valid` is about: spectrograms are (B, 1, F, M)."""
-    return 2 if name in ("mbt", "ast", "avt") and modality == AUDIO else 1
+    return 2 if name in ("mbt", "ast", "avt", "late") and modality == AUDIO else 1
 
 
 def test_every_entry_of_the_tables_is_covered():
@@ -194,7 +214,7 @@ def test_shapes(name: str, variant: str):
     for modality, tokens in output.tokens.items():
         assert tokens.shape[0] == 3 and tokens.shape[2] == width
         assert output.pooled[modality].shape == output.encoded[modality].shape == (3, width)
-    if getattr(model, "classifier", None) == "token":
+    if getattr(model, "classifier", None) == "token" or name == "late":
         assert {k: v.shape for k, v in output.modality_logits.items()} == {
             k: (3, 7) for k in model.modalities
         }

@@ -72,7 +72,6 @@ def make_parts(model_arguments: dict) -> Parts:
         front_end=FRONT_END,
         manifest=None,
         model=model,
-        wrapped=fabric.setup_module(model),
         objective=objective,
         optimizer=fabric.setup_optimizers(build_optimizer([model], settings)),
         train_clips=None,

@@ -29,6 +29,24 @@ def videos(tmp_path_factory) -> Path:
     return folder
 
 
+TINY_AVT = [
+    "--config=avt/first",
+    "--model.video_options={widths: [8, 8, 8, 8], depths: [1, 1, 1, 1], head_width: 8}",
+    "--model.audio_options={width: 8, depth: 1, num_heads: 2, mlp_width: 16, patch: [32, 32], "
+    "stride: [32, 32]}",
+    "--model.num_heads=2",
+    "--model.fusion_depth=1",
+    "--front_end.video.height=32",
+    "--front_end.video.width=32",
+    "--front_end.video.short_side=32",
+    "--front_end.video.num_frames=2",
+    "--data.num_workers=0",
+    "--train.batch_size=8",
+    "--train.steps=1",
+    "--evaluate.views=1",
+]
+
+
 def ablate(*argv: object) -> int:
     return cli.main(["ablate", *map(str, argv)])
 
@@ -84,3 +102,17 @@ def test_killed_within_a_cell_goes_on(videos, tmp_path, monkeypatch):
     assert steps == [0, 1, 2, 3, 2, 3, 4, 5], "it went on after the first epoch of two steps"
     (whole,), (killed,) = (results(tmp_path / name).values() for name in ("whole", "killed"))
     assert killed["rows"] == whole["rows"] and killed["resumed"] and not whole["resumed"]
+
+
+def test_rows_of_avts_table_4(videos, tmp_path):
+    """One stream, the average of both, and a model with every loss."""
+    axes = ["--axis=losses=audio,average,avc+avm+mav", "--axis=front_end.video.num_frames=2"]
+    out = ["--seeds=1", "--output", tmp_path]
+    assert ablate(videos, "--study", "avt_losses", *axes, *TINY_AVT, *out) == 0
+    found = json.loads((tmp_path / "results.json").read_text())
+    rows = {tuple(run["rows"]) for run in found}
+    both = ("audio+video", "audio alone", "video alone")
+    assert len(found) == 3 and rows == {("audio",), both}
+    table = (tmp_path / "avt_losses" / "table.md").read_text()
+    assert "| 2 frames | average of both   |" in table and "+ AVC + AVM + MAV" in table
+    assert (tmp_path / "avt_losses" / "figure.png").stat().st_size > 1000

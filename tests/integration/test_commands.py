@@ -181,14 +181,18 @@ def test_readme_commands(videos, tmp_path, monkeypatch, capsys):
     assert len(commands) >= 4
     less = {
         "train": ["--train.epochs=1", "--train.batch_size=8", "--data.num_workers=0"],
+        "pretrain": ["--train.epochs=1", "--train.batch_size=8", "--data.num_workers=0"],
         "evaluate": ["--num_workers=0"],
+        "report": ["--num_workers=0"],
+        "probe": ["--num_workers=0", "--clips=8"],
         "ablate": ["--dry_run", "--model.size=tiny"],
     }
     for command in commands:
         extra = less.get(command[0], [])
         if "mafnet/first" in command:
             extra = [*extra, "--front_end.features.segments=2", "--front_end.video.short_side=32"]
-        if "--overfit" in command or "mbt/paper-audioset" in command and command[0] == "train":
+        large = {"mbt/paper-audioset", "avt/first"} & set(command) and command[0] == "train"
+        if "--overfit" in command or large:
             extra = [*extra, "--print_config"]
         assert run(*command, *extra) == 0, command
         assert capsys.readouterr().out

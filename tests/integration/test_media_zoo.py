@@ -163,8 +163,8 @@ def test_sparing_changes_nothing_and_durations_need_no_frame(clip, monkeypatch):
         return
     wanted = np.linspace(-0.1, times[-1] + 0.3, 7)
     found = []
-    for shortcuts in (frames_module._SPARING, frames_module._FROM_KEYFRAME):
-        monkeypatch.setattr(frames_module, "_SPARING", shortcuts)
+    for shortcuts in (frames_module.SPARING, frames_module.FROM_KEYFRAME):
+        monkeypatch.setattr(frames_module, "SPARING", shortcuts)
         found.append(read_frames(path, wanted, (16, 16)))
     for name in ("pixels", "times_seconds", "valid"):
         np.testing.assert_array_equal(getattr(found[0], name), getattr(found[1], name))

@@ -21,13 +21,14 @@ from sightsound.commands.convert import _convert_parser
 from sightsound.commands.evaluate import _evaluate_parser
 from sightsound.commands.extract import _extract_parser
 from sightsound.commands.manifest import _parser as _manifest_parser
+from sightsound.commands.pretrain import _pretrain_parser
 from sightsound.commands.train import _train_parser
 from sightsound.configuration import RECIPES, config_text, load_config, parse_run, recipe_names
 from sightsound.data.classes import class_names
 from sightsound.data.synthetic import write_demo
 from sightsound.options import Parser
 from sightsound.profile.flops import Work
-from sightsound.run import RunConfig
+from sightsound.run import RunConfig, build_front_end
 from sightsound.train.loop import train
 
 PARSERS = {
@@ -44,7 +45,8 @@ PUBLISHED_MAFNET = [
     for name in ("paper-ave", "paper-ucf51", "paper-kinetics-sounds", "released-ave")
 ]
 MAFNET = [*PUBLISHED_MAFNET, "mafnet/first", "mafnet/drone_av", "mafnet/avmnist"]
-AVT = ["avt/paper-epic", "avt/paper-vggsound"]
+AVT_DATA = ("epic", "kinetics-sounds", "vggsound")
+AVT = [f"avt/paper-{name}{frames}" for name in AVT_DATA for frames in ("", "-32")]
 TOY = {
     "model.width": 16,
     "front_end.video.height": 32,
@@ -69,7 +71,7 @@ TOY_AVT = {
     "model.fusion_depth": 1,
     "model.video_options": {"widths": [8, 8, 16, 16], "depths": [1, 1, 1, 1], "head_width": 8},
     "model.audio_options": {"width": 16, "num_heads": 2, "depth": 1},
-    "front_end.audio.num_frames": 64,
+    "front_end.audio": {"num_frames": 64, "num_mels": 32},
     "front_end.video.num_frames": 4,
 }
 TOY_FEATURES = {"front_end.features.segments": 2, "front_end.features.frames_per_segment": 2}
@@ -144,7 +146,7 @@ def _gflop(text: str) -> float:
 def test_the_recipes_of_the_papers_and_of_the_released_codes_are_there():
     assert set(MBT) == {n for n in recipe_names() if n.startswith("mbt/")}
     assert set(MAFNET) == {n for n in recipe_names() if n.startswith("mafnet/")}
-    assert set(AVT) == {n for n in recipe_names() if n.startswith("avt/")}
+    assert {*AVT, "avt/first"} == {n for n in recipe_names() if n.startswith("avt/")}
 
 
 @pytest.mark.parametrize("name", recipe_names())
@@ -189,7 +191,7 @@ def toy(name: str, tables: dict[str, Path], output: Path, changes: dict) -> RunC
     config = load_config(name)
     path = tables["single" if config.data.task == "auto" else config.data.task]
     places = {"data.path": str(path), "output": str(output)}
-    sizes = TOY_AVT if name in AVT else TOY_MBT
+    sizes = TOY_AVT if config.model["name"] == "avt" else TOY_MBT
     small = TOY | (TOY_FEATURES if config.front_end.get("features") else sizes)
     return load_config(name, overrides=small | places | changes)
 
@@ -205,6 +207,8 @@ def test_commands_of_the_header_are_accepted(name, parser, capsys):
     for command, *argv in found:
         if command == "train":
             parse_run(parser, argv)
+        elif command == "pretrain":
+            parse_run(_pretrain_parser(), argv)
         elif command in PARSERS:
             PARSERS[command]().parse_args(argv)
         elif command == "subset":  # every option is known: only the data is missing
@@ -212,7 +216,7 @@ def test_commands_of_the_header_are_accepted(name, parser, capsys):
             assert f"no such file or folder: '{argv[0]}'" in capsys.readouterr().err
         else:
             assert (command, argv) == ("demo", [])
-    if name in MBT:
+    if name in MBT + AVT:
         check_commands(name, found)
 
 
@@ -223,7 +227,10 @@ def check_commands(name: str, found: list[list[str]]) -> None:
     assert evaluation == ["evaluate", outputs[0], "--late", *outputs[1:]]
     for argv in (both, *alone):
         assert argv[argv.index("--config") + 1] == name
-    assert [argv[-1] for argv in alone] == ['["audio"]', '["video"]']
+    if name in MBT:
+        assert [argv[-1] for argv in alone] == ['["audio"]', '["video"]']
+    else:
+        assert [argv[argv.index("--model") + 1] for argv in alone] == ["ast", "uniformer"]
 
 
 @pytest.mark.parametrize("page", ["mbt", "mafnet", "avt"])
@@ -313,6 +320,34 @@ def test_the_settings_that_tell_paper_and_official_apart():
     assert (paper.objective["stream_weight"], official.objective["average_weight"]) == (0, 0)
     v1 = load_config("mbt/arxiv-v1-audioset")
     assert v1.model == paper.model | {"update": "sequential", "update_order": ["video", "audio"]}
+
+
+@pytest.mark.parametrize("name", AVT)
+def test_avts_settings_are_those_of_its_paper_and_of_uniformer(name):
+    """Section 4 of the paper, and what it takes over: UniFormer's scripts."""
+    config = load_config(name)
+    train, data, augment = config.train, config.data, config.augment
+    frames = 32 if name.endswith("-32") else 16
+    epochs = {"vggsound": 50, "epic": 100}.get(name.removesuffix("-32").split("-")[-1], 300)
+    assert (config.model["bottleneck_tokens"], config.model["fusion_depth"]) == (4, 4)
+    assert (config.model["stochastic_depth"], config.model["fusion_stochastic_depth"]) == (0.3, 0)
+    assert (train.epochs, train.batch_size) == (epochs, 80 if frames == 16 else 64)
+    assert (train.optimizer, train.learning_rate, train.weight_decay) == ("adamw", 1e-4, 0.05)
+    assert train.warmup * epochs == pytest.approx(10, rel=1e-5) and train.clip_norm == 20
+    for share in (train.first_learning_rate, train.final_learning_rate):
+        assert share * train.learning_rate == pytest.approx(1e-6)
+    assert (data.repeats, data.crop, tuple(data.crop_scale)) == (2, "random", (0.08, 1.0))
+    assert tuple(data.crop_ratio) == pytest.approx((3 / 4, 4 / 3))
+    assert (augment.rand_augment_operations, augment.rand_augment_magnitude) == (4, 7)
+    assert (augment.rand_augment_deviation, augment.flip, augment.erase) == (0.5, 0.5, 0.25)
+    assert augment.mixup_alpha == augment.cutmix_alpha == augment.time_masks == 0
+    weights = [config.objective[f"{name}_weight"] for name in ("contrastive", "matching", "masked")]
+    assert weights == [0.5, 0.1, 0.01] and config.objective["label_smoothing"] == 0.1
+    chosen = [config.objective[n] for n in ("temperature", "embedding_width", "num_segments")]
+    assert chosen == [0.07, 256, 50] and config.objective["mask_share"] == 0.04
+    shapes = build_front_end(config.front_end).shapes
+    assert shapes == {"video": (frames, 224, 224), "audio": (1024, 128)}
+    assert (config.evaluate.views, data.synchronous) == (4, False)
 
 
 def test_warm_up_is_that_of_the_official_schedule():

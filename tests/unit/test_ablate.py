@@ -326,6 +326,124 @@ def test_a_study_that_does_not_fit_mafnet(mafnet, study, overrides, sentence):
         points(study, changed(mafnet, overrides))
 
 
+# ---------------------------------------------------------------------------- AVT
+
+
+@pytest.fixture
+def avt(unsized) -> RunConfig:
+    return load_config("avt/paper-vggsound")
+
+
+def test_table_4_of_avt(avt):
+    plan = make_plan(STUDIES["avt_losses"], avt, MANIFEST)
+    configs = {point.values: point.cell.config for point in plan.points}
+    names = {point.values: point.cell.name for point in plan.points}
+    assert [frames for _, frames in configs] == [16] * 8 + [32] * 8
+    assert names["audio", 16] == names["audio", 32], "sound does not care how many pictures"
+    assert len(set(names.values())) == 15 and names["avc+avm+masegmv", 16] == "base"
+    weights = ("contrastive_weight", "matching_weight", "masked_weight")
+    rows = {
+        value: (*(config.objective[name] for name in weights), config.objective["audio_masking"])
+        for (value, frames), config in configs.items()
+        if frames == 32 and config.model["name"] == "avt"
+    }
+    assert rows == {
+        "bottleneck": (0.0, 0.0, 0.0, "segments"),
+        "avc": (0.5, 0.0, 0.0, "segments"),
+        "avc+avm": (0.5, 0.1, 0.0, "segments"),
+        "avc+avm+mav": (0.5, 0.1, 0.01, "tokens"),
+        "avc+avm+masegmv": (0.5, 0.1, 0.01, "segments"),
+    }
+    for value, backbone in (("audio", "ast"), ("video", "uniformer")):
+        config = configs[value, 16]
+        assert config.model == {
+            "name": "one_stream",
+            "backbone": backbone,
+            "options": {"stochastic_depth": 0.3},
+        }
+        assert config.objective["name"] == "classification"
+        assert config.objective["label_smoothing"] == 0.1
+    late = configs["average", 32]
+    assert late.front_end["video"]["num_frames"] == 32 and late.model["name"] == "late"
+    weights = [late.objective[f"{name}_weight"] for name in ("average", "stream")]
+    assert weights == [0.0, 1.0], "each stream learns for itself"
+
+
+def test_long_names_along_x_are_slanted(avt):
+    for study, rotation in (("avt_losses", 30), ("avt_update", 0)):
+        plan = make_plan(STUDIES[study], avt, MANIFEST)
+        panel = make_figure(plan.study, make_rows(plan, {}, seeds=()), score="top-1").axes[0]
+        assert {label.get_rotation() for label in panel.get_xticklabels()} == {rotation}
+
+
+def test_a_weight_that_the_recipe_switched_off_is_the_papers(avt):
+    config = changed(avt, {"objective.matching_weight": 0.0, "objective.contrastive_weight": 0.2})
+    plan = make_plan(STUDIES["avt_losses"], config, MANIFEST)
+    (found,) = [p.cell.config.objective for p in plan.points if p.values == ("avc+avm", 16)]
+    assert (found["contrastive_weight"], found["matching_weight"]) == (0.2, 0.1)
+
+
+def test_table_5_of_avt(avt):
+    small = {"model.audio_options": {"size": "small", "stride": [16, 16]}}
+    plan = make_plan(STUDIES["avt_vit"], changed(avt, small), MANIFEST)
+    configs = {point.values: point.cell.config for point in plan.points}
+    assert len({point.cell.name for point in plan.points}) == len(configs) == 6
+    for (losses, encoder), config in configs.items():
+        assert config.model["video_backbone"] == encoder
+        assert config.objective["masked_weight"] == (0.0 if losses == "bottleneck" else 0.01)
+    assert configs["bottleneck", "vit"].model["video_options"] == {"size": "small"}
+    assert configs["bottleneck", "uniformer"].model["video_options"] is None
+
+
+def test_readings_of_avts_fusion_tokens(avt):
+    assert set(points("avt_update", avt).values()) == {
+        "base",
+        "model.fusion_update=block_mean",
+        "model.fusion_update=running_mean",
+    }
+
+
+@pytest.mark.parametrize(
+    ("study", "overrides", "sentence"),
+    [
+        ("avt_losses", {"objective": {"name": "classification"}}, "but objective is classificat"),
+        ("avt_update", {"model.fusion_depth": 1}, "no difference here, since model.fusion_depth i"),
+        ("fusion", {}, "it varies mbt, but model is avt; give a recipe of mbt with --config"),
+    ],
+)
+def test_a_study_that_does_not_fit_avt(avt, study, overrides, sentence):
+    with pytest.raises(UsageError, match=re.escape(sentence)):
+        points(study, changed(avt, overrides))
+
+
+def test_values_that_avts_studies_do_not_know(avt):
+    with pytest.raises(UsageError, match="unknown losses 'avm'; known: audio, avc, avc[+]avm"):
+        points("avt_losses", avt, "losses=avm")
+    with pytest.raises(UsageError, match="unknown video encoder 'mvit'; known: uniformer, vit"):
+        points("avt_vit", avt, "video_encoder=mvit")
+
+
+def test_studies_of_any_model_cut_avt_down_to_one_stream(avt):
+    (study,) = restrict([STUDIES["window"]], ["window=4"])
+    plan = make_plan(study, avt, MANIFEST)
+    names = [point.cell.config.model["name"] for point in plan.points]
+    assert names == ["avt", "one_stream", "one_stream"]
+    alone = changed(avt, {"model": {"name": "ast"}, "objective": {"name": "classification"}})
+    with pytest.raises(UsageError, match=r"compares ways .* model.modalities is \[audio\]"):
+        points("mixup", alone)
+    with pytest.raises(UsageError, match="model ast cannot be cut down to 'video'"):
+        points("window", alone, "modalities=video")
+
+
+def test_another_backbone_has_options_of_its_own(avt):
+    config = changed(avt, {"model.video_options": {"size": "small"}})
+    assert config.model["video_options"] == {"size": "small"}
+    same = changed(config, {"model.video_backbone": "uniformer"})
+    assert same.model["video_options"] == {"size": "small"}
+    other = changed(config, {"model.video_backbone": "vit"})
+    assert other.model["video_options"] is None
+
+
 def test_any_model_and_segment_may_be_varied(mafnet):
     study = own_study(["model.name=mafnet,linear_probe", "front_end.features.segments=1,10"])
     plan = make_plan(study, mafnet, MANIFEST)
@@ -367,7 +485,10 @@ def complaint(capsys: pytest.CaptureFixture, *argv: object) -> str:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (["--study", "fusoin"], "unknown study 'fusoin'; known: bottlenecks, fusion, init, mafne"),
+        (
+            ["--study", "fusoin"],
+            "unknown study 'fusoin'; known: avt_losses, avt_update, avt_vit, bottl",
+        ),
         ([], "nothing to vary: give --study with one of fusion, weights, bottlenecks, update, w"),
         (["--study", "fusion"], "no data given: name a folder of class folders or a manifest, or"),
         (["nothing", "--study", "fusion"], "no such file or folder: 'nothing'"),

@@ -1,11 +1,13 @@
 """The parts of a run, put together without decoding a clip."""
 
+import dataclasses
+import re
 from pathlib import Path
 
 import pytest
 
 from sightsound.run import RunConfig
-from sightsound.settings import DataSettings, TrainSettings
+from sightsound.settings import AugmentSettings, DataSettings, TrainSettings
 from sightsound.train.assemble import Parts, assemble, launch, overfit
 
 MODEL = {
@@ -71,3 +73,37 @@ def test_the_self_test_chooses_from_all_clips(folder):
 def test_the_model_remembers_how_clips_are_cut(folder):
     provenance = assembled(configuration(folder, crop="jitter", wrap=True)).model.info.provenance
     assert provenance == {"crop": "jitter", "wrap": True, "windows": "random", "seed": 0}
+
+
+@pytest.mark.parametrize(
+    "augment, losses, message",
+    [
+        (
+            {"cutmix_alpha": 1.0},
+            {},
+            "--augment.cutmix_alpha is 1.0, but contrastive_weight or matching_weight is above 0: "
+            "sound and pictures of a clip mixed in this way do not go together; accepted: 0.0 "
+            "(mixup_alpha alone mixes both streams alike), or both weights 0",
+        ),
+        (
+            {"mixup_alpha": 0.3, "modality_mixup": True},
+            {"contrastive_weight": 0.0, "negatives": "random"},
+            "--augment.modality_mixup is True, but contrastive_weight or matching_weight is above "
+            "0: sound and pictures of a clip mixed in this way do not go together; accepted: False",
+        ),
+        ({"mixup_alpha": 0.3}, {}, None),
+        ({"modality_mixup": True}, {}, None),
+        ({"cutmix_alpha": 1.0}, {"contrastive_weight": 0.0, "matching_weight": 0.0}, None),
+    ],
+)
+def test_mixing_does_not_part_what_the_objective_pairs(folder, augment, losses, message):
+    config = dataclasses.replace(
+        configuration(folder),
+        augment=AugmentSettings(flip=0.0, **augment),
+        objective={"name": "avt", "audio_masking": "tokens", "masked_weight": 0.0, **losses},
+    )
+    if message is None:
+        assembled(config)
+    else:
+        with pytest.raises(ValueError, match=re.escape(message)):
+            assembled(config)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import fnmatch
 import re
 
 import pytest
@@ -15,6 +16,7 @@ from sightsound.models.mbt import MBT
 from sightsound.objectives.audio_visual import hiding
 from sightsound.objectives.audio_visual.matching import another, right_and_wrong
 from sightsound.objectives.audio_visual.objective import AudioVisual
+from sightsound.objectives.audio_visual.segments import number_segments
 from sightsound.registry import OBJECTIVES, resolve
 from sightsound.types import AUDIO, VIDEO, Batch
 
@@ -78,38 +80,52 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def reached(module: nn.Module, prefix: str = "") -> set[str]:
-    """Names of top-level parts whose parameters have a gradient."""
-    return {
-        prefix + name.split(".")[0]
-        for name, parameter in module.named_parameters()
-        if parameter.grad is not None and parameter.grad.any()
-    }
-
-
-ENCODERS = {"video", "audio"}
-FUSED = {*ENCODERS, "projections", "fusion", "fusion_layers", "norms"}
-
-
-@pytest.mark.parametrize(
-    "arguments, parts, own",
-    [
-        (only("classification"), FUSED | {"head"}, set()),
-        (only("contrastive"), ENCODERS, {"contrastive"}),
-        (only("matching", negatives="random"), FUSED, {"matching"}),
-        (only("masked"), FUSED, {"reconstruction"}),
-        ({}, FUSED | {"head"}, {"contrastive", "matching", "reconstruction"}),
-    ],
-    ids=["classification", "contrastive", "matching", "masked", "all"],
+# What each loss trains: patterns of all parameters of the two models, and of its own layers.
+AVT_ENCODERS = ("video.*", "audio.*")
+AVT_FUSION = ("projections.video.*", "fusion.tokens", "fusion_layers.*", "norms.*")
+MBT_ENCODERS = tuple(
+    f"{stream}.{part}"
+    for stream in (VIDEO, AUDIO)
+    for part in ("cls", "patches.*", "positions.*", "blocks.0.*")
 )
-def test_gradients_reach_the_parameters_they_are_meant_for(arguments, parts, own):
-    model = avt()
-    nn.init.normal_(model.head.weight)
+MBT_FUSION = ("video.blocks.1.*", "audio.blocks.1.*", "fusion.tokens", "norm.*")
+OWN_HEADS = tuple(f"contrastive.heads.{stream}.*" for stream in (VIDEO, AUDIO))
+OWN_DECODERS = tuple(f"reconstruction.decoders.{stream}.*" for stream in (VIDEO, AUDIO))
+TRAINED = {  # loss: (its settings, encoders, fusion, classifier, its own layers)
+    "classification": (only("classification"), True, True, True, ()),
+    "contrastive": (only("contrastive"), True, False, False, OWN_HEADS),
+    "matching": (only("matching", negatives="random"), True, True, False, ("matching.head.*",)),
+    "masked": (only("masked"), True, True, False, OWN_DECODERS),
+    "all": ({}, True, True, True, (*OWN_HEADS, "matching.head.*", *OWN_DECODERS)),
+}
+
+
+def matched(module: nn.Module, patterns: tuple[str, ...]) -> list[str]:
+    names = [name for name, _ in module.named_parameters()]
+    return [name for name in names if any(fnmatch.fnmatch(name, p) for p in patterns)]
+
+
+def reached(module: nn.Module) -> tuple[list[str], list[str]]:
+    """Names of the parameters that have a gradient, and of those where it is not zero."""
+    found = [(n, p.grad) for n, p in module.named_parameters() if p.grad is not None]
+    return [name for name, _ in found], [name for name, gradient in found if gradient.any()]
+
+
+@pytest.mark.parametrize("name", TRAINED)
+@pytest.mark.parametrize(
+    "make, encoders, fusion", [(avt, AVT_ENCODERS, AVT_FUSION), (mbt, MBT_ENCODERS, MBT_FUSION)]
+)
+def test_gradients_reach_the_parameters_they_are_meant_for(make, encoders, fusion, name):
+    arguments, in_encoders, in_fusion, in_head, own = TRAINED[name]
+    patterns = encoders * in_encoders + fusion * in_fusion + ("head.*",) * in_head
+    model = make()
+    nn.init.normal_(model.head.weight)  # it starts from zero: nothing would go through
     loss = objective(model, **arguments)
     loss(model, batch(), generator=generator())[0].backward()
-    assert reached(model) == parts
-    assert reached(loss) == own
-    assert {name.split(".")[0] for name, _ in loss.named_parameters()} == own
+    assert reached(model) == (matched(model, patterns),) * 2
+    assert reached(loss) == (matched(loss, own),) * 2
+    assert matched(loss, own) == matched(loss, ("*",))
+    assert matched(model, (*encoders, *fusion, "head.*")) == matched(model, ("*",))
 
 
 @pytest.mark.parametrize("make", [avt, mbt])
@@ -187,6 +203,19 @@ def test_clips_without_a_stream(kind):
         assert all(p.grad is None or p.grad.isfinite().all() for p in module.parameters())
 
 
+def test_clips_of_one_source_match_whatever_their_ids():
+    """They are wanted by the contrastive loss, and never a wrong pair."""
+    model, one = avt().eval(), batch()
+    loss = objective(model, **only("contrastive"))
+    encoded = loss.contrastive.embed(model.encode(one.inputs).pooled)
+    for source in ([], ["a", "b", "a", "c"]):
+        found, _ = loss(model, dataclasses.replace(one, source=source))
+        numbers = torch.tensor([0, 1, 0, 2] if source else [0, 1, 2, 3])
+        torch.testing.assert_close(found, loss.contrastive(encoded, numbers))
+    _, logs = objective(model)(model, dataclasses.replace(one, source=["a"] * 4))
+    assert "matching_accuracy" not in logs
+
+
 def test_a_batch_of_one_source_has_no_wrong_pairs():
     model = avt()
     _, logs = objective(model)(model, batch(3, ids=["a"] * 3), generator=generator())
@@ -214,6 +243,16 @@ def test_hard_partners_are_alike_and_of_other_sources():
     number = {row: s for row, s in zip(rows.tolist(), source.tolist(), strict=True)}
     for video, audio in zip(pairs[VIDEO].tolist(), pairs[AUDIO].tolist(), strict=True):
         assert number[video] != number[audio]
+
+
+def test_the_sound_that_finds_pictures_and_the_pictures_that_find_sound():
+    """Rows of the similarities are sounds: one clip's likeliest partners are not the same two."""
+    similarity = torch.tensor([[0.0, 9.0, 0.0], [0.0, 0.0, 9.0], [9.0, 0.0, 0.0]]) * 10
+    pairs = right_and_wrong(
+        torch.arange(3), torch.arange(3), similarity=similarity, generator=generator()
+    )
+    assert pairs[VIDEO].tolist() == [0, 1, 2, 1, 2, 0]
+    assert pairs[AUDIO].tolist() == [2, 0, 1, 0, 1, 2]
 
 
 # ---------------------------------------------------------------------------- hiding
@@ -287,6 +326,30 @@ def test_padding_is_neither_hidden_nor_compared(arguments):
         frames = one.valid[name]
         outside = ~(frames[:, :, None, None, None] if name == VIDEO else frames[:, None, :, None])
         assert torch.equal(values * outside, hidden.inputs[name] * outside)
+
+
+def test_padding_is_not_compared_where_all_the_rest_is():
+    one = batch()
+    one.valid[VIDEO][:, 2:] = False
+    one.valid[AUDIO][:, 20:] = False
+    one.present[VIDEO][0] = False
+    loss = objective(avt(), everywhere=True)
+    scored = loss.hiding(one, loss.streams, generator=generator()).scored
+    assert scored[AUDIO][:, :, :20].all() and not scored[AUDIO][:, :, 20:].any()
+    assert scored[VIDEO][1:, :2].all() and not scored[VIDEO][:, 2:].any()
+    assert not scored[VIDEO][0].any()
+
+
+def test_segments_are_those_of_the_sound_without_its_padding():
+    """Whose border would be the largest change."""
+    sound = torch.randn(3, 46, 16).cumsum(1) / 20
+    sound[:, 30:], sound[:, :4] = 9.0, -9.0
+    valid = torch.zeros(3, 46, dtype=torch.bool)
+    valid[:2, 4:30], valid[2] = True, True
+    found = number_segments(sound, valid=valid, num_segments=3, window=5)
+    alone = number_segments(sound[:2, 4:30], num_segments=3, window=5)
+    assert torch.equal(found[:2, 4:30], alone) and alone.max() == 2
+    assert (found[~valid] == -1).all()
 
 
 def test_as_many_tokens_as_in_the_paper():

@@ -119,6 +119,15 @@ def test_it_starts_from_its_two_encoders():
     assert report.interpolated == ["audio.positions"]
 
 
+def test_a_classifier_of_one_stream_is_left_behind_as_a_whole():
+    """Its bias alone would fit where the classes are the same."""
+    model = small()
+    video = UniFormerClassifier(heads={"label": 5}, video_shape=(4, 32, 64), **VIDEO_SIZES)
+    report = copy_matching(model, video)
+    why = "the classifier reads something else"
+    assert report.not_taken == {"head.weight": why, "head.bias": why}
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [

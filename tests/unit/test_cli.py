@@ -242,7 +242,7 @@ def test_wrong_choice(capsys, tmp_path):
     known = ", ".join(sorted(WEIGHTS))
     assert f"KIND cannot be 'scenix': expected one of {known}. Did you mean 'scenic'?" in text
     text = complaint(capsys, "predict", tmp_path, "--model", "x", "--format", "jsn")
-    assert "--format cannot be 'jsn': expected one of table, json. Did you mean 'json'?" in text
+    assert "--format cannot be 'jsn': expected one of table, json, csv, srt, vtt. Did you" in text
 
 
 def test_print_config_is_accepted_back(capsys, tmp_path):

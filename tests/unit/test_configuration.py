@@ -143,3 +143,18 @@ def test_a_model_directory_is_a_configuration(tmp_path, capsys):
 def test_parts_of_a_front_end_are_tables():
     with pytest.raises(ValueError, match="front_end.video: expected a table of numbers, got 8"):
         check_front_end({"name": "mbt", "video": 8})
+
+
+def test_another_backbone_starts_with_options_of_its_own(tmp_path):
+    """UniFormer's widths mean nothing to a ViT."""
+    options = "{widths: [8, 8, 8, 8]}"
+    file = write(
+        tmp_path,
+        own="base: other\nmodel: {video_backbone: vit, video_options: {depth: 2}}",
+        other=f"model: {{name: avt, video_backbone: uniformer, video_options: {options}, "
+        "audio_options: {depth: 1}}",
+    )
+    model = read_values(file)["model"]
+    assert model["video_options"] == {"depth": 2} and model["audio_options"] == {"depth": 1}
+    same = write(tmp_path, same="base: other\nmodel: {video_backbone: uniformer}")
+    assert read_values(same)["model"]["video_options"] == {"widths": [8, 8, 8, 8]}

@@ -102,6 +102,29 @@ def test_folder_of_checkpoints(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
+    ("names", "used"),
+    [
+        (NAMES, True),
+        (NAMES[:-1], False),
+        ([*NAMES[:-1], NAMES[0]], False),
+        ([f"LABEL_{index}" for index in range(len(NAMES))], False),
+    ],
+    ids=["names", "too few", "one twice", "no names"],
+)
+def test_labels_beside_the_checkpoint(tmp_path, capsys, names, used):
+    """As transformers writes them; what cannot be the names is passed over."""
+    shutil.copy(CHECKPOINT, tmp_path / "checkpoint_5")
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({"id2label": dict(enumerate(names))}))
+    text = run(
+        capsys, "convert", "scenic", tmp_path / "checkpoint_5", "--output", tmp_path / "model"
+    )
+    labels = sightsound.load_model(tmp_path / "model").info.labels["label"]
+    assert labels == (NAMES if used else [f"class_{index:03d}" for index in range(7)])
+    assert (f"given: class names of {config}" in text) == used
+
+
+@pytest.mark.parametrize(
     ("name", "text"),
     [
         ("names.txt", "\n".join([*NAMES, "", ""])),
@@ -113,6 +136,10 @@ def test_folder_of_checkpoints(tmp_path, capsys):
         ("names.csv", "\ufeffdisplay_name,mid\r\n" + "".join(f'"{n}",/m/0\r\n' for n in NAMES)),
         ("names.json", json.dumps(NAMES)),
         ("labels.json", json.dumps({"label": NAMES})),
+        (
+            "config.json",  # of transformers
+            json.dumps({"id2label": {str(i): name for i, name in reversed([*enumerate(NAMES)])}}),
+        ),
     ],
 )
 def test_labels(tmp_path, capsys, name, text):
@@ -227,7 +254,7 @@ def test_an_untrained_start(tmp_path, capsys):
 
 def test_help_tells_the_kinds(capsys):
     text = run(capsys, "convert", "--help")
-    assert "  scenic  an official MBT: " in text and "  vit     an image ViT of big_vision" in text
+    assert "  scenic     an official MBT: " in text and "  vit        an image ViT of big" in text
     assert "alone\n" in text and "as the start of the MBT in --config" in text
     assert "slips included; 'faithful: false' in the file leaves them out" in text
     assert "[--fusion_layer N]" in text.split("\n\n")[0]

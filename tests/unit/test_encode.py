@@ -1,7 +1,8 @@
+import av
 import numpy as np
 import pytest
 
-from sightsound.media.encode import write_video
+from sightsound.media.encode import write_frames, write_video
 from sightsound.media.frames import read_frame_times, read_frames
 from sightsound.media.probe import probe
 from sightsound.media.sound import read_audio
@@ -62,6 +63,32 @@ def test_same_input_same_bytes(tmp_path):
     assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
 
 
+def test_frames_that_come_one_at_a_time_make_the_same_file(tmp_path):
+    write_video(tmp_path / "a.mp4", clip(), frames_per_second=8, waveform=tone(16000))
+    write_frames(
+        tmp_path / "b.mp4", iter(clip()), size=(32, 48), frames_per_second=8, waveform=tone(16000)
+    )
+    assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
+
+
+def test_the_file_plays_while_it_loads(tmp_path):
+    """The index comes first, and what is heard at a time lies near what is seen then."""
+    path = tmp_path / "clip.mp4"
+    write_video(path, clip(num_frames=240), frames_per_second=8, waveform=tone(480000))
+    content = path.read_bytes()
+    assert content.index(b"moov") < content.index(b"mdat")
+    latest = {"video": 0.0, "audio": 0.0}
+    with av.open(str(path)) as container:
+        places = sorted(
+            (packet.pos, float(packet.pts * packet.time_base), packet.stream.type)
+            for packet in container.demux()
+            if packet.pts is not None
+        )
+    for _, time, kind in places:
+        latest[kind] = time
+        assert abs(latest["video"] - latest["audio"]) < 1.5
+
+
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
     path = tmp_path / "clip.mp4"
     path.write_bytes(b"old")
@@ -69,7 +96,7 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
     def fail(*args, **kwargs):
         raise RuntimeError("disk full")
 
-    monkeypatch.setattr("sightsound.media.encode._write_sound", fail)
+    monkeypatch.setattr("sightsound.media.encode._encoded", fail)
     with pytest.raises(RuntimeError, match="disk full"):
         write_video(path, clip(), frames_per_second=8, waveform=tone(16000))
     assert [p.name for p in tmp_path.iterdir()] == ["clip.mp4"]

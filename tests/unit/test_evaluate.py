@@ -20,12 +20,14 @@ from sightsound.evaluate import (
     clips_of,
     late_jobs,
     on_common_clips,
+    paired_difference,
     verdict,
     with_late_average,
     write,
 )
 from sightsound.metrics import summarise
 from sightsound.predict import BOTH, Predictor
+from sightsound.report.numbers import against
 from sightsound.settings import EvaluateSettings
 from sightsound.types import Batch, Problem
 
@@ -122,6 +124,30 @@ def test_words_for_several_labels_and_for_one_stream():
     assert verdict(evaluation({"audio": scored(40)}), resamplings=100) == ""
 
 
+def test_several_labels_are_tested_on_the_same_clips():
+    """Two streams that err alike: their own intervals overlap, that of the difference is clear."""
+    rng = np.random.default_rng(0)
+    targets = (rng.random((200, 3)) < 0.4).astype(float)
+    noise = rng.standard_normal(targets.shape)
+    streams = {
+        row: Scored([str(k) for k in range(200)], strength * targets + noise, targets)
+        for row, strength in ((BOTH, 1.2), ("audio alone", 1.0), ("video alone", 0.1))
+    }
+    found = evaluation(streams, task="multi")
+    assert verdict(found, resamplings=200).startswith("Fusion beats the better single stream by ")
+    draws = {"resamplings": 200, "seed": 0}
+    paired = paired_difference(found, BOTH, "audio alone", **draws)
+    values = [found.rows[row]["map"] for row in (BOTH, "audio alone")]
+    assert paired.difference == pytest.approx(values[0] - values[1]) and paired.low > 0
+
+
+def test_no_label_means_no_verdict():
+    none = Scored(["a"], np.zeros((1, 3)), np.zeros((1, 3)))
+    found = evaluation({BOTH: none, "audio alone": none}, task="multi")
+    assert verdict(found, resamplings=20) == ""
+    assert against(found, resamplings=20, seed=0) == {}
+
+
 def test_words_for_heads():
     heads = {"verb": ["cut", "peel"], "noun": ["egg", "leek"]}
     targets = np.array([[1, 0, 1, 0], [0, 1, 0, 1]] * 10, dtype=float)
@@ -180,6 +206,16 @@ def test_files(tmp_path):
     found.problems = []
     write(found, tmp_path, settings=EvaluateSettings())
     assert not (tmp_path / "problems.csv").exists(), "left over from before"
+
+
+def test_modality_confusion_is_written_where_there_are_all_three_rows(tmp_path):
+    streams = {BOTH: scored(20), "audio alone": scored(30), "video alone": scored(24)}
+    write(evaluation(streams), tmp_path, settings=EvaluateSettings())
+    found = json.loads((tmp_path / "summary.json").read_text())["modality_confusion"]
+    assert found == {"audio": 0.25, "video": 0.1, "each": 0.1, "either": 0.25}
+    del streams["video alone"]
+    write(evaluation(streams), tmp_path, settings=EvaluateSettings())
+    assert json.loads((tmp_path / "summary.json").read_text())["modality_confusion"] is None
 
 
 def test_empty_split_is_named(tmp_path):

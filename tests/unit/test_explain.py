@@ -224,7 +224,7 @@ def test_other_models_are_refused():
                 video_shape=(2, 16, 16), audio_shape=(32, 16), video_patch=(1, 8, 8),
                 audio_patch=(8, 8))  # fmt: skip
     predictor = SimpleNamespace(model=model)
-    with pytest.raises(ValueError, match="models 'mbt' are not explained yet; accepted: mafnet"):
+    with pytest.raises(ValueError, match="models 'mbt' are no sums of seconds; contributions are"):
         explain_batch(predictor, make_batch(), None)
 
 

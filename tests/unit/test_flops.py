@@ -1,5 +1,7 @@
 """Counting operations, against counts by hand."""
 
+import json
+
 import pytest
 import torch
 from small import SMALL_MBT
@@ -69,6 +71,81 @@ def test_cross_attention_costs_a_quarter_more_not_twice_as_much():
 
 def test_parameters_of_the_official_size():
     assert Work.of(load_config("mbt/paper-audioset", overrides=FIVE)).parameters == 173_215_247
+
+
+# ---------------------------------------------------------------------------- AVT
+
+
+def giga(recipe: str = "avt/paper-vggsound", **changes: object) -> dict[str, float]:
+    """{part: multiply-adds of products, 1e9} of one clip."""
+    overrides = {name.replace("__", "."): value for name, value in changes.items()}
+    work = Work.of(load_config(recipe, overrides=overrides), heads={"label": 309})
+    return {row.part: row.products / 2e9 for row in work.rows}
+
+
+@pytest.mark.parametrize("frames, published", [(8, 40.1), (16, 96.6), (32, 258.3)])
+def test_uniformer_base_costs_what_its_authors_say(frames: int, published: float):
+    model = {"name": "uniformer"}
+    found = giga(model=model, front_end__video__num_frames=frames)
+    assert found["total"] == pytest.approx(published, rel=0.005)
+
+
+def test_uniformer_small_likewise():
+    found = giga(model={"name": "uniformer", "size": "small"})
+    assert found["total"] == pytest.approx(41.7, rel=0.005)
+
+
+@pytest.mark.parametrize("stride, expected", [(10, 130.5), (16, 48.6)])
+def test_ast_costs_what_avt_says_of_sound(stride: int, expected: float):
+    model = {"name": "ast", "stride": [stride, stride]}
+    assert giga(model=model)["total"] == pytest.approx(expected, rel=0.005)
+
+
+VIT = {"name": "avt", "video_backbone": "vit"}
+
+
+@pytest.mark.parametrize(
+    "changes, total",
+    [
+        (dict(model__fusion_depth=3), 269.0),  # what the paper prints for AVT
+        (dict(model__fusion_depth=4), 283.0),  # what it describes
+        (dict(model__fusion_depth=4, front_end__video__num_frames=32), 458.8),
+        # and what it prints for MBT: eight images, each on its own, joint in the extra layers
+        (dict(model=VIT | {"fusion_depth": 3}, front_end__video__num_frames=8), 348.5),
+    ],
+)
+def test_avt_and_the_mbt_that_it_is_compared_with(changes: dict, total: float):
+    found = giga(**changes)
+    assert found["total"] == pytest.approx(total, abs=0.06)
+    assert found["encode audio"] == pytest.approx(130.5, abs=0.05)
+
+
+def test_eight_images_cost_what_avt_says_of_mbts_pictures():
+    model = {"name": "one_stream", "backbone": "vit"}
+    assert giga(model=model, front_end__video__num_frames=8)["total"] == pytest.approx(
+        140.5, abs=0.1
+    )
+    model |= {"options": {"attention": "joint"}}  # MBT as published
+    assert giga(model=model, front_end__video__num_frames=8)["total"] == pytest.approx(179.8, abs=3)
+
+
+def test_the_table_tells_multiply_adds_from_operations():
+    work = Work.of(load_config("demo"), heads={"label": 8})
+    head, *_, total, size, first, second = work.text().splitlines()
+    assert head.split() == ["part", "tokens", "multiply-adds", "FLOPs", "share"]
+    products = f"{work.total.products / 2e6:.3f} M"
+    assert products in total and f"{work.total.flops / 1e6:.3f} M" in total
+    assert "of matrix products and convolutions, which papers often call FLOPs" in first
+    assert "two for each of these, and norms, softmax, GELU" in second
+    values = json.loads(work.json())
+    assert values["multiply_adds"] == sum(part["multiply_adds"] for part in values["parts"])
+    assert values["multiply_adds"] == values["product_flops"] // 2 < values["total_macs"]
+
+
+@pytest.mark.parametrize("name", ["mafnet", "linear_probe"])
+def test_models_of_features_need_a_recipe_that_names_encoders(name: str):
+    with pytest.raises(ValueError, match=f"model '{name}' reads features of frozen encoders, whi"):
+        Work.of(load_config(overrides={"model": {"name": name}}))
 
 
 FIVE = {"model.bottleneck_tokens": 5}  # the official "4", with CLS tokens

@@ -191,7 +191,7 @@ def decoded_and_plain(path, wanted, monkeypatch):
         patch.setattr(frames_module.VideoTrack, "decoded", counting)
         frames = read_frames(path, wanted, (48, 64))
     with monkeypatch.context() as patch:
-        patch.setattr(frames_module, "_SPARING", frames_module._FROM_KEYFRAME)
+        patch.setattr(frames_module, "SPARING", frames_module.FROM_KEYFRAME)
         return frames, len(counts), read_frames(path, wanted, (48, 64))
 
 

@@ -479,7 +479,7 @@ def test_a_classifier_of_other_classes_is_not_restored():
 def test_models_of_another_kind():
     model = MBT(**SMALL_MBT)
     model.info.name = "another"
-    with pytest.raises(ValueError, match="an image ViT can start a model 'mbt', not 'another'"):
+    with pytest.raises(ValueError, match="whose backbone is 'vit', not this 'another'"):
         initialise_from_vit(model, an_image_vit())
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 from matplotlib.image import imread
 
-from sightsound.explain.pictures import clip_picture, confusion_picture
+from sightsound.explain.pictures import clip_picture
 from sightsound.media.front_end import FrontEnd
 from sightsound.types import Clip
 
@@ -30,16 +29,3 @@ def test_clip_picture(tmp_path, clip):
     path = clip_picture(tmp_path / "new" / "clip.png", clip, FrontEnd(), SCORES, title="a")
     height, width, _ = imread(path).shape
     assert (height, width) == (825, 1100)
-
-
-@pytest.mark.parametrize("num_classes", [2, 8, 40])
-def test_confusion_picture(tmp_path, num_classes):
-    counts = np.diag(np.arange(num_classes))
-    labels = [f"class {index}" for index in range(num_classes)]
-    path = confusion_picture(tmp_path / "confusion.png", counts, labels, title="test")
-    assert imread(path).std() > 0.05
-
-
-def test_confusion_picture_refuses_other_shapes(tmp_path):
-    with pytest.raises(ValueError, match=r"counts has shape \(3, 2\); 3 labels need \(3, 3\)"):
-        confusion_picture(tmp_path / "x.png", np.zeros((3, 2), int), ["a", "b", "c"])

@@ -32,3 +32,13 @@ def test_two_lengths_are_an_error():
 def test_length_must_be_positive():
     with pytest.raises(ValueError, match=r"--train.steps must be positive, got 0"):
         total_steps(TrainSettings(steps=0), steps_per_epoch=10)
+
+
+def test_a_warmup_that_begins_above_zero():
+    """UniFormer's: from 1e-6 in ten epochs to 1e-4, and down to 1e-6."""
+    given = dict(peak=1e-4, total=50, warmup=10, first=0.01, final=0.01)
+    rates = [learning_rate(step, **given) for step in range(51)]
+    assert rates[0] == pytest.approx(1e-6) and rates[50] == pytest.approx(1e-6)
+    assert rates[5] == pytest.approx((1e-6 + 1e-4) / 2)
+    assert rates[10] == max(rates) == pytest.approx(1e-4)
+    assert learning_rate(0, peak=1e-4, total=50, first=0.01) == 1e-4, "no warm-up, no beginning"

@@ -23,6 +23,7 @@ from sightsound.ablate.studies import Study
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES = ("-", "--", ":", "-.")
+_LONGEST_LABELS = 45  # letters along x that fit side by side
 _PANEL_INCHES = (4.4, 3.4)
 _SCORE_LABELS = {"top-1": "top-1 accuracy (%)", "mAP": "mAP (%)"}
 
@@ -120,7 +121,10 @@ def _label_x(axes: Axes, study: Study, rows: Sequence[Row]) -> None:
     if study.x.scale == "log":
         axes.set_xscale("log", base=2)
         axes.minorticks_off()
-    axes.set_xticks(places, [row.words[0] for row in rows])
+    words = [row.words[0] for row in rows]
+    slanted = len("".join(words)) > _LONGEST_LABELS
+    look = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"} if slanted else {}
+    axes.set_xticks(places, words, **look)
     if study.x.scale == "names":
         axes.set_xlim(-0.5, len(places) - 0.5)
     axes.set_xlabel(study.x.label)

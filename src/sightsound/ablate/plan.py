@@ -105,7 +105,7 @@ def axis_values(axis: Axis, base: RunConfig) -> tuple[Any, ...]:
 def _point(study: Study, values: Sequence[Any], base: RunConfig, manifest: Manifest) -> Point:
     overrides: dict[str, Any] = {}
     try:
-        for axis, value in zip(study.axes, values, strict=True):
+        for axis, value in reversed([*zip(study.axes, values, strict=True)]):  # x decides
             overrides |= axis.overrides(base, value)
         return Point(tuple(values), make_cell(overrides, base, manifest))
     except ValueError as error:
@@ -123,7 +123,9 @@ def make_cell(overrides: Mapping[str, Any], base: RunConfig, manifest: Manifest)
     config = changed(base, overrides)
     idle = {n: base.model[n] for n in idle_arguments(config.model) if n in base.model}
     config = dataclasses.replace(config, model=config.model | idle)
-    changes = {name: new for name, (_, new) in differences(base, config).items()}
+    there = settings_of(config)  # another model lacks arguments, which its name says
+    found = differences(base, config)
+    changes = {name: new for name, (_, new) in found.items() if name in there}
     check_sources(config.train.init)
     build_objective(config.objective, manifest)
     sections = json.dumps(config.model), json.dumps(config.front_end)
@@ -133,8 +135,14 @@ def make_cell(overrides: Mapping[str, Any], base: RunConfig, manifest: Manifest)
 
 def idle_arguments(model: Mapping[str, Any]) -> tuple[str, ...]:
     """Arguments of a model that change nothing, given the others: no weight and no number."""
-    found = {"mbt": _idle_in_mbt, "mafnet": _idle_in_mafnet}.get(model["name"])
-    return found(model) if found else ()
+    found = {"mbt": _idle_in_mbt, "mafnet": _idle_in_mafnet, "avt": _idle_in_avt}
+    return found[model["name"]](model) if model["name"] in found else ()
+
+
+def _idle_in_avt(model: Mapping[str, Any]) -> tuple[str, ...]:
+    if model["fusion_depth"] == 0:
+        return ("bottleneck_tokens", "fusion_update", "mlp_ratio", "fusion_stochastic_depth")
+    return ("fusion_update",) if model["fusion_depth"] == 1 else ()
 
 
 def _idle_in_mafnet(model: Mapping[str, Any]) -> tuple[str, ...]:
@@ -156,7 +164,9 @@ def _idle_in_mbt(model: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _reason(model: Mapping[str, Any]) -> str:
-    """Why arguments of MBT are idle; those of MAFnet's studies never all are."""
+    """Why arguments of MBT or AVT are idle; those of MAFnet's studies never all are."""
+    if model["name"] == "avt":
+        return f"model.fusion_depth is {model['fusion_depth']}"
     if len(model["modalities"]) == 1:
         return f"the model has one stream, {model['modalities'][0]}"
     if model["fusion_layer"] >= model_depth(model):

@@ -1,10 +1,12 @@
 """What is varied: a table of the papers' ablations, each a few axes of configuration overrides.
 
 MBT: NeurIPS 2021, section 4.3; figures 7 and 8 and table 4 are in the appendix of arXiv
-2107.00135v1. MAFnet: arXiv 2106.06736, section 4.5 (its table 1 is three recipes).
+2107.00135v1. MAFnet: arXiv 2106.06736, section 4.5 (its table 1 is three recipes). AVT: arXiv
+2401.04154, tables 4 and 5.
 
 A study changes what its axes say and nothing else: length, window, data and everything not varied
-are those of the recipe. The first axis is the figure's x, the others make its lines. Free of torch.
+are those of the recipe. The first axis is the figure's x, the others make its lines; where two axes
+say something about one setting, x decides. Free of torch.
 """
 
 from __future__ import annotations
@@ -151,8 +153,22 @@ def _init(base: RunConfig, value: Any) -> Overrides:
     return {"train.init": [] if value == "scratch" else [str(value)]}
 
 
+def streams_of(model: Mapping[str, Any]) -> list[str]:
+    """What the model of a `model:` section looks at."""
+    single = {"ast": [AUDIO], "uniformer": [VIDEO]}
+    if model["name"] == "one_stream":
+        return [AUDIO] if model["backbone"] == "ast" else [VIDEO]
+    return list(model.get("modalities") or single.get(model["name"], [AUDIO, VIDEO]))
+
+
 def _modalities(base: RunConfig, value: Any) -> Overrides:
-    given = list(base.model["modalities"])
+    if base.model["name"] == "avt" and value in (AUDIO, VIDEO):
+        return alone(base, value)
+    given = streams_of(base.model)
+    if "modalities" not in base.model and value == "+".join(sorted(given)):
+        return {}
+    if "modalities" not in base.model:
+        raise UsageError(f"model {base.model['name']} cannot be cut down to {value!r}")
     both = given if len(given) == 2 else [AUDIO, VIDEO]
     table = {f"{AUDIO}+{VIDEO}": both, AUDIO: [AUDIO], VIDEO: [VIDEO]}
     if value not in table:
@@ -246,11 +262,125 @@ MAFNET_FILM = choices(
 )
 
 
+# AVT's losses by table 4's names, added one after another. What a recipe gives no weight has that
+# of the paper.
+_AVT_WEIGHTS = {"contrastive_weight": 0.5, "matching_weight": 0.1, "masked_weight": 0.01}
+_AVT_LOSSES: dict[str, tuple[int, str]] = {  # {value: (how many of the weights, what is masked)}
+    "bottleneck": (0, "segments"),
+    "avc": (1, "segments"),
+    "avc+avm": (2, "segments"),
+    "avc+avm+mav": (3, "tokens"),
+    "avc+avm+masegmv": (3, "segments"),
+}
+_AVT_WORDS = {
+    "audio": "audio only",
+    "video": "video only",
+    "average": "average of both",
+    "bottleneck": "AVBottleneck",
+    "avc": "+ AVC",
+    "avc+avm": "+ AVC + AVM",
+    "avc+avm+mav": "+ AVC + AVM + MAV",
+    "avc+avm+masegmv": "+ AVC + AVM + MASegmV",
+}
+
+
+def avt_losses(base: RunConfig, value: Any) -> Overrides:
+    """A row of AVT's table 4."""
+    if value in (AUDIO, VIDEO):
+        return alone(base, value)
+    if value == "average":
+        return _late_average(base)
+    if value not in _AVT_LOSSES:
+        raise unknown_name("losses", value, _AVT_WORDS)
+    number, masking = _AVT_LOSSES[value]
+    weights = {
+        name: (base.objective[name] or weight) if index < number else 0.0
+        for index, (name, weight) in enumerate(_AVT_WEIGHTS.items())
+    }
+    found = weights | {"audio_masking": masking}
+    return {f"objective.{name}": given for name, given in found.items()}
+
+
+def alone(base: RunConfig, stream: str) -> Overrides:
+    """One of AVT's encoders with a linear layer; without pictures their number does not matter."""
+    backbone, options = _encoder(base, stream)
+    model = {"name": "one_stream", "backbone": backbone, "options": options}
+    found = {"model": model, "objective": _classification(base, average_weight=1.0)}
+    if stream == AUDIO:
+        frames = build_front_end(base.front_end).video.num_frames
+        found["front_end.video.num_frames"] = frames
+    return found
+
+
+def _late_average(base: RunConfig) -> Overrides:
+    """Both encoders, each trained for itself."""
+    model: dict[str, Any] = {"name": "late"}
+    for stream in (AUDIO, VIDEO):
+        model[f"{stream}_backbone"], model[f"{stream}_options"] = _encoder(base, stream)
+    objective = _classification(base, average_weight=0.0) | {"stream_weight": 1.0}
+    return {"model": model, "objective": objective}
+
+
+def _encoder(base: RunConfig, stream: str) -> tuple[str, dict[str, Any]]:
+    """Name and options of one of AVT's encoders."""
+    rate = {"stochastic_depth": base.model["stochastic_depth"]}
+    return base.model[f"{stream}_backbone"], rate | (base.model[f"{stream}_options"] or {})
+
+
+def _classification(base: RunConfig, *, average_weight: float) -> dict[str, Any]:
+    given = base.objective
+    kept = {name: given[name] for name in ("label_smoothing", "class_weights") if name in given}
+    return {"name": "classification", "average_weight": average_weight, **kept}
+
+
+def _frames(base: RunConfig) -> tuple[int, int]:
+    """The recipe's and twice as many: 16 and 32 in the paper."""
+    frames = build_front_end(base.front_end).video.num_frames
+    return frames, 2 * frames
+
+
+def _avt_video(base: RunConfig, value: Any) -> Overrides:
+    """AVT's pictures: the recipe's encoder, or a ViT of the size of its AST, frame by frame."""
+    if value == base.model["video_backbone"]:
+        return {}
+    if value != "vit":
+        raise unknown_name("video encoder", value, (base.model["video_backbone"], "vit"))
+    sizes = ("size", "width", "depth", "num_heads", "mlp_width")
+    options = base.model["audio_options"] or {}
+    same = {name: options[name] for name in sizes if name in options}
+    return {"model.video_backbone": "vit", "model.video_options": same}
+
+
+AVT_LOSSES = Axis("losses", "losses", avt_losses, tuple(_AVT_WORDS), words=_AVT_WORDS)
+AVT_FRAMES = Axis(
+    "front_end.video.num_frames",
+    "pictures",
+    lambda base, value: {"front_end.video.num_frames": value},
+    _frames,
+    words={number: f"{number} frames" for number in range(1, 257)},
+)
+AVT_VIDEO = Axis(
+    "video_encoder",
+    "video encoder",
+    _avt_video,
+    lambda base: tuple(dict.fromkeys(("vit", base.model["video_backbone"]))),
+    words={"vit": "ViT", "uniformer": "UniFormer"},
+)
+
+
 # ---------------------------------------------------------------------------- studies
 
 
+def _avt(base: RunConfig) -> None:
+    if base.objective["name"] != "avt":
+        raise UsageError(
+            f"it varies the losses of objective avt, but objective is {base.objective['name']}; "
+            "leave that out"
+        )
+
+
 def _two_streams(base: RunConfig) -> None:
-    given = tuple(base.model["modalities"])
+    given = streams_of(base.model)
     if len(given) < 2:
         raise UsageError(
             f"it compares ways to bring two streams together, but model.modalities is "
@@ -415,6 +545,50 @@ STUDIES: dict[str, Study] = {
             note="As meant by the paper, unless train.skip_released is on. The rates are ours: the "
             "text has none.",
             model="mafnet",
+        ),
+        Study(
+            "avt_losses",
+            "One stream, the average of both, the bottleneck, and AVT's losses added to it",
+            "AVT, table 4",
+            (AVT_LOSSES, AVT_FRAMES),
+            check=_avt,
+            note="Audio and video only: the encoder and a linear layer. Average: both encoders in "
+            "one model, each with its own loss, logits averaged. MAV masks random tokens of the "
+            "sound, MASegmV whole segments. The paper has, on VGGSound with 16 frames, 54.4, 52.6, "
+            "59.0, 59.2, 61.2, 61.6, 61.8 and 62.7 %; with 32, 53.2 (video), 58.6, 58.2, 60.7, "
+            "61.0, 62.4 and 64.2 %.",
+            model="avt",
+        ),
+        Study(
+            "avt_vit",
+            "The same losses on an image ViT in place of the video encoder",
+            "AVT, table 5",
+            (
+                dataclasses.replace(
+                    AVT_LOSSES, values=("bottleneck", "avc+avm+mav", "avc+avm+masegmv")
+                ),
+                AVT_VIDEO,
+            ),
+            has_work=True,
+            check=_avt,
+            note="The paper has 45.5, 46.9 and 48.1 % with ViT, 53.7, 55.6 and 57.1 % with "
+            "UniFormer, on VGGSound, 16 frames, one view (--evaluate.views 1). It does not say "
+            "whether its 'w/ MAV' has the other losses, too; here it has. The ViT sees each frame "
+            "alone. Both may start from published weights when run apart: --axis "
+            "video_encoder=vit --init AST --init vit:FILE.",
+            model="avt",
+        ),
+        Study(
+            "avt_update",
+            "Readings of how fusion tokens go on to the next layer",
+            "AVT, section 3.2",
+            (
+                setting(
+                    "model.fusion_update", "fusion tokens", "chain", "block_mean", "running_mean"
+                ),
+            ),
+            note="The paper says that they are averaged along all blocks, and has no such table.",
+            model="avt",
         ),
     )
 }

@@ -24,12 +24,15 @@ def convert(argv: Sequence[str]) -> None:
     config = _original_config(options)
 
     from sightsound.weights import load_foreign
-    from sightsound.weights.labels import name_classes, read_labels
+    from sightsound.weights.labels import labels_beside, name_classes, read_labels
 
     names = read_labels(options.labels) if options.labels else None
     model = load_foreign(options.kind, Path(options.path), config)
+    file = options.labels or labels_beside(options.path, heads=model.heads)
+    if file and names is None:
+        names = read_labels(file)
     said = model.info.provenance.setdefault("inferred", [])
-    said.append(name_classes(model, names, source=options.labels or ""))
+    said.append(name_classes(model, names, source=str(file or "")))
     model.save_pretrained(output)
     dropped = [f"dropped: {name}" for name in model.info.provenance.get("dropped", [])]
     if len(dropped) > _MOST_LINES:
@@ -74,7 +77,7 @@ def _convert_parser() -> Parser:
         epilog=_CONVERT_EXAMPLES,
     )
     add = parser.add_argument
-    add("kind", metavar="KIND", choices=sorted(WEIGHTS), help="mafnet, scenic or vit, see above.")
+    add("kind", metavar="KIND", choices=sorted(WEIGHTS), help="Whose checkpoint, see above.")
     add("path", metavar="PATH", help="The checkpoint as its authors wrote it.")
     add("--output", required=True, metavar="DIR", help="Directory of the new model.")
     add("--config", metavar="FILE", help=_ORIGINAL_CONFIG)
@@ -93,12 +96,13 @@ _FEED_IT = """The model is in {output}. It takes features of encoders that are n
   sightsound.load_model({output!r}) in Python"""
 _KINDS = """Kinds:
   ast        an Audio Spectrogram Transformer: the authors' file, or a folder of transformers
+  mafnet     the released MAFnet: .npz with its variables under their own names
+  scenic     an official MBT: a file checkpoint_N, a folder of them, or .npz with its names
+  transformers_video  VideoMAE, TimeSformer, ViViT or V-JEPA 2: a folder of transformers
   uniformer  a UniFormer's .pth, of videos or of images
-  mafnet  the released MAFnet: .npz with its variables under their own names
-  scenic  an official MBT: a file checkpoint_N, a folder of them, or .npz with its names
-  vit     an image ViT of big_vision, vision_transformer, Scenic, timm or transformers: alone
-          as a model of pictures, or as the start of the MBT in --config. That start is as in
-          the official code, slips included; 'faithful: false' in the file leaves them out."""
+  vit        an image ViT of big_vision, vision_transformer, Scenic, timm or transformers: alone
+             as a model of pictures, or as the start of the MBT in --config. That start is as in
+             the official code, slips included; 'faithful: false' in the file leaves them out."""
 _CONVERT_EXAMPLES = """Examples:
   sightsound convert scenic checkpoint_15900 --output mbt/
   sightsound convert scenic mbt.npz --config mbt.json --output mbt/
@@ -110,7 +114,10 @@ _ORIGINAL_CONFIG = (
     "the sizes of its features, {dims: {T: 10, HA: 12, WA: 8}}."
 )
 _FUSION_LAYER = "Layers before fusion, which a checkpoint of kind scenic does not tell."
-_LABELS = "Class names: one per line, a CSV with a column display_name, or labels.json."
+_LABELS = (
+    "Class names: one per line, a CSV with a column display_name, labels.json, or a config.json of "
+    "transformers, which is also found beside the checkpoint."
+)
 
 
 def _original_config(options: Any) -> dict | None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,36 +14,51 @@ from sightsound.commands.terminal import complain, say
 if TYPE_CHECKING:
     from sightsound.data.dataset import ClipDataset
     from sightsound.data.features import FeatureDataset
+    from sightsound.data.loader import Loader
     from sightsound.explain.contributions import Explanation
+    from sightsound.explain.map_words import Looked
     from sightsound.options import Parser
     from sightsound.predict import Predictor
+    from sightsound.types import Problem
 
 _TABLES = (".csv", ".parquet")  # every other file is taken for a clip
+_ON_A_SHEET = 24  # clips of a split
 
 
 def explain(argv: Sequence[str]) -> None:
-    """Say what a decision is made of: which seconds, seen and heard; draw it."""
+    """Say what a decision rests on, seen and heard: when, where, which frequencies; draw it."""
     options = _explain_parser().parse_args(list(argv))
     for path in options.paths:
         require_data(path)
     files = _check(options)
 
-    from sightsound.explain.contributions import check_explains
+    from sightsound.explain.maps import automatic
     from sightsound.explain.seen import named
     from sightsound.predict import Predictor
 
     predictor = Predictor(options.model)
-    check_explains(predictor.model)
+    if options.method == "auto":
+        options.method = automatic(predictor.model)
+    sums = options.method == "contributions"
+    if sums:
+        from sightsound.explain.contributions import check_explains
+
+        check_explains(predictor.model)
+    elif options.span:
+        raise ValueError("--span goes with --method contributions, of mafnet")
+    if options.heads != "mean" and options.method != "rollout":
+        raise ValueError(f"--heads goes with --method rollout, not with {options.method}")
+    few, split = (_explain_few, _explain_split) if sums else (_map_few, _map_split)
     if files:
         span = {"start_seconds": options.start_seconds, "end_seconds": options.end_seconds}
-        _explain_few(predictor, predictor.files(files, **span), options)
+        few(predictor, predictor.files(files, **span), options)
     elif options.clip:
         manifest = predictor.manifest(next(iter(options.paths), None), bad_files="mask")
         rows = named(manifest.rows, options.clip, source=manifest.source)
         clips = predictor.dataset(manifest, rows, views=1, bad_files="mask")
-        _explain_few(predictor, clips, options)
+        few(predictor, clips, options)
     else:
-        _explain_split(predictor, options)
+        split(predictor, options)
 
 
 def _explain_parser() -> Parser:
@@ -60,9 +76,12 @@ def _explain_parser() -> Parser:
     add("paths", nargs="*", metavar="FILE | DATA", help=_PATHS)
     add("--clip", metavar="ID", action="append", help="This clip of DATA; may be repeated.")
     add("--split", help="All clips of this split of DATA (default: the run's, else test).")
+    add("--method", choices=_METHODS, default="auto", help=_METHOD)
+    add("--heads", choices=["mean", "min", "max"], default="mean", help=_HEADS)
     add("--class", metavar="NAME", help="Explain this class, not the likeliest.")
     add("--format", choices=["table", "json", "csv"], default="table", help=_FORMAT)
     add("--output", metavar="DIR", help=_OUTPUT)
+    add("--video", action="store_true", help=_VIDEO)
     add("--span", nargs=2, type=float, metavar=("START", "END"), help=_SPAN)
     add("--start_seconds", type=float, help="Look only at what comes after this time.")
     add("--end_seconds", type=float, help="Look only at what comes before this time.")
@@ -72,18 +91,39 @@ def _explain_parser() -> Parser:
     return parser
 
 
+_METHODS = [
+    "auto",
+    "contributions",
+    "grad_cam",
+    "leave_one_out",
+    "occlusion",
+    "rollout",
+    "shapley",
+]
 _TEXT = """
-For MAFnet: attention and exact contributions of every second of each stream. Of files and of
---clip a table for each, with --output also a picture. Of a split, without --clip, the tables of
-all clips, whether the contributions add up, and the deletion test: what a class loses without
-the second that counts most, compared with a random one."""
+Of files and of --clip: how much sound and pictures count, and where each counts most: the second,
+the part of the frame, the band of frequencies. With --output also pictures: frames and spectrogram
+with what counts over them, and every cell as a table. Of a split, without --clip, a line for each
+clip. What the methods say and do not say: docs/explanation.md.
+
+MAFnet's contributions are exact: attention and contributions of every second of each stream; of a
+split also whether they add up, and the deletion test: what a class loses without the second that
+counts most, compared with a random one."""
+_METHOD = (
+    "How to ask (default: what suits the model). rollout: what the tokens that are classified are "
+    "made of. grad_cam: what raises the class, by gradients. occlusion: what the class loses "
+    "without a part. shapley, leave_one_out: what a whole stream adds. contributions: of mafnet."
+)
+_HEADS = "Of rollout: how the attention of a layer's heads becomes one."
 _PATHS = "Video or sound files, or one folder or manifest (default: the run's own data)."
 _FORMAT = "What is printed of files and --clip."
 _OUTPUT = "Folder for tables and pictures (default of a split: RUN/explanation)."
+_VIDEO = "With files or --clip, and --output: also a film of each clip, .mp4 with sound."
 _SPAN = "When the event is, in seconds of the file: marked in the picture of one clip."
 _BAD_FILES = "A file of a split that cannot be decoded: stop, leave it out, or absent stream."
 _EXAMPLES = """Examples:
   sightsound explain runs/a clip.mp4 --output explained
+  sightsound explain runs/a clip.mp4 --method occlusion --class dog
   sightsound explain runs/a --clip test/dog/1.mp4 --class cat --format json
   sightsound explain runs/a --split val"""
 
@@ -104,6 +144,8 @@ def _check(options: Any) -> list[str]:
         raise ValueError("--clip and --split do not go together: ids are looked up in all splits")
     if not files and (options.start_seconds is not None or options.end_seconds is not None):
         raise ValueError("--start_seconds and --end_seconds go with files")
+    if options.video and not (options.output and (files or options.clip)):
+        raise ValueError("--video goes with files or --clip, and with --output")
     if options.span and (len(files or options.clip or ()) != 1 or not options.output):
         raise ValueError("--span goes with the picture of one clip: name it, and --output")
     if options.span and options.span[0] >= options.span[1]:
@@ -119,7 +161,6 @@ def _explain_few(predictor: Predictor, clips: ClipDataset, options: Any) -> None
     from sightsound.data.loader import Loader
     from sightsound.explain.contributions import explain_loader
     from sightsound.explain.words import as_csv, as_json, as_table, cell_table
-    from sightsound.media.decode import DecodeError
 
     with Loader(clips) as loader:
         shown = getattr(options, "class")
@@ -130,8 +171,19 @@ def _explain_few(predictor: Predictor, clips: ClipDataset, options: Any) -> None
         say(texts[options.format](found))
     if found and options.output:
         _write_few(found, clips, options)
+        if options.video:
+            with Loader(clips) as loader:
+                looked = list(_looked(predictor, loader, options, clips=clips))
+            _write_films(predictor, clips, looked, options)
         if options.format == "table":
             say(f"\nTables and pictures: {options.output}")
+    _complain(problems)
+
+
+def _complain(problems: Sequence[Problem]) -> None:
+    """Say what could not be read; a `DecodeError` if a clip was lost."""
+    from sightsound.media.decode import DecodeError
+
     lost = [problem for problem in problems if problem.action == "dropped"]
     for problem in problems:
         if problem not in lost[-1:]:
@@ -165,6 +217,80 @@ def _picture_names(ids: Sequence[str]) -> dict[str, str]:
     return {
         clip: re.sub(r"[^\w.#-]+", "_", name).strip("_") + ".png" for clip, name in names.items()
     }
+
+
+def _map_few(predictor: Predictor, clips: ClipDataset, options: Any) -> None:
+    """Print where the maps of every clip lie; with `--output` also draw them."""
+    from sightsound.data.loader import Loader
+    from sightsound.explain.map_words import as_csv, as_json, as_table, cell_lines
+
+    with Loader(clips) as loader:
+        found = list(_looked(predictor, loader, options, clips=clips))
+        problems = loader.problems
+    if found:
+        cells = [line for looked in found for line in cell_lines(looked)]
+        texts = {"table": as_table, "json": as_json, "csv": lambda _: as_csv(cells)}
+        say(texts[options.format](found))
+    if found and options.output:
+        _write_maps(found, options)
+        if options.video:
+            _write_films(predictor, clips, found, options)
+        if options.format == "table":
+            say(f"\nTables and pictures: {options.output}")
+    _complain(problems)
+
+
+def _looked(
+    predictor: Predictor, loader: Loader, options: Any, *, clips: ClipDataset | None = None
+) -> Iterator[Looked]:
+    """Every clip that can be read; with `clips` also what was seen of it, decoded once more."""
+    from sightsound.explain.map_words import Looked
+    from sightsound.explain.maps import explain_loader, explain_maps
+    from sightsound.explain.seen import evaluation_view
+
+    ask = {"method": options.method, "shown": getattr(options, "class")}
+    ask |= {"heads": options.heads} if options.method == "rollout" else {}
+    rows = {row.id: place for place, row in enumerate(loader.dataset.rows)}
+    for batch, maps in explain_loader(predictor, loader, **ask):
+        shares = [None] * len(maps)
+        if len(predictor.modalities) > 1:
+            shares = explain_maps(predictor, batch, method="shapley", shown=ask["shown"])
+        for one, shapley in zip(maps, shares, strict=True):
+            place = rows[one.id]
+            (seen,) = [None] if clips is None else evaluation_view(clips, [place])
+            truth = " + ".join(loader.dataset.rows[place].labels)
+            yield Looked(one, shapley, seen, predictor.front_end, truth)
+
+
+def _write_maps(found: Sequence[Looked], options: Any) -> None:
+    """`maps.json`, `maps.csv`, a picture of each clip and a contact sheet of several."""
+    from sightsound.explain.contact_sheet import contact_sheet
+    from sightsound.explain.map_picture import map_picture
+    from sightsound.explain.map_words import as_csv, as_json, cell_lines
+    from sightsound.explain.split import write_whole
+
+    folder = Path(options.output)
+    cells = [line for looked in found for line in cell_lines(looked)]
+    write_whole(folder / "maps.csv", as_csv(cells).encode())
+    write_whole(folder / "maps.json", f"{as_json(found)}\n".encode())
+    names = _picture_names([looked.maps.id for looked in found])
+    for looked in found:
+        if looked.maps.streams:
+            map_picture(folder / names[looked.maps.id], looked)
+    if len(found) > 1:
+        contact_sheet(folder / "contact_sheet.png", found)
+
+
+def _write_films(
+    predictor: Predictor, clips: ClipDataset, found: Sequence[Looked], options: Any
+) -> None:
+    """A film of each clip, named after its picture."""
+    from sightsound.timeline.film import write_film
+
+    names = _picture_names([looked.maps.id for looked in found])
+    for looked in found:
+        name = names[looked.maps.id].removesuffix(".png") + ".film.mp4"
+        write_film(Path(options.output) / name, predictor, clips, looked)
 
 
 # --- a split ------------------------------------------------------------------------------------
@@ -215,7 +341,7 @@ def _stored(
     from sightsound.train.log import progress_bar
 
     folder = None if predictor.config is None else features_folder(predictor.config)
-    if folder is None:
+    if predictor.front_end.features is None or folder is None:
         return clips
     with progress_bar("features", Console(stderr=True)) as progress:
         return with_features(
@@ -229,3 +355,54 @@ def _default_output(model: str) -> Path:
 
     here = model.startswith("hf:")
     return Path("explanation") if here else Path(model_source(model)).parent / "explanation"
+
+
+def _map_split(predictor: Predictor, options: Any) -> None:
+    """Write a line for every clip of a split, and print what they have in common."""
+    from sightsound.data.loader import Loader
+    from sightsound.data.manifest import id_hash
+    from sightsound.evaluate import clips_of
+    from sightsound.explain.map_words import as_csv, as_json, clip_line, split_text
+    from sightsound.explain.split import write_whole
+    from sightsound.settings import EvaluateSettings
+
+    settings = EvaluateSettings() if predictor.config is None else predictor.config.evaluate
+    bad_files, name = options.bad_files, options.split or settings.split
+    manifest = predictor.manifest(next(iter(options.paths), None), bad_files=bad_files)
+    files = predictor.dataset(manifest, clips_of(manifest, name), views=1, bad_files=bad_files)
+    clips = _stored(predictor, files, num_workers=options.num_workers)
+    with Loader(clips, num_workers=options.num_workers) as loader:
+        found = list(_looked(predictor, loader, options))
+        problems = loader.problems
+    if not found:
+        raise ValueError(f"none of the {len(clips)} clips could be read: {problems[0].cause}")
+    folder = Path(options.output or _default_output(options.model))
+    table = as_csv([clip_line(looked) for looked in found])
+    write_whole(folder / f"{options.method}.csv", table.encode())
+    _draw_sheet(folder / f"{options.method}.png", found, files)
+    if options.format == "table":
+        ids = [looked.maps.id for looked in found]
+        title = f"{len(ids)} clips of {manifest.source}, split {name} (ids {id_hash(ids)})"
+        say(f"{title}\n{split_text(found, problems)}\nTable: {folder / options.method}.csv")
+        if any(looked.maps.streams for looked in found):
+            say(f"Some of them: {folder / options.method}.png")
+    else:
+        say(table if options.format == "csv" else as_json(found, cells=False))
+
+
+def _draw_sheet(path: Path, found: Sequence[Looked], clips: ClipDataset) -> None:
+    """Some of the clips on one page, chosen at random but always alike, decoded once more."""
+    import numpy as np
+
+    from sightsound.explain.contact_sheet import contact_sheet
+    from sightsound.explain.seen import evaluation_view
+
+    found = [looked for looked in found if looked.maps.streams]
+    if not found:
+        return
+    chosen = np.random.default_rng(0).permutation(len(found))[:_ON_A_SHEET]
+    found = [found[index] for index in sorted(chosen)]
+    places = {row.id: place for place, row in enumerate(clips.rows)}
+    views = evaluation_view(clips, [places[looked.maps.id] for looked in found])
+    pairs = zip(found, views, strict=True)
+    contact_sheet(path, [dataclasses.replace(looked, seen=seen) for looked, seen in pairs])

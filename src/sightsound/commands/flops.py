@@ -18,6 +18,7 @@ def flops(argv: Sequence[str]) -> None:
         usage="sightsound flops [--config RECIPE] [--classes K] [--model.NAME VALUE]",
         description=flops.__doc__,
         epilog="Examples:\n  sightsound flops --config mbt/paper-audioset\n"
+        "  sightsound flops --config avt/paper-vggsound --model.fusion_depth 3\n"
         "  sightsound flops --model.size small --model.fusion_layer 4 --classes 10 --format json",
     )
     add = parser.add_argument

@@ -65,7 +65,7 @@ def _prepare_parser() -> Parser:
     add("--num_workers", type=int, default=2, help="Decoding processes.")
     add("--ray", metavar="ADDRESS", help=_RAY)
     add("--exclude", default="", metavar="FILE", help=EXCLUDE + ".")
-    add("--task", choices=["auto", "single", "multi", "heads"], default="auto", help=_TASK)
+    add("--task", choices=_TASKS, default="auto", help=_TASK)
     limit = DataSettings.time_limit_seconds
     add("--time_limit_seconds", type=float, default=limit, help=_LIMIT)
     return parser
@@ -79,7 +79,11 @@ Clips that cannot be read go to quarantine.csv and never stop the run. When it i
 same command goes on."""
 
 _RAY = "Work on this Ray cluster (extra `dist`); `local` starts one here, of --num_workers CPUs."
-_TASK = "One label per clip, several, or verb and noun; `auto` reads it off the manifest."
+_TASKS = ["auto", "single", "multi", "heads", "none"]
+_TASK = (
+    "One label per clip, several, or verb and noun; `auto` reads it off the manifest; `none`: "
+    "clips without labels, for pretrain."
+)
 _LIMIT = "A clip that takes longer goes to quarantine; 0: no limit, and a crash ends the run."
 
 _EXAMPLES = """Examples:

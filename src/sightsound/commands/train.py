@@ -18,7 +18,7 @@ def train(argv: Sequence[str]) -> None:
     """Train a model on a folder of videos or a manifest."""
     from sightsound.configuration import config_text, parse_run
 
-    config, options = parse_run(_train_parser(), _started(_resumed(argv)))
+    config, options = parse_run(_train_parser(), started(resumed(argv)))
     config.data.path = options.path or config.data.path
     config.train.init = tuple(options.init or config.train.init)
     if options.overfit is not None:
@@ -30,6 +30,11 @@ def train(argv: Sequence[str]) -> None:
         return
     require_data(config.data.path)
     anchor(config.data)
+    if config.data.task == "none":
+        raise ValueError(
+            "training needs labels, but --data.task is none: learn without them by 'sightsound "
+            "pretrain', or leave it out"
+        )
 
     from sightsound import baselines
     from sightsound.train.loop import train as run_training
@@ -80,11 +85,12 @@ _TRAIN_EXAMPLES = """Examples:
   sightsound train clips.csv --config first --output runs/b --model.width 192
   sightsound train videos/ --config mafnet/first --baselines --output runs/c
   sightsound train --output runs/a --resume             continue after an interruption
+  sightsound train videos/ --init runs/pre --train.head_only true            linear probe
 
 Without --config the model is MBT as published: ViT-B, 224 x 224 pixels, made for a GPU."""
 
 
-def _resumed(argv: Sequence[str]) -> list[str]:
+def resumed(argv: Sequence[str]) -> list[str]:
     """`argv`; with `--resume` and no `--config`, the configuration of the run in `--output`."""
     argv = list(argv)
     if "--resume" not in argv or _option_value(argv, "--config"):
@@ -101,13 +107,18 @@ def _resumed(argv: Sequence[str]) -> list[str]:
     return ["--config", str(saved), *argv]
 
 
-def _started(argv: list[str]) -> list[str]:
+def started(argv: list[str]) -> list[str]:
     """`argv`; with `--init` and nothing said about the model, that of the first model named."""
     init = _option_value(argv, "--init")
     said = any(token.startswith(("--config", "--model")) for token in argv)
-    if said or not init or not (Path(init) / "config.json").is_file():
+    if said or not init:
         return argv
-    return ["--config", init, *argv]
+    from sightsound.run import model_source
+
+    directory = model_source(init)
+    if not (Path(directory) / "config.json").is_file():
+        return argv
+    return ["--config", str(directory), *argv]
 
 
 def _option_value(argv: list[str], option: str) -> str | None:

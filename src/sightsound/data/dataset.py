@@ -129,6 +129,11 @@ class ClipDataset(Dataset):
             return [0]
         return [view for view, cut in enumerate(cuts) if cut not in cuts[:view]]
 
+    def frame_times(self, index: int) -> np.ndarray:
+        """(T,) seconds of the file: when the frames of a row are looked at, in its first view."""
+        row = self.rows[index]
+        return self._frame_times(row, self._windows(row, epoch=0, view=0)[VIDEO])[0]
+
     def __getitem__(self, key: Key) -> Clip:
         epoch, index, view = key
         row = self.rows[index]
@@ -143,7 +148,17 @@ class ClipDataset(Dataset):
         video, video_valid = streams.get(VIDEO) or (None, None)
         audio, audio_valid = streams.get(AUDIO) or (None, None)
         target = torch.from_numpy(self.manifest.target(row))
-        return Clip(row.id, video, audio, video_valid, audio_valid, target, view, tuple(problems))
+        return Clip(
+            row.id,
+            video,
+            audio,
+            video_valid,
+            audio_valid,
+            target,
+            view,
+            tuple(problems),
+            source=row.source,
+        )
 
     def _streams(
         self, row: Row, *, epoch: int, view: int, problems: list[Problem]
@@ -267,22 +282,27 @@ class ClipDataset(Dataset):
     ) -> tuple[Stream | None, tuple[str, ...]]:
         """Pixels (T, C, H, W) uint8 and valid (T,), and what went wrong."""
         video = self.front_end.video
-        times = frame_times(window, video.num_frames, video.stride_seconds)
-        if self.settings.wrap:
-            times = wrapped_times(times, self._stretch(row))
-        end = self._stretch(row).stop_seconds
-        if times[0] >= end:  # so short that it ends before the first of them: look at its middle
-            times[0] = (window.start_seconds + end) / 2
-        inside = np.ones(len(times), bool)
-        if row.end_seconds is not None:
-            inside = times < row.end_seconds
-            times = np.minimum(times, row.end_seconds - _BEFORE_END_SECONDS)
+        times, inside = self._frame_times(row, window)
         frames = self.reader.frames(row.path, times, (video.height, video.width), crop=crop)
         if frames is None:
             return None, ()
         valid = frames.valid & inside
         stream = (torch.from_numpy(frames.pixels), torch.from_numpy(valid)) if valid.any() else None
         return stream, frames.problems
+
+    def _frame_times(self, row: Row, window: Window) -> tuple[np.ndarray, np.ndarray]:
+        """When its frames are looked at (T,), and which of these times are within the row (T,)."""
+        video = self.front_end.video
+        times = frame_times(window, video.num_frames, video.stride_seconds)
+        if self.settings.wrap:
+            times = wrapped_times(times, self._stretch(row))
+        end = self._stretch(row).stop_seconds
+        if times[0] >= end:  # so short that it ends before the first of them: look at its middle
+            times[0] = (window.start_seconds + end) / 2
+        if row.end_seconds is None:
+            return times, np.ones(len(times), bool)
+        inside = times < row.end_seconds
+        return np.minimum(times, row.end_seconds - _BEFORE_END_SECONDS), inside
 
     def _read_audio(self, row: Row, window: Window) -> tuple[Stream | None, tuple[str, ...]]:
         """Log-mel (1, F, M) and valid (F,), and what went wrong."""

@@ -169,7 +169,7 @@ class FeatureDataset(Dataset):
     def __getitem__(self, key: Key) -> Clip:
         row = self.rows[key[1]]
         target = torch.from_numpy(self.clips.manifest.target(row))
-        empty = Clip(row.id, None, None, None, None, target, encoded=True)
+        empty = Clip(row.id, None, None, None, None, target, encoded=True, source=row.source)
         try:
             streams, problems = self._streams(row)
         except DecodeError as error:

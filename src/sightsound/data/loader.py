@@ -70,6 +70,7 @@ def collate(
         complete=all(bool(mask.all()) for mask in (*present.values(), *valid.values())),
         problems=problems,
         encoded=kept[0].encoded,
+        source=[clip.source or clip.id for clip in kept],
     )
 
 

@@ -4,7 +4,10 @@ A folder that holds `manifest.csv` or `manifest.parquet` is read by it; otherwis
 the classes, and a top level within {train, val, test} is the split. Both give the same ids, the
 path relative to the folder. Data that names no splits is split by group (by file where there is
 no `group` column; by sub-folder of a class folder), the same for the same seed.
-Free of torch.
+
+With `data.task` none, for pre-training, no label is needed or kept: a table may lack the column,
+and clips may lie anywhere in a folder. Where there are labels, they still decide how splits are
+drawn, so that pre-training and training hold the same clips out. Free of torch.
 """
 
 from __future__ import annotations
@@ -19,12 +22,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sightsound.data.exclude import read_exclude
-from sightsound.data.splits import draw_splits
+from sightsound.data.splits import TooFewGroups, draw_splits
 from sightsound.registry import nearest_path, unknown_name
 from sightsound.settings import DataSettings
 
@@ -34,7 +37,8 @@ if TYPE_CHECKING:
 SPLITS = ("train", "val", "test")
 LABEL = "label"  # the one head of single- and multi-label data
 HEADS = ("verb", "noun")
-TASKS = ("single", "multi", "heads")
+UNLABELLED = "none"  # the task of data whose labels are not read
+TASKS = ("single", "multi", "heads", UNLABELLED)
 COLUMNS = (
     "path",
     "label",
@@ -66,6 +70,12 @@ class Row:
     split: str = ""
     audio_path: Path | None = None  # where the sound is, if not in `path`
     group: str = ""  # clips of one group never lie in different splits
+    original: Path | None = None  # the file that a clip in a shard was cut from
+
+    @property
+    def source(self) -> str:
+        """The file that it is cut from: clips of one source show the same event."""
+        return str(self.original or self.path)
 
     def names(self, head: str) -> tuple[str, ...]:
         """Class names under `head`."""
@@ -78,7 +88,7 @@ class Manifest:
 
     rows: tuple[Row, ...]
     labels: dict[str, list[str]]  # {head: class names in order}
-    task: str  # single, multi, heads
+    task: str  # single, multi, heads, none
     source: Path  # the table or folder that was read
     num_excluded: int = 0  # clips that it also has, left out by `data.exclude`
 
@@ -89,8 +99,11 @@ class Manifest:
 
     @property
     def num_classes(self) -> dict[str, int]:
-        """{head: number of classes}, the `heads` argument of a model."""
-        return {head: len(names) for head, names in self.labels.items()}
+        """{head: number of classes}, the `heads` argument of a model.
+
+        Without labels one, whose logit nobody reads: every model has a head.
+        """
+        return {head: max(len(names), 1) for head, names in self.labels.items()}
 
     @property
     def id_hash(self) -> str:
@@ -169,12 +182,13 @@ def load_manifest(
     """
     source = _source(settings.path)
     folder = source if source.is_dir() else source.parent
-    records = list(_folder_records(source) if source.is_dir() else _table_records(source))
+    records = list(_records(source, labelled=settings.task != UNLABELLED))
     if not records:
-        raise ValueError(f"no clips in {str(source)!r}: the table has no rows below its header")
+        raise ValueError(f"no clips in {str(source)!r}: {_nothing_there(source)}")
     index = _index(source)
     task = index.about["task"] if index and settings.task == "auto" else settings.task
-    task = _task(task, records, source=source)
+    unlabelled = task == UNLABELLED
+    task = _readable(records, source=source) if unlabelled else _task(task, records, source=source)
     rows = [_row(record, folder=folder, task=task) for record in records]
     _check_unique(rows, records)
     listed = rows
@@ -185,10 +199,15 @@ def load_manifest(
         rows, records = _stored(index, rows, records)
     elif settings.bad_files == "error":
         _check_files(rows, records)
-    order = _label_order(rows, records, task=task, folder=folder, given=labels)
+    if not unlabelled:
+        order = _label_order(rows, records, task=task, folder=folder, given=labels)
     if draw or any(row.split for row in rows):
-        draws = {"listed": listed, "folder": folder, "settings": settings, "seed": seed}
-        rows = _with_splits(rows, records, task=task, **draws)
+        draws = {"listed": listed, "source": source, "settings": settings, "seed": seed}
+        rows = _with_splits(rows, records, task=UNLABELLED if unlabelled else task, **draws)
+    if unlabelled:
+        kept = {"labels": ()} | ({"group": ""} if source.is_dir() else {})
+        rows = [dataclasses.replace(row, **kept) for row in rows]
+        order, task = {LABEL: []}, UNLABELLED
     return Manifest(tuple(rows), order, task, source, num_excluded=num_excluded)
 
 
@@ -283,21 +302,33 @@ def _index(source: Path) -> Index | None:
     return Index(source) if is_index(source) else None
 
 
-def _table_records(path: Path) -> Iterator[_Record]:
+def _records(source: Path, *, labelled: bool) -> Iterator[_Record]:
+    if source.is_dir():
+        return _folder_records(source) if labelled else _nested_records(source)
+    return _table_records(source, labelled=labelled)
+
+
+def _nothing_there(source: Path) -> str:
+    if source.is_dir():
+        return f"no file in it or below it has one of the suffixes {' '.join(sorted(SUFFIXES))}"
+    return "the table has no rows below its header"
+
+
+def _table_records(path: Path, *, labelled: bool) -> Iterator[_Record]:
     if path.suffix == ".parquet":
-        return _parquet_records(path)
+        return _parquet_records(path, labelled=labelled)
     if path.suffix == ".csv":
-        return _csv_records(path)
+        return _csv_records(path, labelled=labelled)
     raise ValueError(
         f"cannot read {str(path)!r} as a manifest; accepted: .csv, .parquet or a folder"
     )
 
 
-def _csv_records(path: Path) -> Iterator[_Record]:
+def _csv_records(path: Path, *, labelled: bool) -> Iterator[_Record]:
     with path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.reader(file)
         columns = [name.strip() for name in next(reader, [])]
-        _check_columns(columns, path=path)
+        _check_columns(columns, path=path, labelled=labelled)
         for cells in reader:
             if not any(cell.strip() for cell in cells):
                 continue
@@ -311,7 +342,7 @@ def _csv_records(path: Path) -> Iterator[_Record]:
             yield _Record(place, {n: c.strip() for n, c in zip(columns, cells, strict=True)})
 
 
-def _parquet_records(path: Path) -> Iterator[_Record]:
+def _parquet_records(path: Path, *, labelled: bool) -> Iterator[_Record]:
     import pyarrow
     import pyarrow.parquet
 
@@ -321,7 +352,7 @@ def _parquet_records(path: Path) -> Iterator[_Record]:
         raise ValueError(f"cannot read {str(path)!r} as Parquet: {error}") from error
     if _index(path) is not None:
         table = table.select([name for name in table.column_names if name in COLUMNS])
-    _check_columns(table.column_names, path=path)
+    _check_columns(table.column_names, path=path, labelled=labelled)
     for number, cells in enumerate(table.to_pylist(), start=1):
         yield _Record(f"{path}, row {number}", {name: _text(cell) for name, cell in cells.items()})
 
@@ -331,7 +362,7 @@ def _text(cell: object) -> str:
     return "" if missing else str(cell).strip()
 
 
-def _check_columns(columns: Sequence[str], *, path: Path) -> None:
+def _check_columns(columns: Sequence[str], *, path: Path, labelled: bool) -> None:
     for name in columns:
         if name not in COLUMNS:
             error = unknown_name("column", name, COLUMNS)
@@ -339,11 +370,15 @@ def _check_columns(columns: Sequence[str], *, path: Path) -> None:
     doubled = [name for name, number in Counter(columns).items() if number > 1]
     if doubled:
         raise ValueError(f"{path}: column {doubled[0]!r} appears twice")
-    if "path" not in columns or not (LABEL in columns or set(HEADS) <= set(columns)):
+    if "path" not in columns or (labelled and not _has_labels(columns)):
         raise ValueError(
             f"{path}: columns {', '.join(columns) or '(none)'}; needed: path, and label or both "
-            "verb and noun"
+            "verb and noun (clips without labels are for 'sightsound pretrain')"
         )
+
+
+def _has_labels(columns: Iterable[str]) -> bool:
+    return LABEL in columns or set(HEADS) <= set(columns)
 
 
 def _folder_records(folder: Path) -> Iterator[_Record]:
@@ -422,6 +457,21 @@ def _class_records(class_folder: Path, *, folder: Path, split: str) -> Iterator[
         )
 
 
+def _nested_records(folder: Path) -> Iterator[_Record]:
+    """All clips of a folder; those that lie like in class folders get their label and group."""
+    top = _subfolders(folder)
+    named = bool(top) and {entry.name for entry in top} <= set(SPLITS)
+    for directory, paths in walk(folder):
+        inside = directory.relative_to(folder).parts
+        split = inside[0] if named and inside else ""
+        classes = inside[1:] if split else inside
+        for path in filter(_is_clip, paths):
+            cells = {"path": path.relative_to(folder).as_posix(), "split": split}
+            cells |= {LABEL: classes[0] if classes else ""}
+            cells |= {"group": "/".join(inside)} if len(classes) > 1 else {}
+            yield _Record(str(path), cells)
+
+
 # --- rows ---------------------------------------------------------------------------------------
 
 
@@ -444,6 +494,16 @@ def _task(task: str, records: list[_Record], *, source: Path) -> str:
             f"columns: {', '.join(columns)}"
         )
     return task
+
+
+def _readable(records: list[_Record], *, source: Path) -> str:
+    """The task of labels that only the draw of splits looks at; none if a clip has no label."""
+    if not _has_labels(records[0].cells):
+        return UNLABELLED
+    task = _task("auto", records, source=source)
+    heads = HEADS if task == "heads" else (LABEL,)
+    complete = all(record.cells[head] for record in records for head in heads)
+    return task if complete or task == "multi" else UNLABELLED
 
 
 def _row(record: _Record, *, folder: Path, task: str) -> Row:
@@ -488,6 +548,8 @@ def _seconds(record: _Record, column: str) -> float | None:
 
 
 def _labels(record: _Record, *, task: str) -> tuple[str, ...] | dict[str, str]:
+    if task == UNLABELLED:
+        return ()
     if task == "heads":
         empty = [head for head in HEADS if not record.cells[head]]
         if empty:
@@ -538,7 +600,8 @@ def _stored(
     for row in map(rows.__getitem__, kept):
         path, audio_path = paths[row.id]
         audio_path = audio_path if row.audio_path is not None else None
-        found.append(dataclasses.replace(row, path=path, audio_path=audio_path))
+        stored = dataclasses.replace(row, path=path, audio_path=audio_path, original=row.path)
+        found.append(stored)
     return found, [records[number] for number in kept]
 
 
@@ -615,7 +678,7 @@ def _with_splits(
     records: list[_Record],
     *,
     listed: list[Row],
-    folder: Path,
+    source: Path,
     settings: DataSettings,
     seed: int,
     task: str,
@@ -623,15 +686,34 @@ def _with_splits(
     """Rows with a split each: named by the data, or drawn by group among all that are `listed`."""
     unnamed = [record for row, record in zip(rows, records, strict=True) if not row.split]
     if len(unnamed) == len(rows):
+        folder = source if source.is_dir() else source.parent
         shares = {"val": settings.val_fraction, "test": settings.test_fraction}
         drawn = _of_classes_in_use(listed, rows)
-        splits = draw_splits(drawn, seed=seed, shares=shares, folder=folder)
+        draws = {"seed": seed, "shares": shares, "folder": folder}
+        if task == UNLABELLED:
+            splits = _draw_unlabelled(drawn, by_group=not source.is_dir(), **draws)
+        else:
+            splits = draw_splits(drawn, **draws)
         by_id = {row.id: split for row, split in zip(drawn, splits, strict=True)}
         return [dataclasses.replace(row, split=by_id[row.id]) for row in rows]
     if unnamed:
         raise unnamed[0].error("split is empty, but other clips have one; name all or none")
     _check_trained(rows, task=task)
     return rows
+
+
+def _draw_unlabelled(rows: list[Row], *, by_group: bool, **draws: Any) -> list[str]:
+    """As with labels where there are some and that is possible; else over all clips.
+
+    The sub-folders of those are groups only if there are classes.
+    """
+    if any(row.labels for row in rows):
+        try:
+            return draw_splits(rows, **draws)
+        except TooFewGroups:  # the folders are not classes: `train` could not draw these either
+            pass
+    changes = {"labels": ("",)} | ({} if by_group else {"group": ""})
+    return draw_splits([dataclasses.replace(row, **changes) for row in rows], **draws)
 
 
 def _of_classes_in_use(listed: list[Row], rows: list[Row]) -> list[Row]:

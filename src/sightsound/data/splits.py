@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from sightsound.data.manifest import Row
 
 
+class TooFewGroups(ValueError):
+    """A class cannot be in every split."""
+
+
 def draw_splits(
     rows: Sequence[Row], *, seed: int, shares: Mapping[str, float], folder: Path | None = None
 ) -> list[str]:
@@ -26,7 +30,8 @@ def draw_splits(
     without a group is one with all rows of its file; where `folder` lies does not matter.
 
     Raises:
-        ValueError: shares that leave nothing for train; a class with too few groups.
+        ValueError: shares that leave nothing for train.
+        TooFewGroups: a class cannot be in every split; one without a name is all of the data.
     """
     if min(shares.values()) < 0 or sum(shares.values()) >= 1:
         raise ValueError(
@@ -69,9 +74,10 @@ def _wanted(name: str, *, number: int, shares: Mapping[str, float]) -> dict[str,
     used = {split: share for split, share in shares.items() if share > 0}
     if number < len(used) + 1:
         plural = f"{number} clips or groups of clips" if number > 1 else "only one clip"
-        raise ValueError(
-            f"class {name!r} has {plural} and cannot be split into train, {', '.join(used)}: "
-            f"{len(used) + 1} are needed. Add clips, remove the class, or name the splits yourself "
+        what, remedy = (f"class {name!r}", ", remove the class,") if name else ("the data", "")
+        raise TooFewGroups(
+            f"{what} has {plural} and cannot be split into train, {', '.join(used)}: "
+            f"{len(used) + 1} are needed. Add clips{remedy} or name the splits yourself "
             "(folders train, val, test or a column split)"
         )
     wanted = {split: max(1, round(share * number)) for split, share in used.items()}
@@ -83,7 +89,7 @@ def _wanted(name: str, *, number: int, shares: Mapping[str, float]) -> dict[str,
 def _check_spread(name: str, found: set[str], *, wanted: Mapping[str, int]) -> None:
     lacking = [split for split in wanted if split not in found]
     if lacking:
-        raise ValueError(
+        raise TooFewGroups(
             f"class {name!r} cannot be split: its groups are shared with other classes and none "
             f"is left for {lacking[0]}. Name the splits yourself in a column split"
         )

@@ -94,17 +94,16 @@ class Explanation:
 
 
 def can_explain(model: nn.Module) -> bool:
-    """Whether there are explanations of this model."""
+    """Whether this model is a sum over seconds of its streams."""
     return model.info.name in MODELS
 
 
 def check_explains(model: nn.Module) -> None:
-    """`ValueError` unless there are explanations of this model."""
+    """`ValueError` unless this model is a sum over seconds of its streams."""
     if not can_explain(model):
         raise ValueError(
-            f"models {model.info.name!r} are not explained yet; accepted: {', '.join(MODELS)}, "
-            "which weighs the seconds of each stream; 'sightsound predict' shows what each stream "
-            "alone would say"
+            f"models {model.info.name!r} are no sums of seconds; contributions are those of "
+            f"{', '.join(MODELS)}; ask by rollout, grad_cam or occlusion"
         )
 
 

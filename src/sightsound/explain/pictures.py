@@ -1,4 +1,4 @@
-"""Pictures for reports: which classes are confused; what a model saw, heard and said.
+"""Pictures of clips: what a model saw, heard and said.
 
 Drawn with matplotlib's Agg canvas, so that no display is needed and nothing global changes.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,45 +18,6 @@ from sightsound.media.front_end import FrontEnd
 from sightsound.types import Clip
 
 COLOURS = {"audio+video": "#4c4c4c", "audio": "#d9822b", "video": "#3b7dd8"}
-_MANY_CLASSES = 25  # above this numbers in the cells cannot be read
-
-
-def confusion_picture(
-    path: str | Path, counts: np.ndarray, labels: Sequence[str], *, title: str = ""
-) -> Path:
-    """Draw counts (K, K), true class by row, predicted by column; the path of the PNG.
-
-    Colour is the share of the row's clips, numbers are clips.
-
-    Raises:
-        ValueError: `counts` is not (K, K) for K labels.
-    """
-    if counts.shape != (len(labels), len(labels)):
-        raise ValueError(
-            f"counts has shape {counts.shape}; {len(labels)} labels need "
-            f"({len(labels)}, {len(labels)})"
-        )
-    side = min(14.0, 3.0 + 0.5 * len(labels))
-    figure = Figure(figsize=(side + 1, side), layout="constrained")
-    axes = figure.add_subplot()
-    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    if len(labels) <= _MANY_CLASSES:
-        _write_numbers(axes, counts, shares)
-    ticks = np.arange(len(labels))
-    axes.set_xticks(ticks, labels, rotation=45, ha="right")
-    axes.set_yticks(ticks, labels)
-    axes.set_xlabel("predicted class")
-    axes.set_ylabel("true class")
-    axes.set_title(title)
-    figure.colorbar(image, ax=axes, shrink=0.8, label="share of the true class")
-    return save_picture(figure, path)
-
-
-def _write_numbers(axes: Axes, counts: np.ndarray, shares: np.ndarray) -> None:
-    for row, column in zip(*np.nonzero(counts), strict=True):
-        colour = "white" if shares[row, column] > 0.5 else "black"
-        axes.text(column, row, counts[row, column], ha="center", va="center", color=colour)
 
 
 def clip_picture(

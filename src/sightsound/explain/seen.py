@@ -112,6 +112,7 @@ class Seen:
     stretch: Window  # the row's part of the file
     wrap: bool  # windows go on at the start of the stretch
     cut: str = ""  # which part of the frames, in words
+    crop: Crop | None = None  # the same, from the displayed size
     partner: str = ""  # the clip that mixup or cutmix may take from
     shift_frames: int = 0  # augmentation moved the sound by up to so many, in a circle
     left_out: tuple[str, ...] = ()  # modalities that augmentation dropped
@@ -319,6 +320,7 @@ def _look(
     listener = Listener(clips.reader)
     clips = copy.copy(clips)
     clips.reader = listener
+    clips._latest = None  # else the reader is not asked about the clip that was read last
     read: list[tuple[Clip, Asked]] = []
     for key in keys:
         listener.asked = Asked()
@@ -372,6 +374,7 @@ def _seen(
         stretch=stretch,
         wrap=clips.settings.wrap,
         cut=_cut(asked, row),
+        crop=asked.crop,
         left_out=tuple(n for n in decoded if decoded[n] is not None and n not in streams),
         problems=clip.problems,
     )

@@ -22,6 +22,7 @@ from sightsound.media.pixels import Converter
 from sightsound.media.sparing import CODECS, Sparing
 
 _MAX_LATE = 0.25  # seconds; approximate frames that were shown longer ago are decoded exactly
+_LEAP_SECONDS = 1.0  # between frames; whether a later one is true shows the frame after it
 TICK_SECONDS = 1e-6  # slack when times are compared: far below any frame, far above float noise
 # Containers that mark frames from which decoding can start; elsewhere the mark is guessed.
 _INDEXED_CONTAINERS = frozenset({"mov", "mp4", "matroska", "webm"})
@@ -67,7 +68,7 @@ def read_frames(
     if min(size) < 1:
         raise ValueError(f"size: got {size}; accepted: (height, width), both at least 1")
     convert = Converter(size, crop=crop)
-    for shortcuts in (_SPARING, _FROM_KEYFRAME):
+    for shortcuts in (SPARING, FROM_KEYFRAME):
         try:
             return _read_frames(path, wanted, convert, shortcuts, approximate=approximate)
         except NeedsAll:
@@ -91,8 +92,8 @@ def read_frame_times(path: str | Path) -> np.ndarray | None:
 
 
 # What `_read_frames` may leave out: packets before the last keyframe, frames nobody needs.
-_FROM_KEYFRAME = frozenset({"packets"})
-_SPARING = frozenset({"packets", "frames"})
+FROM_KEYFRAME = frozenset({"packets"})
+SPARING = frozenset({"packets", "frames"})
 
 
 class NeedsAll(Exception):
@@ -183,9 +184,7 @@ class VideoTrack(Track):
             packets = self._from_last_keyframe(packets, from_seconds)
         if self._sparing is not None:
             packets = self._spared(packets)
-        for frame in self.decoded(packets):
-            ticks = frame.pts if frame.pts is not None else frame.dts
-            time = self._next_seconds(last) if ticks is None else self.seconds(ticks)
+        for time, frame in self._timed(self.decoded(packets)):
             if self._sparing is not None and time < last:
                 raise NeedsAll  # the times are not those of the pictures: no plan can be made
             if time < max(last, self._keyframe_seconds - TICK_SECONDS):
@@ -204,6 +203,28 @@ class VideoTrack(Track):
             yield time, end, frame
         if last == -math.inf and self._num_skipped:
             raise NeedsAll
+
+    def _timed(self, frames: Iterator[av.VideoFrame]) -> Iterator[tuple[float, av.VideoFrame]]:
+        """(start, frame), but for those alone far ahead of both neighbours: their time is false.
+
+        They would hide everything up to that time. Only such leaps are held until the next frame.
+        """
+        last, held = -math.inf, None
+        for frame in frames:
+            ticks = frame.pts if frame.pts is not None else frame.dts
+            time = self._next_seconds(last) if ticks is None else self.seconds(ticks)
+            if held is not None and last <= time < held[0]:
+                if self._sparing is not None:
+                    raise NeedsAll
+            elif held is not None:
+                yield held
+                last = held[0]
+            held = (time, frame) if last > -math.inf and time > last + _LEAP_SECONDS else None
+            if held is None:
+                last = max(last, time)
+                yield time, frame
+        if held is not None:
+            yield held
 
     def _spared(self, packets: Iterator[av.Packet]) -> Iterator[av.Packet]:
         """Tells the decoder what each packet is for; notes how far the stream reaches."""

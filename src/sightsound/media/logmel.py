@@ -180,6 +180,14 @@ def mel_matrix(audio: AudioFrontEnd) -> np.ndarray:
     return np.clip(np.minimum(rising, falling), 0.0, None)
 
 
+def band_edges(audio: AudioFrontEnd) -> np.ndarray:
+    """(M + 1,) Hz: where the triangles of neighbours cross, bin m between edges m and m + 1."""
+    mels, step = np.linspace(
+        _mel(audio.low_hz), _mel(audio.high_hz), audio.num_mels + 2, retstep=True
+    )
+    return 700.0 * np.expm1((mels[:-1] + step / 2) / 1127.0)
+
+
 def _mel(frequency_hz: float | np.ndarray) -> float | np.ndarray:
     return 1127.0 * np.log1p(np.asarray(frequency_hz) / 700.0)
 

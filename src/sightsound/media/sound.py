@@ -20,7 +20,7 @@ PREROLL_SECONDS = 1.0  # sound decoded ahead of a window: covers overlap, reserv
 # Windows that start before are decoded from the start of the file: only then is a sample the same
 # whatever the window. Decoders draw noise that codecs leave out, and timestamps may be rounded.
 FROM_START_SECONDS = 30.0
-_MAX_LATE_PACKETS = 4  # in a row: a single one may have a damaged timestamp
+MAX_LATE_PACKETS = 4  # in a row: a single one may have a damaged timestamp
 _GAP_SECONDS = 0.02  # jumps of audio timestamps below this are jitter; lost packets are longer
 _MAX_RATE_HZ = 1_000_000  # more is damage, and would fill the memory
 _EDGE_SECONDS = 0.02  # sound on either side of a window that the resampler's filter sees
@@ -63,14 +63,11 @@ def read_audio(
         track = AudioTrack.find(media)
         if track is None:
             return None
-        window = _SoundWindow(start_seconds, stop_seconds, rate)
+        window = SoundWindow(start_seconds, stop_seconds, rate)
         for time, frame in track.sound(start_seconds, stop_seconds):
-            window.add(time, frame)
-        if track.num_frames == 0:
-            if track.is_empty:
-                return None
-            if track.failures or track.num_packets == 0:
-                track.raise_nothing_decoded(start_seconds)
+            window.write(frame.sample_rate, round(time * frame.sample_rate), mono(frame))
+        if not track.has_sound(start_seconds):
+            return None
         samples, valid = window.result()
         problems = track.problems(since=start_seconds, until=stop_seconds)
         return Samples(samples, valid, problems)
@@ -93,6 +90,15 @@ class AudioTrack(Track):
             self.end_seconds = expected
             yield time, frame
 
+    def has_sound(self, start_seconds: float) -> bool:
+        """Once `sound` is read: false if the stream is empty; `DecodeError` if nothing decoded."""
+        if self.num_frames == 0:
+            if self.is_empty:
+                return False
+            if self.failures or self.num_packets == 0:
+                self.raise_nothing_decoded(start_seconds)
+        return True
+
     def _sound_seconds(self, frame: av.AudioFrame, expected: float) -> float:
         """When a frame starts: where the last one ended, unless its timestamp says otherwise."""
         time = math.nan if frame.pts is None else self.seconds(frame.pts)
@@ -113,12 +119,12 @@ class AudioTrack(Track):
                 if time + length < first:
                     continue
                 num_late = num_late + 1 if time > stop + PREROLL_SECONDS else 0
-                if num_late > _MAX_LATE_PACKETS:
+                if num_late > MAX_LATE_PACKETS:
                     return
             yield packet
 
 
-class _SoundWindow:
+class SoundWindow:
     """Places decoded sound on a clock of samples and resamples what a window covers."""
 
     def __init__(self, start: float, stop: float, rate: int) -> None:
@@ -128,12 +134,11 @@ class _SoundWindow:
         # One line per rate found in the stream, which is nearly always one.
         self._lines: dict[int, Line] = {}
 
-    def add(self, time: float, frame: av.AudioFrame) -> None:
-        """Take a decoded frame that starts at `time`."""
-        rate = frame.sample_rate
+    def write(self, rate: int, position: int, samples: np.ndarray) -> None:
+        """Take decoded sound (S,) at `rate`, from sample `position` after time 0 on."""
         if rate not in self._lines:
             self._lines[rate] = Line(self._first, self._num_samples, self._rate, rate)
-        self._lines[rate].write(round(time * rate), _mono(frame))
+        self._lines[rate].write(position, samples)
 
     def result(self) -> tuple[np.ndarray, np.ndarray]:
         """samples (S,) float32 and valid (S,) bool."""
@@ -189,7 +194,7 @@ def _ratio(rate: int, out_rate: int) -> tuple[int, int]:
     return rate // common, out_rate // common
 
 
-def _mono(frame: av.AudioFrame) -> np.ndarray:
+def mono(frame: av.AudioFrame) -> np.ndarray:
     """The mean of a frame's channels, (S,) float32, full scale 1."""
     samples = channels_of(frame)
     if samples.dtype.kind == "f":

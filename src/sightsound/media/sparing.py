@@ -45,7 +45,7 @@ class Sparing:
 
     def delivered(self, wanted: np.ndarray, shown: np.ndarray) -> bool:
         """Whether the frames `shown` (T,) at `wanted` (T,) are the right ones, as far as known."""
-        places = np.searchsorted(self._needed, wanted, side="right") - 1
+        places = (bisect_right(self._needed, time) - 1 for time in wanted.tolist())
         return all(
             place < 0 or self._needed[place] == start
             for place, start in zip(places, shown, strict=True)

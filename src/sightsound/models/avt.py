@@ -21,11 +21,17 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from sightsound.models.backbone import Backbone, Tokens, frames_that_count
+from sightsound.models.backbone import (
+    Backbone,
+    Tokens,
+    frames_that_count,
+    new_backbone,
+    own_options,
+)
 from sightsound.models.fusion.bottleneck import BottleneckFusion
 from sightsound.models.presence import present_streams
 from sightsound.models.pretrained import Pretrained
-from sightsound.models.unimodal import FORMS
+from sightsound.models.unimodal import check_input
 from sightsound.nn.block import layer_norm
 from sightsound.nn.exact_block import ExactBlock, start_linear_
 from sightsound.nn.masking import blank_absent, mean_of_present, pool
@@ -139,8 +145,10 @@ class AVT(Pretrained):
                 f"{backbone_class.modality}; give a backbone of {name}"
             )
         rate = {"stochastic_depth": given["stochastic_depth"]}
-        options = rate | (given[f"{name}_options"] or {})
-        return backbone_class(given[f"{name}_shape"], **options)
+        chosen, options = given[f"{name}_backbone"], given[f"{name}_options"]
+        backbone = new_backbone(chosen, given[f"{name}_shape"], rate | (options or {}))
+        given[f"{name}_options"] = own_options(backbone, options)
+        return backbone
 
     def _projection(self, name: str) -> nn.Module:
         width = self.backbone(name).width
@@ -324,18 +332,7 @@ class AVT(Pretrained):
         for name, values in inputs.items():
             if name not in MODALITIES:
                 raise unknown_name("modality", name, MODALITIES)
-            form, dims, axis = FORMS[name]
-            channels = self.backbone(name).channels
-            if values.ndim != dims or values.shape[axis] != channels:
-                raise ValueError(
-                    f"{name} input has shape {tuple(values.shape)}; {form} with "
-                    f"{channels} channel(s) is accepted"
-                )
-            if not values.is_floating_point():
-                raise ValueError(
-                    f"{name} input is {values.dtype}; normalised floating point is accepted: "
-                    "apply the model's front end (data.augment.normalise) first"
-                )
+            check_input(name, values, channels=self.backbone(name).channels)
         if not inputs:
             raise ValueError(
                 f"inputs hold none of the model's modalities {self.modalities}; "

@@ -7,12 +7,14 @@ are something else: `encoder.py`.)
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor
 
+from sightsound.registry import BACKBONES, resolve, unknown_name
 from sightsound.types import VIDEO
 
 
@@ -41,6 +43,8 @@ class Cells:
     grid: tuple[int, ...]
     patch: tuple[int, ...]
     stride: tuple[int, ...]
+    before: tuple[int, ...] = ()
+    """Places before its patch that a token also sees, per axis; empty: none."""
 
 
 class Backbone(Protocol):
@@ -105,6 +109,25 @@ class Backbone(Protocol):
     def resize_state(self, name: str, tensor: Tensor, source: Backbone) -> Tensor | None:
         """`source`'s tensor `name` for this one's grid; `None`: it fits, or cannot be made to."""
         ...
+
+
+def new_backbone(name: str, shape: Sequence[int], options: Mapping[str, Any]) -> Backbone:
+    """The backbone `name` of `registry.BACKBONES` for inputs of `shape`.
+
+    Raises:
+        ValueError: no such backbone, or it has no such option.
+    """
+    backbone_class = resolve(BACKBONES, name, kind="backbone")
+    known = inspect.signature(backbone_class).parameters.keys() - {"shape"}
+    for option in options:
+        if option not in known:
+            raise unknown_name(f"option of backbone {name}", option, known)
+    return backbone_class(shape, **options)
+
+
+def own_options(backbone: Backbone, given: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The options that make `backbone` again, without the files that `given` may name."""
+    return getattr(backbone, "options", given)
 
 
 def frames_that_count(

@@ -191,17 +191,22 @@ def copy_matching(model: Pretrained, source: Pretrained) -> InitReport:
     """Copy what fits from `source` into `model`, in place, and say what did not.
 
     A tensor fits if name and shape agree. A position table of another grid is interpolated
-    (`model.resize_state`). The classifier is copied only if both models have the same classes in
-    the same order.
+    (`model.resize_state`). The classifier is copied only as a whole, and if both models have the
+    same classes in the same order.
     """
     report = InitReport(front_end=_front_end_differences(source.info, model.info))
     wanted = model.state_dict()
+    given = source.state_dict()
     same_classes = source.heads == model.heads and source.info.labels == model.info.labels
-    for name, tensor in source.state_dict().items():
+    why_no_head = "" if same_classes else "other classes"
+    heads = [name for name in given.keys() & wanted.keys() if name.startswith("head.")]
+    if same_classes and any(given[name].shape != wanted[name].shape for name in heads):
+        why_no_head = "the classifier reads something else"
+    for name, tensor in given.items():
         if name not in wanted:
             report.not_taken[name] = "the model has no such part"
-        elif name.startswith("head.") and not same_classes:
-            report.not_taken[name] = "other classes"
+        elif name.startswith("head.") and why_no_head:
+            report.not_taken[name] = why_no_head
         elif (resized := model.resize_state(name, tensor, source)) is not None:
             wanted[name].copy_(resized)
             report.interpolated.append(name)
@@ -241,7 +246,7 @@ def model_card(model: Pretrained) -> str:
         task=info.task,
         parameters=sum(p.numel() for p in model.parameters()),
         front_end=(info.front_end or {}).get("name", "not stored"),
-        classes=classes,
+        classes="None: it was pre-trained without labels." if info.task == "none" else classes,
         arguments=arguments,
         provenance=provenance or "* not stored",
     )

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from sightsound.models.backbone import Backbone, frames_that_count
+from sightsound.models.backbone import Backbone, frames_that_count, new_backbone, own_options
 from sightsound.models.backbones.ast import AST
 from sightsound.models.backbones.uniformer import UniFormer
 from sightsound.models.presence import present_streams
 from sightsound.models.pretrained import Pretrained
 from sightsound.nn.clip_norm import Statistics
 from sightsound.nn.exact_block import start_linear_
-from sightsound.registry import unknown_name
+from sightsound.registry import BACKBONES, resolve, unknown_name
 from sightsound.types import AUDIO, MODALITIES, VIDEO, Encoded, ModelInfo, Output
 
 # Axes of an input, their number, and which are the channels.
@@ -149,18 +149,22 @@ class Unimodal(Pretrained):
                 f"inputs hold none of the model's modalities {self.modalities}; "
                 "give at least one of them"
             )
-        values, channels = inputs[self.modality], self.backbone.channels
-        form, dims, axis = FORMS[self.modality]
-        if values.ndim != dims or values.shape[axis] != channels:
-            raise ValueError(
-                f"{self.modality} input has shape {tuple(values.shape)}; {form} with "
-                f"{channels} channel(s) is accepted"
-            )
-        if not values.is_floating_point():
-            raise ValueError(
-                f"{self.modality} input is {values.dtype}; normalised floating point is accepted: "
-                "apply the model's front end (data.augment.normalise) first"
-            )
+        check_input(self.modality, inputs[self.modality], channels=self.backbone.channels)
+
+
+def check_input(name: str, values: Tensor, *, channels: int) -> None:
+    """`ValueError` if `values` cannot be the input of stream `name`."""
+    form, dims, axis = FORMS[name]
+    if values.ndim != dims or values.shape[axis] != channels:
+        raise ValueError(
+            f"{name} input has shape {tuple(values.shape)}; {form} with {channels} channel(s) is "
+            "accepted"
+        )
+    if not values.is_floating_point():
+        raise ValueError(
+            f"{name} input is {values.dtype}; normalised floating point is accepted: "
+            "apply the model's front end (data.augment.normalise) first"
+        )
 
 
 class UniFormerClassifier(Unimodal):
@@ -239,6 +243,34 @@ class ASTClassifier(Unimodal):
         backbone = AST(audio_shape, **options)
         norm = nn.LayerNorm(backbone.width, eps=head_epsilon)
         super().__init__("ast", arguments, backbone, head_norm=norm)
+
+
+class OneStream(Unimodal):
+    """Any backbone of `registry.BACKBONES`, and a linear layer.
+
+    Args:
+        heads: {name: number of classes}; logits of several heads lie side by side.
+        backbone: its name; `options` are its constructor arguments.
+        video_shape: (T, H, W) it is built for; not looked at if it reads sound.
+        audio_shape: (F, M), likewise.
+    """
+
+    def __init__(
+        self,
+        *,
+        heads: dict[str, int],
+        backbone: str = "vit",
+        options: dict[str, Any] | None = None,
+        video_shape: tuple[int, int, int] | None = (16, 224, 224),
+        audio_shape: tuple[int, int] | None = None,
+    ) -> None:
+        backbone_class = resolve(BACKBONES, backbone, kind="backbone")
+        shapes = {VIDEO: video_shape, AUDIO: audio_shape}
+        name = backbone_class.modality
+        stream = new_backbone(backbone, shapes[name], options or {})
+        arguments = {"heads": heads, "backbone": backbone, "options": own_options(stream, options)}
+        arguments |= {f"{each}_shape": shapes[each] if each == name else None for each in shapes}
+        super().__init__("one_stream", arguments, stream, head_norm=nn.Identity())
 
 
 def _arguments(given: Mapping[str, object], *, unused: str) -> dict:

@@ -27,6 +27,12 @@ aten = torch.ops.aten
 
 AUDIOSET, EPIC = {"label": 527}, {"verb": 97, "noun": 300}  # classes where nothing says how many
 
+READ_FEATURES = ("linear_probe", "mafnet")  # models that do not look at pixels and spectrograms
+COUNTED = (
+    "multiply-adds: of matrix products and convolutions, which papers often call FLOPs\n"
+    "FLOPs: two for each of these, and norms, softmax, GELU, biases, sums"
+)
+
 # Operations per element of the result; an exponential or a tanh is one.
 PER_ELEMENT = {
     aten.addmm: 1,  # its bias: torch counts the product alone
@@ -102,6 +108,16 @@ def assumed_heads(config: RunConfig) -> dict[str, int]:
     return EPIC if config.data.task == "heads" else AUDIOSET
 
 
+def _check_features(config: RunConfig) -> None:
+    name = config.model["name"]
+    if name in READ_FEATURES and not config.front_end.get("features"):
+        raise ValueError(
+            f"model {name!r} reads features of frozen encoders, which front end "
+            f"{config.front_end['name']!r} does not give; take a recipe that names them, such as "
+            "--config mafnet/first"
+        )
+
+
 def made_up_manifest(heads: Mapping[str, int]) -> Manifest:
     """Classes without clips: what a model's size and work are counted with."""
     labels = {head: [str(number) for number in range(size)] for head, size in heads.items()}
@@ -122,8 +138,12 @@ class Work:
 
         Args:
             heads: {name: number of classes}; assumed from the task if not given.
+
+        Raises:
+            ValueError: the model reads features, and the front end has none.
         """
         heads = heads or assumed_heads(config)
+        _check_features(config)
         front_end = build_front_end(config.front_end)
         with torch.device("meta"):
             model = build_model(config.model, made_up_manifest(heads), front_end)
@@ -137,25 +157,33 @@ class Work:
 
     def text(self) -> str:
         """The table for a terminal."""
-        lines = [f"{'part':<14}{'tokens':>8}{'FLOPs / 2':>16}{'FLOPs':>16}{'share':>8}"]
+        lines = [f"{'part':<14}{'tokens':>8}{'multiply-adds':>16}{'FLOPs':>16}{'share':>8}"]
         for row in self.rows:
             share = row.flops / self.total.flops
-            figures = f"{_giga(row.macs):>16}{_giga(row.flops):>16}{share:>8.1%}"
+            figures = f"{_giga(row.products // 2):>16}{_giga(row.flops):>16}{share:>8.1%}"
             lines.append(f"{row.part:<14}{row.tokens:>8}{figures}")
         size = f"parameters: {self.parameters:,} with {self.num_classes} classes"
-        return "\n".join([*lines, f"{size}; one clip, one view, forward pass"])
+        return "\n".join([*lines, f"{size}; one clip, one view, forward pass", COUNTED])
 
     def json(self) -> str:
-        """One JSON object; `total_macs` is half of `total_flops`."""
+        """One JSON object.
+
+        `multiply_adds` are those of matrix products and convolutions, half of `product_flops`;
+        `total_macs` is half of `total_flops`, which has norms, softmax and so on, too.
+        """
         total = self.total
         values = {
             "total_flops": total.flops,
             "total_macs": total.macs,
             "product_flops": total.products,
+            "multiply_adds": total.products // 2,
             "tokens": total.tokens,
             "parameters": self.parameters,
             "num_classes": self.num_classes,
-            "parts": [dataclasses.asdict(row) | {"macs": row.macs} for row in self.rows[:-1]],
+            "parts": [
+                dataclasses.asdict(row) | {"macs": row.macs, "multiply_adds": row.products // 2}
+                for row in self.rows[:-1]
+            ],
         }
         return json.dumps(values, indent=2)
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from sightsound.data.dataset import ClipDataset
 from sightsound.data.features import FeatureDataset
-from sightsound.data.manifest import Manifest, load_manifest
+from sightsound.data.manifest import UNLABELLED, Manifest, load_manifest
 from sightsound.data.subset import share_of
 from sightsound.encoding import Encoding
 from sightsound.extract import Progress, with_features
@@ -38,14 +38,13 @@ _OVERFIT_STEPS = 300  # enough for a tiny model to learn a handful of clips by h
 
 @dataclass
 class Parts:
-    """What a run consists of once assembled. `wrapped` is `model` behind Fabric."""
+    """What a run consists of once assembled."""
 
     config: RunConfig
     fabric: Fabric
     front_end: FrontEnd
     manifest: Manifest
     model: nn.Module
-    wrapped: nn.Module
     objective: nn.Module
     optimizer: torch.optim.Optimizer
     train_clips: ClipDataset
@@ -62,12 +61,13 @@ class Parts:
     def describe(self, first_step: int) -> str:
         """One line about data, model and length of the run."""
         parameters = sum(p.numel() for p in self.model.parameters()) / 1e6
-        classes = sum(self.manifest.num_classes.values())
+        classes = sum(map(len, self.manifest.labels.values()))
+        labels = f"of {classes} classes" if classes else "without labels"
         going_on = f", going on after step {first_step}" if first_step else ""
         repeats = self.config.data.repeats
         anew = f", each {repeats} times anew," if repeats > 1 else ""
         return (
-            f"{len(self.train_clips)} training clips of {classes} classes; {parameters:.2f} M "
+            f"{len(self.train_clips)} training clips {labels}; {parameters:.2f} M "
             f"parameters; {self.total} steps of {self.config.train.batch_size // repeats} clips"
             f"{anew} on {self.fabric.world_size} device(s){going_on}"
         )
@@ -107,6 +107,8 @@ def assemble(config: RunConfig, fabric: Fabric, *, started: bool = False) -> Par
     if manifest.num_excluded:
         notes.append(f"data.exclude: {manifest.num_excluded} clips are left out")
     _check_classes(manifest)
+    if manifest.task == UNLABELLED:
+        _check_trains_without_labels(settings)
     torch.manual_seed(config.seed)
     model = build_model(config.model, manifest, front_end)
     for source in () if started else settings.init:
@@ -119,11 +121,12 @@ def assemble(config: RunConfig, fabric: Fabric, *, started: bool = False) -> Par
         "seed": config.seed,
     }
     check_paths(model, settings)
-    frozen = freeze(model, settings.freeze)
+    frozen = freeze(model, settings.freeze, head_only=settings.head_only)
     if frozen:
         notes += [f"frozen: {len(frozen)} of {len(list(model.parameters()))} parameters"]
     model.set_gradient_checkpointing(settings.gradient_checkpointing)
     objective = build_objective(config.objective, manifest, model)
+    _check_mixing(config.augment, objective)
     train_clips, val_clips = _datasets(config, manifest, front_end, model.modalities)
     if config.data.train_fraction < 1:
         notes.append(
@@ -136,9 +139,7 @@ def assemble(config: RunConfig, fabric: Fabric, *, started: bool = False) -> Par
         repeats=config.data.repeats,
         world_size=fabric.world_size,
     )
-    wrapped = fabric.setup_module(model)
-    wrapped.mark_forward_method("encode")
-    wrapped.mark_forward_method("fuse")
+    fabric.to_device(model)
     optimizer = fabric.setup_optimizers(build_optimizer([model, objective], settings))
     return Parts(
         config=config,
@@ -146,7 +147,6 @@ def assemble(config: RunConfig, fabric: Fabric, *, started: bool = False) -> Par
         front_end=front_end,
         manifest=manifest,
         model=model,
-        wrapped=wrapped,
         objective=objective.to(fabric.device),
         optimizer=optimizer,
         train_clips=train_clips,
@@ -194,6 +194,35 @@ def _check_features(config: RunConfig, front_end: FrontEnd) -> None:
                 f"encoders, which are computed once; accepted: {getattr(off, field.name)} "
                 f"(what works on features: {', '.join(sorted(allowed))})"
             )
+
+
+def _check_mixing(augment: AugmentSettings, objective: nn.Module) -> None:
+    """`ValueError` where clips are mixed so that sound and pictures no longer go together.
+
+    Mixup with one weight and one partner for both leaves a clip that does.
+    """
+    if not getattr(objective, "pairs_streams", False):
+        return
+    apart = augment.mixup_alpha > 0 and augment.modality_mixup
+    for name, value in (("cutmix_alpha", augment.cutmix_alpha), ("modality_mixup", apart)):
+        if value:
+            raise ValueError(
+                f"--augment.{name} is {value}, but contrastive_weight or matching_weight is above "
+                "0: sound and pictures of a clip mixed in this way do not go together; accepted: "
+                f"{type(value)()} (mixup_alpha alone mixes both streams alike), or both weights 0"
+            )
+
+
+def _check_trains_without_labels(settings: TrainSettings) -> None:
+    if settings.overfit:
+        raise ValueError(
+            "--train.overfit is a test with labels, which are not read here: leave it out"
+        )
+    if settings.head_only:
+        raise ValueError(
+            "--train.head_only trains the classifier alone, but there are no labels for it to "
+            "learn from: leave it out, or take 'sightsound train' with labelled clips"
+        )
 
 
 def _check_classes(manifest: Manifest) -> None:

@@ -47,6 +47,19 @@ def save_checkpoint(
     return target
 
 
+def save_objective(path: Path, objective: nn.Module, *, step: int) -> None:
+    """The layers that an objective has of its own, as they were after `step`; whole or not at all.
+
+    Nothing is written if it has none.
+    """
+    tensors = _contiguous(objective.state_dict())
+    if tensors:
+        temporary = path.with_name(f".{path.name}.tmp")
+        save_file(tensors, temporary, metadata={"step": str(step)})
+        _flush(temporary)
+        os.replace(temporary, path)
+
+
 def last_checkpoint(folder: Path) -> Path | None:
     """The newest whole checkpoint; `None` before the first one.
 

@@ -7,6 +7,7 @@ metrics.jsonl    one line per step and per validation; log.txt: what the termina
 problems.csv     files that could not be used, where there were any
 checkpoints/     last state, for --resume
 model/           the best model so far, for evaluate and predict
+objective.safetensors  the layers of its losses, where they have some, for index and search
 """
 
 from __future__ import annotations

@@ -25,8 +25,10 @@ from rich.console import Console
 from sightsound.data.augment import augment
 from sightsound.data.dataset import ClipDataset
 from sightsound.data.loader import Loader
+from sightsound.data.manifest import UNLABELLED
 from sightsound.evaluate import MAIN_SCORE, score_clips
-from sightsound.run import RunConfig
+from sightsound.retrieval.scores import DIRECTIONS_IN_WORDS, score_pairs
+from sightsound.run import OBJECTIVE_FILE, RunConfig
 from sightsound.seeding import stable_seed
 from sightsound.train.assemble import Parts, assemble, launch, overfit, with_stored_features
 from sightsound.train.checkpoint import (
@@ -34,13 +36,15 @@ from sightsound.train.checkpoint import (
     load_checkpoint,
     replace_text,
     save_checkpoint,
+    save_objective,
 )
 from sightsound.train.directory import open_run
 from sightsound.train.feed import step_keys, timed
 from sightsound.train.log import RunLog, progress_bar
+from sightsound.train.ranks import average_gradients, average_statistics
 from sightsound.train.schedule import learning_rate
 from sightsound.train.skipping import skip, skipped_path, skips
-from sightsound.types import Batch
+from sightsound.types import Batch, Problem
 from sightsound.weights.hub import check_sources
 
 
@@ -141,20 +145,21 @@ def _run(
         values["data_wait"] = sum(waited for _, waited in loaded) / seconds
         log.step(step, values)
         state["step"] = step + 1
-        is_last = state["step"] == parts.total
-        if is_last or state["step"] % validate_every == 0:
-            _validate(parts, state, val_loader, log, directory)
-        elif not (settings.checkpoint_every and state["step"] % settings.checkpoint_every == 0):
-            continue
-        _save(parts, state, directory)
+        validates = state["step"] == parts.total or state["step"] % validate_every == 0
+        every = settings.checkpoint_every
+        if validates or (every and state["step"] % every == 0):
+            average_statistics(parts.model, parts.fabric)
+            if validates:
+                _validate(parts, state, val_loader, log, directory)
+            _save(parts, state, directory)
 
 
 def _agreed(parts: Parts, batches: list[Batch]) -> list[Batch]:
-    """`batches`, or none where a process lost all of its clips: the others would wait for it."""
+    """As many `batches` as every process has: a process with more would wait for the others."""
     if parts.fabric.world_size == 1 or parts.config.data.bad_files == "error":
         return batches
     count = torch.tensor(len(batches), device=parts.fabric.device)
-    return batches if parts.fabric.all_reduce(count, reduce_op="min") else []
+    return batches[: int(parts.fabric.all_reduce(count, reduce_op="min"))]
 
 
 def update(parts: Parts, batches: list[Batch], step: int) -> dict[str, float]:
@@ -164,7 +169,7 @@ def update(parts: Parts, batches: list[Batch], step: int) -> dict[str, float]:
         FloatingPointError: loss or gradient is not finite; the weights are left as they were.
     """
     settings, seed, rank = parts.config.train, parts.config.seed, parts.fabric.global_rank
-    parts.wrapped.train()
+    _set_mode(parts)
     logs: dict[str, float] = {"loss": 0.0}
     for index, batch in enumerate(batches):
         generator = torch.Generator(parts.fabric.device)
@@ -177,13 +182,12 @@ def update(parts: Parts, batches: list[Batch], step: int) -> dict[str, float]:
             settings=parts.config.augment,
             front_end=parts.front_end,
         )
-        waits = index + 1 < len(batches)
-        with parts.fabric.no_backward_sync(parts.wrapped, enabled=waits):
-            with parts.fabric.autocast():
-                loss, values = parts.objective(parts.wrapped, batch, generator=generator)
-            parts.fabric.backward(loss / len(batches))
+        with parts.fabric.autocast():
+            loss, values = parts.objective(parts.model, batch, generator=generator)
+        parts.fabric.backward(loss / len(batches))
         for key, value in {"loss": loss, **values}.items():
             logs[key] = logs.get(key, 0.0) + float(value) / len(batches)
+    average_gradients(_parameters(parts), parts.fabric)
     logs["gradient_norm"] = _clip(parts, settings.clip_norm)
     _check_finite(logs, batches, step)
     logs["learning_rate"] = _set_learning_rate(parts, step)
@@ -196,6 +200,14 @@ def update(parts: Parts, batches: list[Batch], step: int) -> dict[str, float]:
     return logs
 
 
+def _set_mode(parts: Parts) -> None:
+    """Training mode; of a linear probe for the classifier alone, so that no statistics move."""
+    parts.model.train()
+    if parts.config.train.head_only:
+        parts.model.eval()
+        parts.model.head.train()
+
+
 def _clip(parts: Parts, largest: float) -> float:
     """The global gradient norm before clipping to `largest` (0: not clipped).
 
@@ -203,9 +215,13 @@ def _clip(parts: Parts, largest: float) -> float:
     a batch is split. The official MBT clips on each device before it averages: with several
     devices its step is another one. It divides by the norm, torch by the norm + 1e-6.
     """
-    parameters = [p for group in parts.optimizer.param_groups for p in group["params"]]
-    norm = torch.nn.utils.clip_grad_norm_(parameters, largest if largest > 0 else math.inf)
-    return float(norm)
+    largest = largest if largest > 0 else math.inf
+    return float(torch.nn.utils.clip_grad_norm_(_parameters(parts), largest))
+
+
+def _parameters(parts: Parts) -> list[torch.nn.Parameter]:
+    """Everything that is trained, of the model and of the objective."""
+    return [p for group in parts.optimizer.param_groups for p in group["params"]]
 
 
 def _check_finite(logs: dict[str, float], batches: list[Batch], step: int) -> None:
@@ -224,6 +240,7 @@ def _set_learning_rate(parts: Parts, step: int) -> float:
         peak=settings.learning_rate,
         total=parts.total,
         warmup=settings.warmup * parts.total,
+        first=settings.first_learning_rate,
         final=settings.final_learning_rate,
     )
     for group in parts.optimizer.param_groups:
@@ -237,25 +254,46 @@ def _validate(
     """Score the validation clips and keep the model if it is the best so far."""
     epoch = state["step"] / parts.steps_per_epoch
     if val_loader is None:
-        _keep(parts, directory)
+        _keep(parts, state, directory)
         return
-    batch_size = parts.config.evaluate.batch_size
-    scores, problems = score_clips(parts.model, val_loader, batch_size=batch_size)
+    scores, problems = _scores(parts, val_loader)
     log.problems(problems)
     log.validation(state["step"], scores)
     name = MAIN_SCORE[parts.manifest.task]
-    is_best = state["best"] is None or scores[name] > state["best"]
+    value = -scores[name] if name == "loss" else scores[name]
+    is_best = state["best"] is None or value > state["best"]
     state["waited"] = 0 if is_best else state["waited"] + 1
     if is_best:
-        state["best"] = scores[name]
-        parts.model.info.provenance |= {"step": state["step"], f"val_{name}": scores[name]}
-        _keep(parts, directory)
+        state["best"] = value
+        parts.model.info.provenance[f"val_{name}"] = scores[name]
+        _keep(parts, state, directory)
     where = "the same clips" if parts.config.train.overfit else "validation"
-    log.say(f"epoch {epoch:.4g}: {name} {scores[name]:.3f} on {where}" + " (best)" * is_best)
+    found = ", ".join([f"{name} {scores[name]:.3f}", *_recall_words(scores)])
+    log.say(f"epoch {epoch:.4g}: {found} on {where}" + " (best)" * is_best)
 
 
-def _keep(parts: Parts, directory: Path) -> None:
+def _scores(parts: Parts, loader: Loader) -> tuple[dict[str, float], list[Problem]]:
+    batch_size = parts.config.evaluate.batch_size
+    if parts.manifest.task != UNLABELLED:
+        return score_clips(parts.model, loader, batch_size=batch_size)
+    seed = parts.config.seed
+    return score_pairs(parts.model, parts.objective, loader, batch_size=batch_size, seed=seed)
+
+
+def _recall_words(scores: dict[str, float]) -> list[str]:
+    """How often a stream finds the other one, where that was looked at."""
+    return [
+        f"{words} R@1 {scores[f'{key}_r1']:.1%} R@5 {scores[f'{key}_r5']:.1%}"
+        for key, words in DIRECTIONS_IN_WORDS.items()
+        if f"{key}_r1" in scores
+    ]
+
+
+def _keep(parts: Parts, state: dict, directory: Path) -> None:
+    """Save the model, and what its losses need beside it, as the best so far."""
     if parts.fabric.is_global_zero:
+        parts.model.info.provenance["step"] = state["step"]
+        save_objective(directory / OBJECTIVE_FILE, parts.objective, step=state["step"])
         parts.model.save_pretrained(directory / "model")
 
 

@@ -11,15 +11,19 @@ from sightsound.registry import unknown_name
 from sightsound.settings import TrainSettings
 from sightsound.train.skipping import ReleasedAdam
 
+HEAD = "head."  # names of the classifier's parameters, in every model
 
-def freeze(model: nn.Module, patterns: tuple[str, ...]) -> list[str]:
+
+def freeze(model: nn.Module, patterns: tuple[str, ...], *, head_only: bool = False) -> list[str]:
     """Names of the parameters that match `patterns` and no longer train.
+
+    With `head_only` all but those of the classifier.
 
     Raises:
         ValueError: a pattern matches nothing, or nothing is left to train.
     """
     names = [name for name, _ in model.named_parameters()]
-    frozen = set()
+    frozen = {name for name in names if head_only and not name.startswith(HEAD)}
     for pattern in patterns:
         matched = fnmatch.filter(names, pattern)
         if not matched:

@@ -31,14 +31,21 @@ def total_steps(settings: TrainSettings, *, steps_per_epoch: int) -> int:
 
 
 def learning_rate(
-    step: int, *, peak: float, total: int, warmup: float = 0.0, final: float = 0.0
+    step: int,
+    *,
+    peak: float,
+    total: int,
+    warmup: float = 0.0,
+    first: float = 0.0,
+    final: float = 0.0,
 ) -> float:
     """Linear warm-up, then half a cosine: the rate of 0-based `step`.
 
     As in the official MBT (0 at step 0 where there is a warm-up): `warmup` steps may be
-    fractional and the cosine lasts `total - int(warmup)` steps. `final` is a share of `peak`.
+    fractional and the cosine lasts `total - int(warmup)` steps. `first`, where the warm-up begins,
+    and `final` are shares of `peak`.
     """
-    rising = min(1.0, step / warmup) if warmup > 0 else 1.0
+    rising = first + (1 - first) * min(1.0, step / warmup) if warmup > 0 else 1.0
     progress = max(0.0, step - warmup) / max(1, total - int(warmup))
     cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
     return peak * rising * (final + (1 - final) * cosine)

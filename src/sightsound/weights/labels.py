@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 
 from torch import nn
@@ -12,6 +13,8 @@ from sightsound.data.classes import class_lists, class_names
 
 AUDIOSET = "audioset"
 AUDIOSET_CLASSES = 527
+CONFIG = "config.json"  # of transformers
+_NO_NAME = re.compile(r"LABEL_\d+")  # what stands there if nobody gave names
 COLUMN = "display_name"  # of AudioSet's class_labels_indices.csv
 
 Names = list[str] | dict[str, list[str]]  # of the only head, or {head: names}
@@ -21,7 +24,7 @@ def read_labels(path: str | Path) -> Names:
     """The class names in a file, in order.
 
     Accepted: one name per line; a CSV table with a column `display_name`; `labels.json`, a list or
-    {head: list}.
+    {head: list}; transformers' `config.json` with its `id2label`.
 
     Raises:
         ValueError: anything else, or names that are empty or come twice.
@@ -29,7 +32,7 @@ def read_labels(path: str | Path) -> Names:
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8-sig")
-        names = json.loads(text) if path.suffix == ".json" else _listed(text)
+        names = _of_json(text) if path.suffix == ".json" else _listed(text)
     except ValueError as error:  # of characters, JSON, or the column of numbers
         raise ValueError(f"no class names can be read from {str(path)!r}: {error}") from error
     for each in names.values() if isinstance(names, dict) else [names]:
@@ -40,6 +43,31 @@ def read_labels(path: str | Path) -> Names:
                 f"table with a column {COLUMN}, or labels.json with a list or {{head: list}}"
             )
     return names
+
+
+def labels_beside(path: str | Path, *, heads: dict[str, int]) -> Path | None:
+    """The `config.json` of transformers in a folder, or beside a file, if it names the classes."""
+    path = Path(path)
+    file = (path if path.is_dir() else path.parent) / CONFIG
+    try:
+        names = _numbered(json.loads(file.read_text()))
+    except (OSError, ValueError):
+        return None
+    distinct = len(set(names)) == len(names) and not all(map(_NO_NAME.fullmatch, names))
+    return file if distinct and [len(names)] == list(heads.values()) else None
+
+
+def _of_json(text: str) -> Names:
+    values = json.loads(text)
+    return _numbered(values) or values
+
+
+def _numbered(values: object) -> list[str]:
+    """The names in `id2label`, {"0": name}, by number; empty without one."""
+    table = values.get("id2label") if isinstance(values, dict) else None
+    if not isinstance(table, dict):
+        return []
+    return [table[key] for key in sorted(table, key=int)]
 
 
 def _listed(text: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""An image ViT -> a start for `models.mbt.MBT`, as officially or soundly.
+"""An image ViT -> a start for `models.mbt.MBT`, as officially or soundly, or a backbone `vit`.
 
 One model of pictures starts every stream: its layers go to each of them, its patch kernel also
 reads the spectrogram, its positions are zoomed to the other grid and repeated for each frame. Its
@@ -26,8 +26,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sightsound.models.backbones.video_vit import VideoViT
 from sightsound.models.mbt import MBT
-from sightsound.models.pretrained import InitReport
+from sightsound.models.pretrained import InitReport, Pretrained
+from sightsound.models.sizes import Size
 from sightsound.models.stream import Stream
 from sightsound.nn.position import resize_positions
 from sightsound.registry import unknown_name
@@ -151,37 +153,58 @@ def _dropped(vit: ImageViT, report: InitReport) -> list[str]:
 
 
 def initialise_from_vit(
-    model: MBT, source: ImageViT | str | Path, *, rules: Rules | None = None
+    model: Pretrained, source: ImageViT | str | Path, *, rules: Rules | None = None
 ) -> InitReport:
     """Start `model` from an image ViT, in place, and say what was not taken over.
 
-    A ViT deeper than the model gives its first layers. A model with one audio channel gets the
-    kernel summed over the channels: the logits of three equal channels, but other gradients.
+    That is an MBT, or the pictures of a model whose backbone `vit` they have. A ViT deeper than the
+    model gives its first layers. A model with one audio channel gets the kernel summed over the
+    channels: the logits of three equal channels, but other gradients.
 
     Raises:
         FileNotFoundError, ValueError: as `read_image_vit`.
         ValueError: the ViT does not fit; the model is then as it was.
     """
-    if model.info.name != "mbt":
-        raise ValueError(f"an image ViT can start a model 'mbt', not {model.info.name!r}")
+    streams, size = _startable(model)
     vit = source if isinstance(source, ImageViT) else read_image_vit(source)
-    _check_sizes(model, vit)
-    start = _Start(model, vit, rules or Rules())
-    for name in model.modalities:
+    _check_sizes(size, vit)
+    start = _Start(model, streams, size, vit, rules or Rules())
+    for name, stream in streams.items():
         _take_cls(start, name)
-        _take_patches(start, model.stream(name))
-        _take_positions(start, model.stream(name))
+        _take_patches(start, stream)
+        _take_positions(start, stream)
         _take_layers(start, name)
     _take_fusion_tokens(start)
     _take_ends(start)
     return start.write()
 
 
+def _startable(model: Pretrained) -> tuple[dict[str, Stream], Size]:
+    """The streams of `model` that an image ViT can start, and the size of their layers."""
+    if model.info.name == "mbt":
+        return {name: model.stream(name) for name in model.modalities}, model.size
+    stream = getattr(model, VIDEO, None)
+    if not isinstance(stream, VideoViT):
+        raise ValueError(
+            "an image ViT can start a model 'mbt', or the pictures of one whose backbone is 'vit', "
+            f"not this {model.info.name!r}"
+        )
+    return {VIDEO: stream}, stream.size
+
+
 class _Start:
     """The new values of a model's tensors, put together before the first one is written."""
 
-    def __init__(self, model: MBT, vit: ImageViT, rules: Rules) -> None:
+    def __init__(
+        self,
+        model: Pretrained,
+        streams: dict[str, Stream],
+        size: Size,
+        vit: ImageViT,
+        rules: Rules,
+    ) -> None:
         self.model, self.vit, self.rules = model, vit, rules
+        self.streams, self.size = streams, size
         self.state = model.state_dict()
         self.new: dict[str, Tensor] = {}
         self.used: set[str] = set()
@@ -219,7 +242,7 @@ class _Start:
         reasons = dict(self.report.not_taken)
         for name in left:
             if layer := re.match(r"blocks\.\d+\.", name):
-                reasons[f"{layer[0]}*"] = f"the model has {self.model.size.depth} layers"
+                reasons[f"{layer[0]}*"] = f"the model has {self.size.depth} layers"
             else:
                 reasons.setdefault(name, "the model has no such part")
         reasons |= {name: "not a part of ViTs known here" for name in self.vit.unread}
@@ -228,9 +251,8 @@ class _Start:
         return self.report
 
 
-def _check_sizes(model: MBT, vit: ImageViT) -> None:
+def _check_sizes(size: Size, vit: ImageViT) -> None:
     """`ValueError` if the ViT's layers are not the model's."""
-    size = model.size
     num_heads = vit.num_heads or size.num_heads  # not every format tells it
     same = (vit.width, num_heads, vit.mlp_width) == (size.width, size.num_heads, size.mlp_width)
     if not same or vit.depth < size.depth:
@@ -247,15 +269,15 @@ def _check_sizes(model: MBT, vit: ImageViT) -> None:
 
 
 def _take_cls(start: _Start, name: str) -> None:
-    slip = start.rules.faithful and name == AUDIO and len(start.model.modalities) > 1
+    slip = start.rules.faithful and name == AUDIO and len(start.streams) > 1
     if not slip:
         start.take(f"{name}.cls", "cls")
 
 
 def _take_layers(start: _Start, name: str) -> None:
     """Layer l of the ViT becomes layer l of the stream, be it its own or shared."""
-    own = len(start.model.stream(name).blocks)
-    for layer in range(start.model.size.depth):
+    own = len(start.streams[name].blocks)
+    for layer in range(start.size.depth):
         ours = f"{name}.blocks.{layer}" if layer < own else f"shared_blocks.{layer - own}"
         for part in BLOCK_PARTS:
             if f"{ours}.{part}" not in start.new:
@@ -264,9 +286,11 @@ def _take_layers(start: _Start, name: str) -> None:
 
 def _take_ends(start: _Start) -> None:
     """Final norm; the tanh layer where the model has one of that size; the classifier if asked."""
-    same = start.vit.representation_size == start.model.info.arguments["representation_size"]
+    arguments = start.model.info.arguments
+    same = start.vit.representation_size == arguments.get("representation_size")
     for leaf in ("weight", "bias"):
         start.take(f"norm.{leaf}", f"norm.{leaf}")
+        start.take(f"{VIDEO}.norm.{leaf}", f"norm.{leaf}")  # of a backbone
         if same:
             start.take(f"pre_logits.0.{leaf}", f"pre_logits.0.{leaf}")
         if start.rules.restore_output_proj:
@@ -296,7 +320,7 @@ def _take_patches(start: _Start, stream: Stream) -> None:
 
 def _no_patches(start: _Start, stream: Stream) -> str:
     """Why the patch kernel cannot be the stream's; nothing if it can."""
-    vit, stem = start.vit, start.model.info.arguments["stem"]
+    vit, stem = start.vit, start.model.info.arguments.get("stem", "linear")
     if not start.rules.restore_input_embedding:
         return "restore_input_embedding is false"
     if stem != "linear":
@@ -336,6 +360,7 @@ def _take_positions(start: _Start, stream: Stream) -> None:
 def _take_fusion_tokens(start: _Start) -> None:
     """Officially, fusion tokens start from the row of CLS and the grid zoomed to about a square."""
     rules, own = start.rules, start.state.get("fusion.tokens")
+    own = own if start.model.info.name == "mbt" else None  # AVT's are its own
     if own is None or not (rules.faithful and rules.restore_positional_embedding):
         return
     prefix = int(start.model.classifier == "token")

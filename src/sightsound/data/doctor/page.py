@@ -7,7 +7,6 @@ is in `findings.csv`. So the page of a large set is no larger than that of a sma
 from __future__ import annotations
 
 import base64
-import os
 from collections import Counter
 from collections.abc import Iterator
 from itertools import zip_longest
@@ -21,6 +20,7 @@ from sightsound.data.doctor.summary import headline, number_of
 from sightsound.data.doctor.workers import Progress, Workers
 from sightsound.data.manifest import SPLITS, Row
 from sightsound.media.examine import NUM_POINTS, Health, thumbnail
+from sightsound.pages import write as pages
 
 MOST_CLIPS = 300  # with findings: a page of about 2 MB
 NUM_HEALTHY = 6
@@ -34,15 +34,9 @@ def write_page(
     checkup: Checkup, path: Path, *, workers: Workers, title: str, progress: Progress
 ) -> None:
     """Write the page; it appears whole."""
-    import jinja2
-
-    templates = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    text = templates.get_template("page.html").render(
+    pages.write_page(
+        Path(__file__).with_name("page.html"),
+        path,
         title=title,
         headline=headline(checkup),
         source=str(checkup.clips.source),
@@ -58,12 +52,6 @@ def write_page(
         wave_height=WAVE_HEIGHT,
         points=NUM_POINTS,
     )
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _kinds(checkup: Checkup) -> Iterator[dict[str, Any]]:

@@ -52,7 +52,7 @@ class TransformersEncoder(nn.Module):
         self.labels: Sequence[str] = [config.id2label[i] for i in range(self.num_classes)]
         if self.modality == VIDEO:
             self._extract = None
-            self.front_end = picture_numbers(_processor_numbers(Path(directory)))
+            self.front_end = picture_numbers(processor_numbers(Path(directory)))
             shape: tuple[int, ...] = (3, self.front_end.height, self.front_end.width)
         else:
             transformers = require("transformers", extra="hf")
@@ -119,7 +119,7 @@ def _part(model: nn.Module) -> tuple[str, nn.Module]:
     )
 
 
-def _processor_numbers(directory: Path) -> dict:
+def processor_numbers(directory: Path) -> dict:
     """What the file of the image processor says."""
     for name, entry in PROCESSOR_FILES.items():
         file = directory / name

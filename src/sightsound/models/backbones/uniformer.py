@@ -15,6 +15,7 @@ convolutions see beyond the valid frames is zero as it is beyond the edge.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -34,6 +35,7 @@ from sightsound.registry import unknown_name
 from sightsound.types import VIDEO
 
 EMBEDDED_STRIDE = (2, 4, 4)  # of the first stage's tokens
+ATTENDED_STRIDE = (2, 16, 16)  # of the third stage's
 STRIDE = (2, 32, 32)  # of the last stage's
 NUM_LOCAL = 2  # stages with local layers
 
@@ -137,9 +139,13 @@ class UniFormer(nn.Module):
         """The tokens after the last stage for a clip of `shape`, (T, H, W)."""
         return _cells(shape, STRIDE)
 
+    def attended_cells(self, shape: Sequence[int]) -> Cells:
+        """The tokens of the third stage, which enter the first layer with global attention."""
+        return _cells(shape, ATTENDED_STRIDE)
+
     def embedded_cells(self, shape: Sequence[int]) -> Cells:
         """The tokens of the first stage. Their kernel also sees the frame before their own two."""
-        return _cells(shape, EMBEDDED_STRIDE)
+        return dataclasses.replace(_cells(shape, EMBEDDED_STRIDE), before=(1, 0, 0))
 
     def example_input(self, batch_size: int = 1) -> Tensor:
         """Zeros (B, T, C, H, W) of the shape it is built for, on its device."""

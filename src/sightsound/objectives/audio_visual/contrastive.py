@@ -55,17 +55,17 @@ class Contrastive(nn.Module):
         }
 
     def forward(self, embedded: Mapping[str, Tensor], source: Tensor) -> Tensor:
-        """The loss () over the pairs of all processes.
+        """The loss () over the pairs of all processes; in evaluation mode over those given.
+
+        Every process scores the same validation clips, which would then count several times.
 
         Args:
             embedded: {modality: (n, E)}, row i of both from one clip.
             source: (n,) long; clips of the same number match.
         """
-        video, audio = (of_all_processes(embedded[name]) for name in (VIDEO, AUDIO))
+        values = [embedded[VIDEO], embedded[AUDIO], source]
         return contrastive_loss(
-            video,
-            audio,
-            of_all_processes(source),
+            *(map(of_all_processes, values) if self.training else values),
             temperature=self.temperature,
             direction=self.direction,
         )

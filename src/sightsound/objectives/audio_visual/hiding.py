@@ -25,7 +25,6 @@ from sightsound.types import AUDIO, VIDEO, Batch
 
 VIDEO_MASKING = ("tokens", "pixels", "none")
 AUDIO_MASKING = ("segments", "tokens", "none")
-SEES_BEFORE = {VIDEO: (1, 0, 0), AUDIO: (0, 0)}  # places before its own that a token sees
 
 
 @dataclass
@@ -116,12 +115,12 @@ class Hiding:
         cells = embedded_cells(stream, shape)
         eligible = _whole(frames, cells)
         tokens = drawn(eligible, self.share, generator=generator)
-        can_hide = hasattr(stream, "embedded_cells")
+        can_hide, nothing = hasattr(stream, "embedded_cells"), (0,) * len(shape)
         if kind == "tokens" and can_hide:
             hidden.token_mask[name] = tokens
-            hidden.scored[name] = _as_input(name, unseen(tokens, cells, shape, SEES_BEFORE[name]))
+            places = unseen(tokens, cells, shape, cells.before or nothing)
+            hidden.scored[name] = _as_input(name, places)
         else:
-            nothing = (0,) * len(shape)
             _hide_places(hidden, name, _as_input(name, unseen(tokens, cells, shape, nothing)))
 
 

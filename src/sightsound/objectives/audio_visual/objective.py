@@ -168,7 +168,7 @@ class AudioVisual(nn.Module):
             if clean is not hidden:
                 _, output = self._pass(model, hidden, batch)
             parts = self._reconstruct(hidden, output, batch)
-            losses["masked"] = sum(parts.values(), start=0.0 * output.logits.sum())
+            losses["masked"] = sum(parts.values(), start=_zero(self.reconstruction))
             logs |= {f"masked_{name}": value for name, value in parts.items()}
         return self._total(losses, logs)
 
@@ -201,7 +201,7 @@ class AudioVisual(nn.Module):
     ) -> None:
         """Contrastive loss and matching, over the clips that have both streams."""
         rows = _with_both(encoded, batch)
-        numbers = [stable_seed(name) for name in batch.id]
+        numbers = [stable_seed(name) for name in batch.source or batch.id]
         source = torch.tensor(numbers, device=rows.device)[rows]
         similarity = None
         if self._has("contrastive"):
@@ -215,7 +215,7 @@ class AudioVisual(nn.Module):
         if self._has("matching"):
             pairs = right_and_wrong(rows, source, similarity=similarity, generator=generator)
             if pairs is None:
-                losses["matching"] = sum(p.sum() * 0.0 for p in self.matching.parameters())
+                losses["matching"] = _zero(self.matching)
                 return
             losses["matching"], logs["matching_accuracy"] = self.matching(
                 model, encoded, output, pairs
@@ -232,6 +232,11 @@ class AudioVisual(nn.Module):
         total = sum(self.weights[name] * value for name, value in losses.items())
         logs = {"loss": total, **losses, **logs}
         return total, {name: value.detach() for name, value in logs.items()}
+
+    @property
+    def pairs_streams(self) -> bool:
+        """Whether it learns which sound and which pictures go together."""
+        return self._has("contrastive", "matching")
 
     def _has(self, *names: str) -> bool:
         """Whether one of these losses is switched on."""
@@ -296,6 +301,11 @@ def _with_both(encoded: Encoded, batch: Batch) -> Tensor:
         elif encoded.present is not None:
             here = here & encoded.present[name]
     return here.nonzero()[:, 0]
+
+
+def _zero(module: nn.Module) -> Tensor:
+    """0 () that is a function of `module`, for a batch that has nothing for it to learn from."""
+    return sum(0.0 * parameter.sum() for parameter in module.parameters())
 
 
 def _shapes(model: nn.Module) -> tuple[Output, dict[str, Tensor]]:

@@ -1,0 +1,149 @@
+"""The command `probe`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sightsound.commands.arguments import require_data
+from sightsound.commands.terminal import say
+
+if TYPE_CHECKING:
+    from sightsound.data.manifest import Manifest
+    from sightsound.options import Parser
+    from sightsound.predict import Predictor
+    from sightsound.probing.finding import Check
+    from sightsound.probing.trial import Trial
+
+
+def probe(argv: Sequence[str]) -> None:
+    """Ask a model whether it uses sound and synchrony, and whether its maps can be trusted."""
+    options = _probe_parser().parse_args(list(argv))
+    if options.path:
+        require_data(options.path)
+    names = _checks(options)
+
+    from sightsound.data.manifest import id_hash
+    from sightsound.predict import Predictor
+    from sightsound.probing.report import Report, as_json, as_tables, write_report
+
+    predictor = Predictor(options.model)
+    manifest = predictor.manifest(options.path, bad_files=options.bad_files)
+    split = options.split or _settings(predictor).split
+    trial, lost = _trial(predictor, manifest, split, options)
+    ids = id_hash(trial.clips.id)
+    head = (str(options.model), str(manifest.source), split, ids, len(trial.clips), options.seed)
+    loud = options.format == "table"
+    if loud:
+        say(Report(*head, checks=()).title + (f"; {lost} could not be used" if lost else ""))
+    report = Report(*head, checks=tuple(_run(names, trial, loud=loud)))
+    folder = Path(options.output or _default_output(options.model))
+    write_report(report, folder)
+    tables = [*as_tables(report), f"Tables: {folder}"]
+    say("\n" + "\n\n".join(tables) if loud else as_json(report))
+
+
+def _run(names: Sequence[str], trial: Trial, *, loud: bool) -> list[Check]:
+    """Each check; `loud`: what it says as soon as it is known."""
+    from rich.console import Console
+
+    from sightsound.probing.checks import run_check
+    from sightsound.train.log import progress_bar
+
+    found = []
+    for number, name in enumerate(names):
+        with progress_bar(name, Console(stderr=True)) as progress:
+            progress(number, len(names))
+            found.append(run_check(name, trial))
+        if loud:
+            say("\n".join(["", found[-1].sentence, *found[-1].notes]))
+    return found
+
+
+def _trial(predictor: Predictor, manifest: Manifest, split: str, options: Any) -> tuple[Trial, int]:
+    """The clips that are tried, read, and how many could not be used."""
+    from rich.console import Console
+
+    from sightsound.evaluate import clips_of
+    from sightsound.extract import with_features
+    from sightsound.probing.trial import Trial, chosen, read_clips
+    from sightsound.run import features_folder
+    from sightsound.train.log import progress_bar
+
+    rows, size = clips_of(manifest, split), _settings(predictor).batch_size
+    rows = [rows[index] for index in chosen(len(rows), options.clips, seed=options.seed)]
+    clips = predictor.dataset(manifest, rows, views=1, bad_files=options.bad_files)
+    reading = {"num_workers": options.num_workers}
+    folder = features_folder(predictor.config) if predictor.config is not None else None
+    with progress_bar("clips", Console(stderr=True)) as progress:
+        reading["progress"] = progress
+        if predictor.front_end.features is not None and folder is not None:
+            clips = with_features(clips, folder, predictor.encoding, **reading)
+        batch, lost = read_clips(predictor, clips, batch_size=size, **reading)
+    return Trial(predictor, batch, size, options.seed, tuple(options.shifts or ())), lost
+
+
+def _settings(predictor: Predictor) -> Any:
+    from sightsound.settings import EvaluateSettings
+
+    return EvaluateSettings() if predictor.config is None else predictor.config.evaluate
+
+
+def _probe_parser() -> Parser:
+    from sightsound.options import Parser
+    from sightsound.probing.checks import CHECKS
+
+    parser = Parser(
+        prog="sightsound probe",
+        usage="sightsound probe MODEL [DATA] [--checks swap,shift,...] [options]",
+        description=f"{probe.__doc__}\n{_TEXT}",
+        epilog=_EXAMPLES,
+    )
+    add = parser.add_argument
+    add("model", metavar="MODEL", help="A run, a model directory, or hf:owner/name.")
+    add("path", nargs="?", metavar="DATA", help="Folder or manifest (default: the run's own).")
+    add("--split", help="Split of DATA (default: the run's, else test).")
+    add("--checks", metavar="NAMES", default=",".join(CHECKS), help="Which, joined by commas.")
+    add("--clips", type=int, default=200, help="At most so many clips, drawn by the seed.")
+    add("--shifts", type=float, nargs="+", metavar="SECONDS", help=_SHIFTS)
+    add("--output", metavar="DIR", help="Folder for tables and picture (default: RUN/probe).")
+    add("--format", choices=["table", "json"], default="table", help="What is printed.")
+    add("--num_workers", type=int, default=2, help="Decoding processes.")
+    add("--bad_files", choices=["error", "drop", "mask"], default="error", help=_BAD_FILES)
+    add("--seed", type=int, default=0, help="Seed of the clips drawn, partners and intervals.")
+    return parser
+
+
+_TEXT = """
+swap       sound of a clip of another class, then pictures of one
+shift      sound that comes late, by a few times: does the model use synchrony?
+streams    one stream left out, and what each is worth
+knockout   exchange between the streams cut, layer by layer; MAFnet: without FiLM
+deletion   parts that an explanation points at shown and hidden, against random parts
+randomise  maps of a model whose layers are destroyed, against the trained one's"""
+_SHIFTS = "How late the sound comes (default: 1/16, 1/8 and 1/4 of the clips' length)."
+_BAD_FILES = "A file that cannot be decoded: stop, leave it out, or count it as absent stream."
+_EXAMPLES = """Examples:
+  sightsound probe runs/a
+  sightsound probe runs/a clips.csv --split val --checks swap,shift --shifts 0.5 1 2"""
+
+
+def _checks(options: Any) -> list[str]:
+    """The names asked for; `ValueError` for numbers that cannot be."""
+    from sightsound.probing.checks import check_names
+
+    if options.clips < 2:
+        raise ValueError(f"--clips is {options.clips}; accepted: 2 or more")
+    wrong = [seconds for seconds in options.shifts or () if not seconds > 0]
+    if wrong:
+        raise ValueError(f"--shifts has {wrong[0]:g}; accepted: seconds above 0")
+    return check_names(options.checks.split(","))
+
+
+def _default_output(model: str) -> Path:
+    """`probe/` in the run, beside the model directory, or here for a model of the hub."""
+    from sightsound.run import model_source
+
+    here = model.startswith("hf:")
+    return Path("probe") if here else Path(model_source(model)).parent / "probe"

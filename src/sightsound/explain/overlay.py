@@ -1,0 +1,326 @@
+"""A film of one clip: what is seen and heard, what of it counts, and what is said meanwhile.
+
+    what the camera saw  |  the same in grey, its map over it in colour
+    the spectrogram, and below it the same in grey with its map; a line marks the moment
+    scores of classes over time, or of the whole clip
+
+The film shows the model's window, with the sound and the frames of the file at their own times; a
+map stays for as long as its cell stands for. All but frames, map and line is drawn once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from sightsound.explain.figures.style import legend
+from sightsound.explain.heat import LEGEND, heated, sound_picture, strengths
+from sightsound.explain.map_words import Looked
+from sightsound.explain.pictures import axes_at, shortened, write_at
+from sightsound.explain.seen import WORDS, Seen
+from sightsound.media.decode import DecodeError
+from sightsound.media.encode import AAC_RATES_HZ, write_frames
+from sightsound.media.front_end import FrontEnd
+from sightsound.media.probe import probe
+from sightsound.media.reader import Reader
+from sightsound.types import AUDIO, VIDEO
+
+_DPI = 100
+_WIDTH = 960  # pixels
+_LEFT, _RIGHT, _GAP = 40, 20, 20
+_HEADING, _CAPTION, _TICKS, _LEGEND = 84, 26, 46, 18
+_SOUND, _SCORES, _TIME = 110, 170, 14  # heights
+_SMOOTH = 20  # frames per second at least: the line must not jump
+_FAST = 31  # at most
+_READ_AT_ONCE = 48  # frames
+_TOP = 5  # classes
+_QUALITY = 23  # of x264
+_LINE = np.array([0, 200, 120], np.uint8)
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Scores over time; between two times they hold."""
+
+    times: np.ndarray  # (C + 1,) seconds of the file
+    scores: Mapping[str, np.ndarray]  # {class: (C,)}
+    what: str = "what is said meanwhile"
+
+
+def write_overlay(
+    path: str | Path,
+    looked: Looked,
+    *,
+    reader: Reader,
+    scores: Mapping[str, float],
+    curves: Curves | None = None,
+) -> Path:
+    """Write an .mp4 with sound of what counts in one clip, whole or not at all; its path.
+
+    Args:
+        looked: the clip, which has been seen.
+        reader: of its files, such as that of its data set.
+        scores: {class: probability} of the clip.
+        curves: the same over time; `None`: bars of `scores`.
+
+    Raises:
+        ValueError: nothing of the clip was read.
+        DecodeError: its file cannot be decoded (any more).
+    """
+    seen = looked.seen
+    start, stop = film_window(seen)
+    page = _Page(looked, start=start, stop=stop)
+    page.draw(scores, curves)
+    rate = _frame_rate(seen)
+    rate_hz = _sound_rate(looked.front_end)
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_frames(
+        path,
+        page.frames(reader, rate),
+        size=page.size,
+        frames_per_second=float(rate),
+        waveform=_sound(seen, reader, start, stop, rate_hz),
+        rate_hz=rate_hz,
+        crf=_QUALITY,
+    )
+    return path
+
+
+def film_window(seen: Seen) -> tuple[float, float]:
+    """(start, stop) of all windows; what lies outside the clip is left out, unless it wraps."""
+    start = min(seen.starts.values(), default=0.0)
+    stop = max((x + seen.lengths[name] for name, x in seen.starts.items()), default=0.0)
+    if not seen.wraps:
+        start = max(start, seen.stretch.start_seconds)
+        stop = min(stop, seen.stretch.stop_seconds)
+    if start >= stop or not seen.streams():
+        raise ValueError(f"nothing of {seen.row.id!r} could be read, so there is no film of it")
+    return start, stop
+
+
+def _frame_rate(seen: Seen) -> Fraction:
+    """A multiple of the file's own rate that is smooth, so that its frames stay as long as there.
+
+    Or a part of it, where that is high; 25 where there is none.
+    """
+    try:
+        info = probe(seen.row.path).video
+    except (DecodeError, OSError):  # no file of its own: decoded before
+        info = None
+    rate = Fraction(info.frames_per_second if info and info.frames_per_second else 25)
+    rate = rate.limit_denominator(1001)
+    rate *= max(1, math.ceil(_SMOOTH / rate))
+    return rate / math.ceil(rate / _FAST)
+
+
+def _sound_rate(front_end: FrontEnd) -> int:
+    """The model's own: what is heard is what it is given."""
+    rate = front_end.audio.rate_hz
+    return rate if rate in AAC_RATES_HZ else 48000
+
+
+def _sound(
+    seen: Seen, reader: Reader, start: float, stop: float, rate_hz: int
+) -> np.ndarray | None:
+    """(S,) of the window; `None` if the file has none, or none that the model could be given."""
+    if AUDIO in seen.lengths and seen.audio is None:
+        return None
+    path = seen.row.audio_path or seen.row.path
+    parts = [reader.sound(path, *part, rate_hz) for part in seen.parts(start, stop)]
+    if None in parts or not parts:
+        return None
+    return np.concatenate([part.samples for part in parts])
+
+
+# --- drawing ------------------------------------------------------------------------------------
+
+
+class _Page:
+    """The picture behind every frame of the film, in pixels, and the places for what moves."""
+
+    def __init__(self, looked: Looked, *, start: float, stop: float) -> None:
+        self.looked, self.maps, self.seen = looked, looked.maps, looked.seen
+        self.start, self.length = start, stop - start
+        self.panel = (0, 0)
+        if VIDEO in looked.seen.lengths:
+            width = (_WIDTH - _LEFT - _GAP - _RIGHT) // 2
+            video = looked.front_end.video
+            self.panel = (width * video.height // video.width, width)
+        self.lines: list[tuple[int, int]] = []  # (top, bottom) of the parts that share the time
+        self.heat = strengths(looked.maps)
+        self.top = 0
+        self.background = np.empty(0)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) of the film."""
+        return self.background.shape[:2]
+
+    def draw(self, scores: Mapping[str, float], curves: Curves | None) -> None:
+        """All that does not move."""
+        self.panel_top = _HEADING + _CAPTION
+        height = self.panel_top + self.panel[0] if self.panel[0] else _HEADING
+        height += 2 * (_CAPTION + _SOUND) if self.seen.audio is not None else _CAPTION + _TIME
+        height += _TICKS + _CAPTION + _SCORES + _GAP
+        height += (_TICKS + _LEGEND) * (curves is not None)
+        height += height % 2
+        self.figure = Figure(figsize=(_WIDTH / _DPI, height / _DPI), dpi=_DPI, facecolor="white")
+        self._draw_heading()
+        self._draw_captions()
+        self.top = self.panel_top + self.panel[0] if self.panel[0] else _HEADING
+        last = self._draw_sound() if self.seen.audio is not None else self._draw_time()
+        self._draw_seconds(last)
+        self.top += _TICKS
+        if curves is not None:
+            self._draw_curves(curves)
+        else:
+            self._draw_bars(scores)
+        canvas = FigureCanvasAgg(self.figure)
+        canvas.draw()
+        self.background = np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+    def _write(self, left: int, base: int, text: str, **style: object) -> None:
+        write_at(self.figure, (left / _DPI, base / _DPI), text, **style)
+
+    def _axes(self, height: int, *, left: int = _LEFT) -> Axes:
+        """Axes at the current height, as wide as the page."""
+        width = _WIDTH - left - _RIGHT
+        places = (left / _DPI, self.top / _DPI, width / _DPI, height / _DPI)
+        return axes_at(self.figure, *places)
+
+    def _draw_heading(self) -> None:
+        said = f"{self.maps.shown} ({100 * self.maps.probability:.1f} %)"
+        truth = f"true class {self.looked.truth}; " if self.looked.truth else ""
+        shares = ", ".join(f"{WORDS[n]} {100 * x:.0f} %" for n, x in self.maps.shares.items())
+        self._write(_LEFT, 28, said, fontsize=14, weight="bold")
+        self._write(_LEFT, 50, truth + shortened(self.maps.id), color="0.35")
+        self._write(_LEFT, 70, f"{self.maps.method}: {shares}. {LEGEND}", color="0.35", fontsize=8)
+
+    def _draw_captions(self) -> None:
+        if not self.panel[0]:
+            return
+        base = self.panel_top - 8
+        self._write(_LEFT, base, "what is seen")
+        self._write(_LEFT + self.panel[1] + _GAP, base, "what of it counts")
+        if self.seen.video is None:
+            middle = self.panel_top + self.panel[0] // 2
+            self._write(_WIDTH // 2, middle, "no pictures", ha="center")
+
+    def _draw_sound(self) -> Axes:
+        """The spectrogram as it is and with its map; the lower one."""
+        picture = sound_picture(self.seen, self.looked.front_end)
+        values = self.heat.get(AUDIO, np.zeros((1, 1)))
+        heat = heated(picture, values.T)
+        for text, image in (("what is heard", picture), ("what of it counts", heat)):
+            self._write(_LEFT, self.top + _CAPTION - 7, text)
+            self.top += _CAPTION
+            axes = self._axes(_SOUND)
+            left = self.seen.starts[AUDIO] - self.start
+            extent = (left, left + self.seen.lengths[AUDIO], 0, 1)
+            axes.imshow(image, origin="lower", aspect="auto", extent=extent)
+            axes.set(xlim=(0, self.length), yticks=[], xticks=[])
+            self._place_line(_SOUND)
+        return axes
+
+    def _draw_time(self) -> Axes:
+        self.top += _CAPTION
+        axes = self._axes(_TIME)
+        axes.set(xlim=(0, self.length), ylim=(0, 1), yticks=[])
+        self._place_line(_TIME)
+        return axes
+
+    def _draw_seconds(self, axes: Axes) -> None:
+        """Seconds of the file below."""
+        step = next(s for s in (0.25, 0.5, 1, 2, 5, 10, 30, 60, math.inf) if 20 * s > self.length)
+        step = min(step, self.length)
+        first = math.ceil(self.start / step - 1e-6)
+        places = np.arange(first, math.floor((self.start + self.length) / step + 1e-6) + 1) * step
+        labels = [f"{self.seen.file_seconds(place):.10g}" for place in places]
+        axes.set_xticks(places - self.start, labels, fontsize=8)
+        axes.set_xlabel("seconds of the file", fontsize=8, labelpad=1)
+
+    def _draw_curves(self, curves: Curves) -> None:
+        names = _top({name: np.nan_to_num(values).max() for name, values in curves.scores.items()})
+        self._write(_LEFT, self.top + _CAPTION - 7, curves.what)
+        self.top += _CAPTION + _LEGEND
+        axes = self._axes(_SCORES)
+        for name in names:
+            edges = np.asarray(curves.times) - self.start
+            label = f" {name[-22:]}"  # see `legend`
+            axes.stairs(curves.scores[name], edges, label=label, linewidth=1.8, baseline=None)
+        axes.set(xlim=(0, self.length), ylim=(0, 1.02), yticks=[0, 0.5, 1])
+        axes.tick_params(labelsize=8)
+        style = {"ncols": _TOP, "borderaxespad": 0.2, "handlelength": 1.2}
+        legend(axes, loc="lower left", bbox_to_anchor=(0, 1), **style)
+        self._draw_seconds(axes)
+        self._place_line(_SCORES)
+
+    def _draw_bars(self, scores: Mapping[str, float]) -> None:
+        names = _top(scores)
+        self._write(_LEFT, self.top + _CAPTION - 7, "what is said of the whole clip")
+        self.top += _CAPTION
+        axes = self._axes(_SCORES - _GAP, left=230)
+        colours = ["#d62728" if name == self.maps.shown else "0.6" for name in names]
+        axes.barh(range(len(names)), [scores[name] for name in names], color=colours)
+        labels = [name[-34:] for name in names]
+        axes.set_yticks(range(len(names)), labels, fontsize=9, parse_math=False)
+        axes.set(xlim=(0, 1), xticks=[0, 0.5, 1], ylim=(len(names) - 0.5, -0.5))
+        axes.tick_params(axis="x", labelsize=8)
+
+    def _place_line(self, height: int) -> None:
+        self.lines.append((self.top, self.top + height))
+        self.top += height
+
+    # --- what moves -----------------------------------------------------------------------------
+
+    def frames(self, reader: Reader, rate: Fraction) -> Iterator[np.ndarray]:
+        """The film, (H, W, 3) uint8 at a time."""
+        count = max(1, math.ceil(self.length * rate - 1e-6))
+        times = self.start + np.arange(count) / float(rate)
+        for first in range(0, count, _READ_AT_ONCE):
+            part = times[first : first + _READ_AT_ONCE]
+            pictures = self._pictures(reader, part)
+            for index, time in enumerate(part):
+                yield self._frame(time, None if pictures is None else pictures[index])
+
+    def _pictures(self, reader: Reader, times: np.ndarray) -> np.ndarray | None:
+        """(T, H, W, 3) of the file at places of the window."""
+        if self.seen.video is None:
+            return None
+        wanted = np.array([self.seen.file_seconds(time) for time in times])
+        found = reader.frames(self.seen.row.path, wanted, self.panel, crop=self.seen.crop)
+        return None if found is None else found.pixels.transpose(0, 2, 3, 1)
+
+    def _frame(self, time: float, picture: np.ndarray | None) -> np.ndarray:
+        frame = self.background.copy()
+        if picture is not None:
+            height, width = self.panel
+            rows = slice(self.panel_top, self.panel_top + height)
+            frame[rows, _LEFT : _LEFT + width] = picture
+            left = _LEFT + width + _GAP
+            frame[rows, left : left + width] = heated(picture, self._heat_at(time))
+        place = _LEFT + (_WIDTH - _LEFT - _RIGHT) * (time - self.start) / self.length
+        for top, bottom in self.lines:
+            frame[top:bottom, int(place) : int(place) + 2] = _LINE
+        return frame
+
+    def _heat_at(self, time: float) -> np.ndarray:
+        """(H', W') of the cell that stands for a moment; nothing outside the window."""
+        values = self.heat.get(VIDEO)
+        place = (time - self.seen.starts[VIDEO]) / self.seen.lengths[VIDEO]
+        if values is None or not 0 <= place < 1:
+            return np.zeros((1, 1))
+        return values[int(place * len(values) + 1e-9)]
+
+
+def _top(scores: Mapping[str, float]) -> Sequence[str]:
+    return sorted(scores, key=scores.get, reverse=True)[:_TOP]

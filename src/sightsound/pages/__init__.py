@@ -1,0 +1,1 @@
+"""Pages: one HTML file each, offline, for screen, phone and paper."""

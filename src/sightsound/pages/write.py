@@ -1,0 +1,29 @@
+"""A page from its template; what all pages have in common is in base.html."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def write_page(template: Path, path: Path, **values: object) -> None:
+    """Write the page that `template` makes of `values`; it appears whole.
+
+    The template extends `base.html`: style, light and dark, and tables of class `sortable`.
+    """
+    import jinja2
+
+    templates = jinja2.Environment(
+        loader=jinja2.FileSystemLoader([template.parent, Path(__file__).parent]),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    templates.policies["json.dumps_kwargs"] = {}  # in the order given, not sorted
+    text = templates.get_template(template.name).render(values)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""`sightsound report`: what a run came to, on one page."""

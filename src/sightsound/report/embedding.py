@@ -1,0 +1,75 @@
+"""Clips as the model sees them, before and after fusion, as points of the plane."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from sightsound.data.loader import Loader
+from sightsound.data.manifest import Manifest, Row
+from sightsound.data.sampling import eval_batches
+from sightsound.evaluate import stored
+from sightsound.explain.tsne import tsne
+from sightsound.predict import Predictor
+from sightsound.types import AUDIO, VIDEO, Batch, Output
+
+MOST_CLIPS = 1000  # spread over the split: exact t-SNE of so many takes two seconds
+FEWEST_CLIPS = 10
+PLACES = {  # in a model, in words
+    AUDIO: "by their sound, before fusion",
+    VIDEO: "by their pictures, before fusion",
+    "fused": "after fusion",
+    "pooled": "before the classifier",
+}
+
+Vectors = dict[str, tuple[list[str], np.ndarray]]  # {one of `PLACES`: clips and (n, D)}
+
+
+@torch.inference_mode()
+def vectors(
+    predictor: Predictor, manifest: Manifest, rows: Sequence[Row], *, num_workers: int
+) -> Vectors:
+    """The pooled vectors of up to 1,000 of `rows`, one view each.
+
+    Of a model of two streams each stream before fusion, and all after it, side by side. Clips that
+    cannot be read, and those without the stream, are left out.
+    """
+    rows = [rows[k] for k in np.linspace(0, len(rows) - 1, min(len(rows), MOST_CLIPS)).astype(int)]
+    clips = predictor.dataset(manifest, rows, views=1, bad_files="drop")
+    clips = stored(clips, predictor, num_workers=num_workers)
+    found: dict[str, tuple[list[str], list[np.ndarray]]] = {}
+    with Loader(clips, num_workers=num_workers) as loader:
+        for batch in loader.iterate(eval_batches(len(rows), batch_size=32)):
+            if batch is not None:
+                for place, ids, values in _of_batch(predictor, batch):
+                    kept = found.setdefault(place, ([], []))
+                    kept[0].extend(ids)
+                    kept[1].append(values)
+    return {place: (ids, np.concatenate(parts)) for place, (ids, parts) in found.items()}
+
+
+def _of_batch(predictor: Predictor, batch: Batch):
+    """(place in the model, ids, vectors (n, D)) of the clips that have what stands there."""
+    batch = predictor.encoding(batch.to(predictor.device))
+    inputs = {name: x for name, x in batch.inputs.items() if name in predictor.modalities}
+    output: Output = predictor.model(inputs, **batch.masks)
+    several = len(predictor.modalities) > 1
+    if several:
+        for name, values in output.encoded.items():
+            here = batch.present[name].cpu()
+            ids = [clip for clip, present in zip(batch.id, here, strict=True) if present]
+            yield name, ids, values.float().cpu().numpy()[here]
+    parts = [output.pooled[name].float().cpu() for name in sorted(output.pooled)]
+    if parts:
+        yield "fused" if several else "pooled", batch.id, torch.cat(parts, 1).numpy()
+
+
+def on_the_plane(found: Vectors) -> Vectors:
+    """{place: clips and points (n, 2)}, where there are ten clips at least."""
+    return {
+        place: (ids, tsne(values))
+        for place, (ids, values) in found.items()
+        if len(ids) >= FEWEST_CLIPS
+    }

@@ -1,0 +1,105 @@
+"""Where the numbers come from, and the commands that make them again."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sightsound.data.manifest import id_hash
+from sightsound.evaluate import LATE, Evaluation
+from sightsound.predict import Predictor
+
+_THIS = "sightsound"
+
+
+def provenance(
+    predictor: Predictor,
+    evaluation: Evaluation,
+    *,
+    folder: Path,
+    settings: dict[str, Any],
+    command: Sequence[str],
+) -> dict[str, str]:
+    """{what: in words}, in the order of the page; what is not known is left out.
+
+    `folder` is that of the run, `settings` those of the evaluation, `command` the arguments that
+    make the page.
+    """
+    environment = _read_json(folder / "environment.json")
+    config, info = predictor.config, predictor.model.info
+    packages = environment.get("packages", {})
+    found = {
+        "data": f"{evaluation.source}, split {evaluation.split}",
+        "clips": f"{len(evaluation.ids)}, ids {id_hash(evaluation.ids)}",
+        "files with problems": str(len(evaluation.problems)),
+        "evaluation": _in_words(settings),
+        "model": f"{info.name}, {_millions(predictor)} M parameters",
+        "streams": " and ".join(predictor.modalities),
+        "front end": predictor.front_end.id,
+        "decoder": _decoder(predictor),
+        "seed": str(config.seed) if config is not None else "",
+        "trained with": ", ".join(f"{name} {version}" for name, version in packages.items()),
+        "commit": environment.get("commit") or "",
+        "hardware": _hardware(environment),
+        "model written": _time_of(folder / "model" / "model.safetensors"),
+        "evaluated": _time_of(evaluation.directory / "predictions.parquet"),
+        "this page": f"{_this_version()}, {time.strftime('%Y-%m-%d %H:%M')}",
+        "commands": "\n".join(_commands(environment, evaluation, settings, command)),
+    }
+    return {name: words for name, words in found.items() if words}
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text()) if path.is_file() else {}
+
+
+def _in_words(settings: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in settings.items())
+
+
+def _millions(predictor: Predictor) -> str:
+    return f"{sum(p.numel() for p in predictor.model.parameters()) / 1e6:.3g}"
+
+
+def _decoder(predictor: Predictor) -> str:
+    if predictor.config is None:
+        return ""
+    data = predictor.config.data
+    return data.decoder + (", approximate" if data.approximate else "")
+
+
+def _hardware(environment: dict[str, Any]) -> str:
+    if not environment:
+        return ""
+    machine = environment["gpu"] or f"{environment['cpu_count']} CPU cores"
+    return f"{machine}, Python {environment['python']}, {environment['platform']}"
+
+
+def _time_of(path: Path) -> str:
+    if not path.is_file():
+        return ""
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(path.stat().st_mtime))
+
+
+def _this_version() -> str:
+    from importlib.metadata import version
+
+    return f"{_THIS} {version(_THIS)}"
+
+
+def _commands(
+    environment: dict[str, Any],
+    evaluation: Evaluation,
+    settings: dict[str, Any],
+    command: Sequence[str],
+) -> list[str]:
+    """How the run was trained, where that is known, and evaluated, and how the page was made."""
+    trained = environment.get("command")
+    chosen = [f"--{name}={value}" for name, value in settings.items()]
+    chosen += ["--late", "AUDIO_MODEL", "VIDEO_MODEL"] if LATE in evaluation.streams else []
+    lines = [["evaluate", command[0], evaluation.source, *chosen], ["report", *command]]
+    return [shlex.join([_THIS, *words]) for words in [*([trained[1:]] if trained else []), *lines]]

@@ -1,0 +1,1 @@
+"""Sound finds pictures and pictures find sound: embeddings, scores, an index, search."""

@@ -1,0 +1,139 @@
+"""The clips of an index that are most like a file: in its other stream, or in the same one."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from sightsound.predict import WORDS
+from sightsound.retrieval.embedding import Embedder, embed
+from sightsound.retrieval.index import Index, check_index
+from sightsound.types import AUDIO, VIDEO
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One clip that was found."""
+
+    rank: int
+    similarity: float
+    id: str
+    path: str
+    start_seconds: float
+    end_seconds: float | None
+    is_query: bool  # it is (part of) the file that was searched for
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search gave: by which stream of the query, in which stream of the clips."""
+
+    query: str
+    by: str
+    within: str
+    num_clips: int  # that have the stream
+    hits: tuple[Hit, ...]
+
+
+def search(
+    index: Index,
+    embedder: Embedder,
+    query: str | Path,
+    *,
+    by: str | None = None,
+    within: str | None = None,
+    top: int = 10,
+) -> Found:
+    """The clips of the index that are most like a file.
+
+    Args:
+        by: the stream of the file to go by; `None`: pictures, if it has any.
+        within: the stream of the clips to look at; `None`: the other one.
+
+    Raises:
+        ValueError: the index is another model's, the file lacks the stream, or all clips do.
+        DecodeError: the file has nothing that the model looks at.
+    """
+    check_index(index, embedder)
+    vectors = _query(embedder, query, views=index.about["views"])
+    by = by or (VIDEO if VIDEO in vectors else AUDIO)
+    if by not in vectors:
+        (other,) = vectors
+        raise ValueError(f"{str(query)!r} has no {WORDS[by]} to search by; take --by {other}")
+    within = within or (AUDIO if by == VIDEO else VIDEO)
+    similarities = index.similarities(vectors[by], within)
+    number = int(np.isfinite(similarities).sum())
+    if not number:
+        raise ValueError(f"no clip of {str(index.directory)!r} has {WORDS[within]}; take --in {by}")
+    best = np.argsort(-similarities, kind="stable")[: min(top, number)]
+    rows = index.clips.take(best).to_pylist()
+    file = Path(query).resolve()
+    hits = [
+        _hit(rank, similarities[place], row, file=file)
+        for rank, (place, row) in enumerate(zip(best, rows, strict=True), start=1)
+    ]
+    return Found(str(query), by, within, number, tuple(hits))
+
+
+def _query(embedder: Embedder, path: str | Path, *, views: int) -> dict[str, np.ndarray]:
+    """{modality: (E,)} of the streams that a file has: the mean over its views."""
+    predictor = embedder.predictor
+    batch = predictor.read(path, views=views)
+    vectors = {}
+    for name, found in embed(predictor.model, embedder.contrastive, batch).items():
+        found = found[~found[:, 0].isnan()]
+        if len(found):
+            vectors[name] = nn.functional.normalize(found.mean(0), dim=0).cpu().numpy()
+    return vectors
+
+
+def _hit(rank: int, similarity: float, row: dict[str, Any], *, file: Path) -> Hit:
+    paths = [Path(path).resolve() for path in (row["path"], row["audio_path"]) if path]
+    names = ("id", "path", "start_seconds", "end_seconds")
+    about = {name: row[name] for name in names}
+    return Hit(rank, round(float(similarity), 4), **about, is_query=file in paths)
+
+
+def as_json(found: Found) -> str:
+    """What was searched for and the hits, best first."""
+    return json.dumps(dataclasses.asdict(found), indent=2)
+
+
+def as_csv(found: Found) -> str:
+    """One line per hit, below a header."""
+    buffer = io.StringIO()
+    names = [each.name for each in dataclasses.fields(Hit)]
+    writer = csv.DictWriter(buffer, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(map(dataclasses.asdict, found.hits))
+    return buffer.getvalue()
+
+
+def as_table(found: Found) -> str:
+    """The hits for people."""
+    width = max(len(hit.id) for hit in found.hits)
+    lines = [
+        f"by the {WORDS[found.by]} of {found.query}, in the {WORDS[found.within]} of "
+        f"{found.num_clips} clips:",
+        f"{'rank':>4}  {'similarity':>10}  {'clip':{width}}",
+    ]
+    for hit in found.hits:
+        mark = "  (the query itself)" if hit.is_query else ""
+        line = f"{hit.rank:4}  {hit.similarity:10.3f}  {hit.id:{width}}{_span(hit)}{mark}"
+        lines.append(line.rstrip())
+    return "\n".join(lines)
+
+
+def _span(hit: Hit) -> str:
+    if not hit.start_seconds and hit.end_seconds is None:
+        return ""
+    end = "end" if hit.end_seconds is None else f"{hit.end_seconds:g} s"
+    return f"  {hit.start_seconds:g} s to {end}"

@@ -1,0 +1,53 @@
+"""The film of one clip: what counts in it, with the scores of short windows meanwhile."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from sightsound.data.dataset import ClipDataset
+from sightsound.explain.map_words import Looked
+from sightsound.explain.overlay import Curves, film_window, write_overlay
+from sightsound.explain.seen import Seen
+from sightsound.predict import Predictor, named_scores
+from sightsound.timeline.events import cell_scores, cell_times
+from sightsound.timeline.score import make_timeline, scores_of
+
+WINDOWS, HOPS = 4, 4  # of a window in a clip, of a hop in a window: guesses
+
+
+def write_film(path: str | Path, predictor: Predictor, clips: ClipDataset, looked: Looked) -> Path:
+    """Write the film of a clip of `clips` that has been seen; its path. See `write_overlay`.
+
+    Its scores are those of windows a quarter as long; of the whole clip, where its window goes on
+    at its start or its sound is in another file.
+    """
+    place = next(i for i, row in enumerate(clips.rows) if row.id == looked.maps.id)
+    whole = scores_of(predictor, [clips[0, place, 0]])[0, 0]
+    scores = named_scores(torch.from_numpy(whole), predictor.labels)
+    curves = score_curves(predictor, looked.seen)
+    return write_overlay(path, looked, reader=clips.reader, scores=scores, curves=curves)
+
+
+def score_curves(predictor: Predictor, seen: Seen) -> Curves | None:
+    """Scores of windows a quarter as long as the clip's; of features, of whole seconds."""
+    start, stop = film_window(seen)
+    if seen.wraps or seen.row.audio_path:
+        return None
+    window = (stop - start) / WINDOWS
+    if predictor.front_end.features is not None:
+        window = float(max(1, round(window)))
+    if window >= stop - start:
+        return None
+    timeline = make_timeline(
+        predictor,
+        seen.row.path,
+        window_seconds=window,
+        hop_seconds=window / HOPS,
+        start_seconds=start,
+        end_seconds=stop,
+    )
+    scores = cell_scores(timeline).T
+    what = f"what is said of windows of {window:.3g} s"
+    return Curves(cell_times(timeline), dict(zip(timeline.classes, scores, strict=True)), what)
