@@ -213,8 +213,8 @@ def test_sparing_changes_no_frame(tmp_path, monkeypatch, codec):
         assert len(wanted) == 72 or number < 60, "nothing was spared"
 
 
-def test_nothing_is_spared_where_times_are_not_stored(tmp_path):
-    """In AVI packets have the times of decoding: those of B frames are wrong."""
+def test_frames_come_in_order_where_times_are_not_stored(tmp_path):
+    """In AVI packets have the times of decoding: those of B frames are not when they are shown."""
     path = tmp_path / "clip.avi"
     options = {"crf": "8", "x264-params": "keyint=48:bframes=3:b-adapt=0:scenecut=0"}
     with av.open(str(path), "w") as container:
@@ -230,6 +230,10 @@ def test_nothing_is_spared_where_times_are_not_stored(tmp_path):
         all_decoded = frames_module._read_frames(path, wanted, convert, frozenset())
         np.testing.assert_array_equal(ours.times_seconds, all_decoded.times_seconds)
         np.testing.assert_array_equal(ours.pixels, all_decoded.pixels)
+    times = read_frame_times(path)
+    np.testing.assert_allclose(times, times[0] + np.arange(48) / 25)
+    shown = read_frames(path, times, (48, 64)).pixels.mean((1, 2, 3))
+    np.testing.assert_allclose(shown, 5.0 * np.arange(48), atol=4)
 
 
 def test_sparing_is_given_up_where_a_packet_is_damaged(tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ decoding starts at the last one that is early enough. `decode.py` says what hold
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -142,6 +143,7 @@ class VideoTrack(Track):
         rate = stream.average_rate
         self._frame_seconds = float(1 / rate) if rate else 0.0
         self._sparing: Sparing | None = None
+        self._ticks: list[int] | None = None  # a heap: of packets whose frames are still to come
 
     def spare(self, wanted: np.ndarray) -> None:
         """From now on, decode frames that no other refers to only at `wanted` (T,) seconds.
@@ -184,6 +186,8 @@ class VideoTrack(Track):
             packets = self._from_last_keyframe(packets, from_seconds)
         if self._sparing is not None:
             packets = self._spared(packets)
+        elif self.media.container.format.name in _UNTIMED_CONTAINERS:
+            packets = self._noted(packets)
         for time, frame in self._timed(self.decoded(packets)):
             if self._sparing is not None and time < last:
                 raise NeedsAll  # the times are not those of the pictures: no plan can be made
@@ -211,7 +215,7 @@ class VideoTrack(Track):
         """
         last, held = -math.inf, None
         for frame in frames:
-            ticks = frame.pts if frame.pts is not None else frame.dts
+            ticks = self._ticks_of(frame)
             time = self._next_seconds(last) if ticks is None else self.seconds(ticks)
             if held is not None and last <= time < held[0]:
                 if self._sparing is not None:
@@ -225,6 +229,27 @@ class VideoTrack(Track):
                 yield time, frame
         if held is not None:
             yield held
+
+    def _ticks_of(self, frame: av.VideoFrame) -> int | None:
+        """When a frame starts. Frames come in the order of showing; where only the order of
+        decoding is known, so do the times of the packets, once sorted."""
+        if self._ticks:
+            return heapq.heappop(self._ticks)
+        return frame.pts if frame.pts is not None else frame.dts
+
+    def _noted(self, packets: Iterator[av.Packet]) -> Iterator[av.Packet]:
+        """Notes the times of packets, but for those that fail: no frame comes of them."""
+        self._ticks = []
+        for packet in packets:
+            before = len(self.failures), self.num_frames
+            timed = packet.pts is not None and packet.size > 0
+            if timed:
+                heapq.heappush(self._ticks, packet.pts)
+            yield packet
+            failed = len(self.failures) > before[0] and self.num_frames == before[1]
+            if timed and failed and packet.pts in self._ticks:
+                self._ticks.remove(packet.pts)
+                heapq.heapify(self._ticks)
 
     def _spared(self, packets: Iterator[av.Packet]) -> Iterator[av.Packet]:
         """Tells the decoder what each packet is for; notes how far the stream reaches."""
