@@ -329,8 +329,8 @@ model, windows of {WINDOW:g} s every {HOP:g} s, one thread; {found["environment"
 | the command: loading, the pass, writing all files | {_cells(whole)} |
 
 By processor time one pass takes {more:+.1%} of decoding and inference, {bare:+.1%} of decoding and
-the model, and the command {command_more:+.1%} of decoding and inference. (Other programs ran
-meanwhile, so the seconds of a clock say less.)
+the model, and the command {command_more:+.1%} of decoding and inference. Where both
+columns differ, other programs ran meanwhile.
 Memory of the command at most: {whole["bytes"] / 1e6:.0f} MB (limit: {LIMIT_BYTES / 1e6:.0f} MB), in
 {whole["processes"]} process.
 

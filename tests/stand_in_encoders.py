@@ -45,4 +45,6 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, *, small: bool = False) -> None:
         return StandIn(spec.partition(":")[0], small=small)
 
     monkeypatch.setattr("sightsound.weights.encoders.load_encoder", load)
-    monkeypatch.setattr("sightsound.weights.encoders.weights_hash", lambda kind: f"{str(kind):0<64}")
+    monkeypatch.setattr(
+        "sightsound.weights.encoders.weights_hash", lambda kind: f"{str(kind):0<64}"
+    )

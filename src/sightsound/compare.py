@@ -132,12 +132,24 @@ def _targets(names: Sequence[str], labels: dict[str, list[str]], *, task: str) -
     ]
     targets = np.zeros((len(names), starts[-1]))
     for row, text in enumerate(names):
-        parts = [text] if task == "single" and text else text.split("|") if text else []
-        if task != "heads":
-            targets[row, [places[0][part] for part in parts]] = 1
-        elif len(parts) == len(places):
-            targets[row, [p[part] for p, part in zip(places, parts, strict=True)]] = 1
+        if task == "multi":
+            targets[row, [places[0][name] for name in text.split("|") if name]] = 1
+        else:
+            targets[row, _one_of_each(text, places)] = 1
     return targets
+
+
+def _one_of_each(text: str, places: Sequence[dict[str, int]]) -> list[int]:
+    """The places of one name of each head; a bar may be part of a name, too. None if one lacks."""
+    first, *others = places
+    if not others:
+        return [first[text]] if text in first else []
+    for name, place in first.items():
+        if text.startswith(f"{name}|"):
+            rest = _one_of_each(text[len(name) + 1 :], others)
+            if rest:
+                return [place, *rest]
+    return []
 
 
 def _problems(path: Path) -> list[Problem]:
@@ -189,17 +201,7 @@ def compare(
         name: _aligned(name, each, rows[name], like=like, first=first)
         for name, each in evaluations.items()
     }
-    common = _common(scored)
-    settings = {"task": like.task, "heads": like.heads, "bootstrap": resamplings, "seed": seed}
-    both = Evaluation(
-        rows={name: summarise(s.filled, s.targets, **settings) for name, s in common.items()},
-        streams=common,
-        task=like.task,
-        labels=like.labels,
-        source=like.source,
-        split=like.split,
-        problems=[],
-    )
+    both = _together(_common(scored), like, resamplings=resamplings, seed=seed)
     ids = both.ids
     spoilt_by = {name: spoilt(_restricted(each, ids)) for name, each in evaluations.items()}
     return Comparison(
@@ -212,6 +214,15 @@ def compare(
             for name in list(evaluations)[1:]
         ],
     )
+
+
+def _together(
+    common: dict[str, Scored], like: Evaluation, *, resamplings: int, seed: int
+) -> Evaluation:
+    """One evaluation with a row for each, scored anew; the rest is as in `like`."""
+    settings = {"task": like.task, "heads": like.heads, "bootstrap": resamplings, "seed": seed}
+    rows = {name: summarise(s.filled, s.targets, **settings) for name, s in common.items()}
+    return Evaluation(rows, common, like.task, like.labels, like.source, like.split, [])
 
 
 def difference(

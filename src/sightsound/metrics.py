@@ -153,14 +153,19 @@ def bootstrap_interval(
 
     `score` takes how often each clip was drawn, (num_clips,).
     """
-    generator = np.random.default_rng(seed)
-    draws = (generator.integers(num_clips, size=num_clips) for _ in range(resamplings))
-    values = [score(np.bincount(draw, minlength=num_clips).astype(float)) for draw in draws]
+    values = resampled(score, num_clips, resamplings=resamplings, seed=seed)
     if np.isnan(values).all():  # a score that does not exist: no positive clip at all
         return math.nan, math.nan
     tail = 50 * (1 - level)
     low, high = np.nanpercentile(values, [tail, 100 - tail])
     return float(low), float(high)
+
+
+def resampled(score: Score, num_clips: int, *, resamplings: int, seed: int) -> np.ndarray:
+    """(resamplings,) the score of sets of `num_clips` clips, drawn with repetition."""
+    generator = np.random.default_rng(seed)
+    draws = (generator.integers(num_clips, size=num_clips) for _ in range(resamplings))
+    return np.array([score(np.bincount(d, minlength=num_clips).astype(float)) for d in draws])
 
 
 def head_slices(heads: dict[str, int]) -> dict[str, slice]:

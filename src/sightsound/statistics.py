@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sightsound.metrics import Score
+from sightsound.metrics import Score, resampled
 from sightsound.registry import unknown_name
 
 FEW_DISCORDANT = 25  # the usual limit below which McNemar's test is counted exactly
@@ -77,9 +77,7 @@ def _paired(
         raise ValueError("there is no clip to compare; give at least one, with a label")
     if resamplings < 1:
         raise ValueError(f"resamplings (--bootstrap) is {resamplings}; accepted: 1 or more")
-    generator = np.random.default_rng(seed)
-    draws = (generator.integers(num_clips, size=num_clips) for _ in range(resamplings))
-    drawn = np.array([difference(np.bincount(d, minlength=num_clips).astype(float)) for d in draws])
+    drawn = resampled(difference, num_clips, resamplings=resamplings, seed=seed)
     drawn = drawn[~np.isnan(drawn)]
     if not len(drawn):
         raise ValueError("the scores do not exist on any resampling: is there a positive clip?")

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -69,13 +70,13 @@ def vggsounder_json(evaluation: Evaluation, *, classes: Sequence[str] | None = N
 
 def video_id(clip: str) -> str:
     """The name in a clip's id, without folders, suffix and start: such as "--U7joUcTCo_000000"."""
-    name = clip.partition("#")[0].rpartition("/")[2]
+    name = re.sub(r"#[\d.e+-]+$", "", clip).rpartition("/")[2]  # the start: `default_id`
     return name[: -len(Path(name).suffix)] if Path(name).suffix.lower() in SUFFIXES else name
 
 
 def read_classes(path: str | Path) -> list[str]:
     """The names in the package's `classes.csv`, with the column "display_name", in its order."""
-    with Path(path).open(newline="", encoding="utf-8") as file:
+    with Path(path).open(newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file)
         if "display_name" not in (reader.fieldnames or ()):
             raise ValueError(

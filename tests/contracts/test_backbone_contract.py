@@ -240,3 +240,13 @@ def test_it_is_counted_without_memory(name, variant):
     with torch.device("meta"):
         backbone = resolve(BACKBONES, name, kind="backbone")(shape, **options)
         assert backbone(backbone.example_input()).tokens.is_meta
+
+
+@every_backbone
+def test_only_weights_of_layers_decay(name, variant):
+    """Neither biases and norms nor positions and tokens of the whole clip."""
+    backbone = build(name, variant)
+    layers = nn.Linear | nn.Conv2d | nn.Conv3d
+    weights = {f"{n}.weight" for n, part in backbone.named_modules() if isinstance(part, layers)}
+    decaying = {n for n, _ in backbone.named_parameters()} - backbone.no_weight_decay()
+    assert decaying == weights

@@ -11,7 +11,9 @@ from sightsound.explain.maps import explain_maps
 from sightsound.media.front_end import FeatureFrontEnd, FrontEnd
 from sightsound.predict import Predictor
 from sightsound.probing.checks import CHECKS, run_check
+from sightsound.probing.explained import questions
 from sightsound.probing.knockout import EVERYWHERE, cut, depth, strategy, variants
+from sightsound.probing.randomise import from_the_head, steps
 from sightsound.probing.trial import Trial
 from sightsound.types import AUDIO, VIDEO, Batch
 
@@ -23,8 +25,9 @@ ROUNDING = 2e-5  # of sums in another order
 
 
 @pytest.fixture(autouse=True)
-def few_resamplings(monkeypatch):
+def little_work(monkeypatch):
     monkeypatch.setattr("sightsound.probing.finding.RESAMPLINGS", 20)
+    monkeypatch.setattr("sightsound.probing.explained.MOST_CLIPS", 3)
 
 
 def trial_of(model: torch.nn.Module, name: str) -> Trial:
@@ -89,6 +92,16 @@ def test_every_model_is_explained_by_the_method_that_auto_stands_for(name, varia
     if len(model.modalities) > 1:  # the last clip has no sound
         assert not found[-1].audio.any() and found[-1].shares[AUDIO] == 0
     assert not any(parameter.grad is not None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("name", ["late", "mafnet", "mbt"])
+def test_the_whole_head_is_destroyed_first(name):
+    model = build(*next(pair for pair in FIRST if pair[0] == name))
+    names = from_the_head(model, questions(trial_of(model, name))[0])
+    first, *_, last = steps(names).items()
+    parts = {"late": {"head.audio", "head.video"}, "mafnet": {"head.norm", "head.linear"}}
+    assert set(names[: first[0]]) == parts.get(name, {"head"}) and first[1] == "head destroyed"
+    assert last == (len(names), "100 % destroyed")
 
 
 # --- knock-out ----------------------------------------------------------------------------------

@@ -184,7 +184,7 @@ def test_readme_commands(videos, tmp_path, monkeypatch, capsys):
         "pretrain": ["--train.epochs=1", "--train.batch_size=8", "--data.num_workers=0"],
         "evaluate": ["--num_workers=0"],
         "report": ["--num_workers=0"],
-        "probe": ["--num_workers=0", "--clips=8"],
+        "probe": ["--num_workers=0", "--clips=8", "--checks=swap,knockout"],
         "ablate": ["--dry_run", "--model.size=tiny"],
     }
     for command in commands:

@@ -97,6 +97,18 @@ def test_whole_streams_in_words(videos, mbt, capsys):
     assert "of the probability is lost without it: pictures " in text and "most at" not in text
 
 
+def test_methods_without_maps_have_a_line_for_each_clip_and_no_picture(
+    videos, mbt, tmp_path, capsys
+):
+    files = [file_of(videos, 0), file_of(videos, 1)]
+    assert run("explain", mbt, *files, "--method=shapley", "--output", tmp_path) == 0
+    assert capsys.readouterr().out.endswith(f"\nTables: {tmp_path}\n")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["maps.csv", "maps.json"]
+    lines = table((tmp_path / "maps.csv").read_text())
+    assert [line["id"] for line in lines] == list(map(str, files))
+    assert all(float(line["audio_shapley"]) for line in lines)
+
+
 def test_a_model_of_sound_alone(videos, listener, capsys):
     assert run("explain", listener, file_of(videos), "--format=json") == 0
     (record,) = json.loads(capsys.readouterr().out)
@@ -169,6 +181,10 @@ MISTAKES = {
     "span": (["--span", "1", "2", "--output=x"], "--span goes with --method contributions, of"),
     "sums": (["--method=contributions"], "models 'mbt' are no sums of seconds; contributions are"),
     "heads": (["--heads=max", "--method=occlusion"], "--heads goes with --method rollout, not"),
+    "film": (
+        ["--method=shapley", "--video", "--output=x"],
+        "--video goes with a method that makes maps, not with shapley",
+    ),
     "class": (["--class=ring"], "unknown class 'ring'; known: blue_triangle"),
     "method": (["--method=rollot"], "rollot"),
 }
@@ -179,3 +195,9 @@ def test_mistakes_are_told_in_a_sentence(videos, mbt, capsys, argv, message):
     assert run("explain", mbt, file_of(videos), *argv) == 2
     told = capsys.readouterr()
     assert not told.out and message in told.err
+
+
+def test_without_a_model_only_the_model_is_missing(capsys):
+    assert run("explain") == 2
+    told = capsys.readouterr().err
+    assert told.startswith("sightsound explain: missing: MODEL (") and "DATA" not in told

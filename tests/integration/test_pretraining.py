@@ -13,6 +13,7 @@ import pyarrow.parquet
 import pytest
 from safetensors.numpy import load_file as load_arrays
 from safetensors.torch import load_file
+from torch import nn
 
 from sightsound.cli import main
 from sightsound.data.loader import collate
@@ -21,6 +22,7 @@ from sightsound.media.encode import write_video
 from sightsound.objectives.audio_visual.objective import AudioVisual
 from sightsound.retrieval.embedding import Embedder
 from sightsound.retrieval.index import build_index, indexable, open_index
+from sightsound.retrieval.search import search as find
 from sightsound.train import loop
 from sightsound.train.log import RunLog
 
@@ -375,6 +377,25 @@ def test_clips_of_one_stream_are_indexed_by_that_one(pretrained, tmp_path, capsy
     assert "has sound; take --in video" in message
 
 
+def test_a_long_file_is_the_mean_of_its_views(pretrained, tmp_path):
+    """In the index and as the query."""
+    sound = write_wav(tmp_path / "sound.wav", np.linspace(0, 1, 96000) * noise(6))
+    (tmp_path / "clips.csv").write_text("path\nsound.wav\n")
+    embedder = Embedder(pretrained)
+    views = embedder(collate(embedder.predictor.clips(sound, views=3)))["audio"]
+    wanted = nn.functional.normalize(views.mean(0), dim=0).numpy()
+    assert len(views) == 3 and not np.allclose(views[0], wanted, atol=1e-4)
+    assert not np.allclose(views[-1], wanted, atol=1e-4)
+    table, index = str(tmp_path / "clips.csv"), tmp_path / "index"
+    manifest, rows, _ = indexable(embedder, table, split=None, bad_files="error")
+    clips = embedder.predictor.dataset(manifest, rows, views=3)
+    made, _ = build_index(embedder, clips, index, source=manifest.source)
+    (stored,) = load_arrays(index / "embeddings.safetensors")["audio"]
+    np.testing.assert_allclose(stored, wanted, atol=1e-5)
+    (hit,) = find(made, embedder, sound, within="audio").hits
+    assert hit.similarity == 1.0 and hit.is_query
+
+
 def test_an_index_and_its_model_belong_together(index, pretrained, videos, tmp_path, capsys):
     moved = tmp_path / "moved"
     shutil.copytree(index, tmp_path / "index")
@@ -420,6 +441,16 @@ def test_runs_that_cannot_be_searched(pretrained, probed, tmp_path, capsys):
     (tmp_path / "index").mkdir()
     (tmp_path / "index" / "file").touch()
     assert "is there already; remove it" in refused(capsys, "index", pretrained, *start)
+
+
+def test_a_file_that_cannot_be_read_is_named(pretrained, tmp_path, capsys):
+    write_wav(tmp_path / "sound.wav", noise(2))
+    (tmp_path / "bad.mp4").write_bytes(b"no video")
+    options = ["--output", tmp_path / "index", "--num_workers", 0, "--bad_files", "drop"]
+    run("index", pretrained, tmp_path, *options)
+    text = capsys.readouterr().out
+    assert text.startswith("1 clips in ")
+    assert f"problems with files: 1, such as {tmp_path / 'bad.mp4'}: Invalid data" in text
 
 
 def test_an_index_is_whole_or_absent(pretrained, tmp_path):

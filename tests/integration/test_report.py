@@ -16,10 +16,19 @@ from stand_in_encoders import stand_in
 from sightsound import cli
 from sightsound.configuration import config_text, load_config
 from sightsound.data.synthetic import write_demo
+from sightsound.media.reader import FileReader
 from sightsound.report.page import report
 from sightsound.train.loop import train
 
 WORDS = [f"class <{k}>" for k in range(3)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_decoding_process():
+    """Clips are read here: a process for each reader would take a second."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sightsound.data.dataset.open_reader", lambda *_, **__: FileReader())
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -162,6 +171,11 @@ def test_clips_that_are_gone(tmp_path):
     assert f"The clips are no longer at {run / 'gone.csv'}: there are no pictures" in text
     assert "the clip is not here" in text and "Embedding" not in text and "Training" not in text
     assert "class &lt;0&gt;" in text and "class <0>" not in text
+    (run / "gone.csv").mkdir()  # as where a disk is not there
+    said = []
+    text = words_of(report(run, say=said.append))
+    assert f"The clips are no longer at {run / 'gone.csv'}" in text
+    assert said[0].startswith(f"a page without clips: no clips in '{run / 'gone.csv'}'")
 
 
 def test_one_stream(tmp_path):

@@ -216,6 +216,17 @@ def test_clips_of_one_source_match_whatever_their_ids():
     assert "matching_accuracy" not in logs
 
 
+def test_streams_are_compared_in_float32_under_autocast():
+    """Similarities are divided by 0.07: bfloat16's rounding would be seen."""
+    contrastive, numbers = objective(avt()).contrastive, torch.arange(4)
+    pooled = avt().encode(batch().inputs).pooled
+    with torch.autocast("cpu", torch.bfloat16):
+        embedded = contrastive.embed(pooled)
+        found = contrastive(embedded, numbers)
+    assert all(each.dtype == torch.float32 for each in embedded.values())
+    torch.testing.assert_close(found, contrastive(embedded, numbers), rtol=0, atol=1e-6)
+
+
 def test_a_batch_of_one_source_has_no_wrong_pairs():
     model = avt()
     _, logs = objective(model)(model, batch(3, ids=["a"] * 3), generator=generator())
@@ -375,6 +386,22 @@ def test_decoders_of_the_paper():
     tokens = torch.empty(1, 393, 768, device="meta")
     shape = (1, 16, 3, 224, 224)
     assert loss.reconstruction.decode(VIDEO, tokens, (8, 7, 7)).shape == shape
+
+
+def test_the_error_is_the_mean_over_what_is_compared():
+    """Over channels, too."""
+    loss = objective(avt())
+    cells = {VIDEO: loss.streams[VIDEO].cells((4, 32, 64)), AUDIO: Cells((8, 3), (8, 8), (5, 4))}
+    tokens = {name: torch.randn(2, 1 + torch.Size(c.grid).numel(), 16) for name, c in cells.items()}
+    target, scored = {}, {}
+    for name, cell in cells.items():
+        values = loss.reconstruction.decode(name, tokens[name], cell.grid)
+        places = values[:, :, :1] if name == VIDEO else values
+        scored[name] = torch.rand_like(places) < 0.2
+        target[name] = values + torch.where(scored[name], 2.0, 100.0)
+    found = loss.reconstruction(tokens, cells, target=target, scored=scored)
+    for value in found.values():
+        torch.testing.assert_close(value, torch.tensor(4.0))
 
 
 def test_an_odd_number_of_frames_is_cut():

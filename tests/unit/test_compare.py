@@ -63,7 +63,8 @@ BARRED = {"label": ["rock|pop", "rock", "pop"]}  # as folders may be called
 
 @pytest.mark.parametrize(
     "task, labels",
-    [("single", LABELS), ("single", BARRED), ("multi", LABELS), ("heads", HEADS)],
+    [("single", LABELS), ("single", BARRED), ("multi", LABELS), ("heads", HEADS)]
+    + [("heads", {"verb": ["put", "put|take"], "noun": ["egg", "pan|lid", "|"]})],
 )
 def test_what_was_written_is_read_back(tmp_path: Path, task: str, labels: dict):
     made = evaluation(1.0, task=task, labels=labels)

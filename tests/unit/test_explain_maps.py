@@ -24,6 +24,7 @@ from sightsound.explain.curves import insertion_deletion, ranks
 from sightsound.explain.maps import METHODS, ask, automatic, explain_maps, log_odds
 from sightsound.explain.occlusion import hidden, over, windows_of
 from sightsound.models.linear_probe import LinearProbe
+from sightsound.models.mbt import MBT
 from sightsound.models.unimodal import OneStream
 from sightsound.types import Encoded, ModelInfo, Output
 
@@ -101,6 +102,55 @@ def test_every_model_can_be_asked_by_every_method(make, method, masked):
     for name, x in batch.inputs.items():
         assert torch.equal(x, before[name])
     assert not any(parameter.grad is not None for parameter in predictor.model.parameters())
+
+
+@pytest.mark.parametrize("method", ["rollout", "grad_cam", "occlusion", "shapley"])
+def test_the_callers_mode_does_not_matter(method):
+    predictor = predictor_of(mbt())
+    batch = batch_of(predictor)
+    expected = explain_maps(predictor, batch, method=method)[0].shares
+    with torch.inference_mode():
+        copies = dataclasses.replace(batch, video=batch.video + 0, audio=batch.audio + 0)
+        found = explain_maps(predictor, copies, method=method)[0].shares
+    assert found == expected
+    predictor.model.requires_grad_(False)
+    with torch.no_grad():
+        assert explain_maps(predictor, batch, method=method)[0].shares == expected
+
+
+@pytest.mark.parametrize("method", ["rollout", "grad_cam", "occlusion", "shapley"])
+def test_a_model_of_half_precision_is_explained_alike(method):
+    predictor = predictor_of(mbt())
+    batch = batch_of(predictor)
+    whole = explain_maps(predictor, batch, method=method, shown="dog")
+    predictor.model.to(torch.bfloat16)
+    batch = dataclasses.replace(batch, video=batch.video.bfloat16(), audio=batch.audio.bfloat16())
+    for one, other in zip(
+        whole, explain_maps(predictor, batch, method=method, shown="dog"), strict=True
+    ):
+        assert other.shares == pytest.approx(one.shares, abs=0.2)
+
+
+def test_nothing_is_left_behind_by_an_error(monkeypatch):
+    predictor = predictor_of(mbt())
+    model, batch = predictor.model, batch_of(predictor)
+    monkeypatch.setattr(MBT, "fuse", failing_after(1))  # the question is asked, then
+    with pytest.raises(KeyError, match="in the middle"):
+        explain_maps(predictor, batch, method="grad_cam")
+    assert not any(module._forward_hooks for module in model.modules())
+    assert not model.training and not any(p.grad is not None for p in model.parameters())
+
+
+def failing_after(number: int):
+    """`MBT.fuse` that works so many times."""
+    fuse, left = MBT.fuse, iter(range(number))
+
+    def fuse_or_fail(self, *args, **options):
+        if next(left, None) is None:
+            raise KeyError("in the middle")
+        return fuse(self, *args, **options)
+
+    return fuse_or_fail
 
 
 def test_auto_is_what_suits_the_model():
@@ -384,6 +434,12 @@ def test_contributions_of_mafnet_are_maps_of_seconds():
     assert not one.video.any() and one.shares == {"video": 0, "audio": 1}
 
 
+@pytest.mark.parametrize("method", ["rollout", "grad_cam"])
+def test_features_have_no_encoder_to_look_into(method):
+    with pytest.raises(ValueError, match="'mafnet' reads features .*; ask by auto or occlusion$"):
+        explain_maps(make_predictor(), make_batch(), method=method)
+
+
 def test_mafnet_whose_fusion_is_not_linear_shows_its_attention():
     predictor = make_predictor(fusion="mcb", mcb_size=16)
     for one in explain_maps(predictor, make_batch()):
@@ -405,7 +461,7 @@ def test_a_linear_probe_is_asked_by_occlusion():
     predictor.model = model.eval()
     (one, *_) = explain_maps(predictor, make_batch())
     assert one.method == "occlusion" and one.video.any()
-    with pytest.raises(ValueError, match="'linear_probe' has no attention weights"):
+    with pytest.raises(ValueError, match="'linear_probe' reads features of frozen"):
         explain_maps(predictor, make_batch(), method="rollout")
 
 

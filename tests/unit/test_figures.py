@@ -22,7 +22,7 @@ RNG = np.random.default_rng(0)
 
 def names(number: int) -> list[str]:
     """Such as matplotlib takes for formulae, or leaves out of a legend."""
-    return [f"_{k} costs $^5$ <b>" for k in range(number)]
+    return [f"_{k} costs $^$ <b>" for k in range(number)]
 
 
 def texts(figure) -> list[str]:

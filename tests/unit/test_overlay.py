@@ -16,7 +16,7 @@ from sightsound.data.manifest import Manifest, Row
 from sightsound.explain import contact_sheet as sheets
 from sightsound.explain import overlay
 from sightsound.explain.contact_sheet import contact_sheet
-from sightsound.explain.heat import heated, strengths
+from sightsound.explain.heat import AGAINST, FOR, heated, strengths
 from sightsound.explain.map_words import Looked
 from sightsound.explain.maps import Maps
 from sightsound.explain.overlay import Curves, write_overlay
@@ -230,6 +230,10 @@ def test_red_is_for_and_blue_against():
     found = heated(picture, np.array([[1.0, 0.0, -1.0]]))[10].astype(int)
     assert found[2, 0] > found[2, 2] + 100 and found[-3, 2] > found[-3, 0] + 100
     assert len(set(found[19].tolist())) == 1  # grey between
+    black = heated(0 * picture, np.array([[1.0, 0.0, -1.0]]))[10] / 255
+    for place, colour in ((0, FOR), (-1, AGAINST)):
+        np.testing.assert_allclose(black[place], 0.75 * np.array(colour), atol=1 / 255)
+    assert not heated(0 * picture, np.zeros((1, 1))).any()
     alone = heated(picture, np.array([[1.0]]))[10, 2].astype(int)
     assert found[2, 0] > alone[0] > alone[2] + 50
 

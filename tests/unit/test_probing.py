@@ -300,6 +300,15 @@ def test_what_the_streams_are_worth_adds_up():
 # --- randomise ----------------------------------------------------------------------------------
 
 
+def test_what_two_modules_share_comes_back_whole():
+    model = nn.ModuleDict({"one": nn.Linear(4, 4), "other": nn.Linear(4, 4)})
+    model["other"].weight = model["one"].weight
+    before = model["one"].weight.detach().clone()
+    with destroyed(model, ["one", "other"], seed=0):
+        assert not torch.equal(model["one"].weight, before)
+    assert torch.equal(model["one"].weight, before)
+
+
 def test_rank_correlation_is_that_of_scipy():
     generator = np.random.default_rng(0)
     a, b = generator.integers(1, 9, (2, 4, 6)), generator.random((2, 4, 6)) + 0.1

@@ -49,6 +49,10 @@ def test_recall_and_chance():
     assert scores["num_pairs"] == 4
     assert (scores["audio_to_video_r1"], scores["audio_to_video_r5"]) == (0.75, 1.0)
     assert (scores["audio_to_video_median_rank"], scores["video_to_audio_median_rank"]) == (1, 1)
+    sounds = {VIDEO: VIDEOS[:2], AUDIO: unit([1, 0.9, 0], [0, 0.3, 1])}
+    scores_apart = recalls(sounds, np.arange(2))
+    assert scores_apart["audio_to_video_r1"] == 1.0  # each sound finds its pictures
+    assert scores_apart["video_to_audio_r1"] == 0.5  # the second pictures the first sound
     assert chance(40) == {"r1": 0.025, "r5": 0.125, "r10": 0.25, "median_rank": 20.5}
     assert chance(4)["r5"] == 1.0
     table = score_table(scores).splitlines()

@@ -68,6 +68,8 @@ def test_the_same_clips_are_held_out_as_with_labels(tmp_path, kind):
         without = load_manifest(DataSettings(path=str(source), task="none"), seed=seed)
         assert splits(without) == splits(with_labels)
         assert without.id_hash == with_labels.id_hash
+        assert {row.labels for row in without.rows} == {()}
+        assert without.target(without.rows[0]).shape == (0,)
 
 
 def test_splits_are_named_by_folders(tmp_path):

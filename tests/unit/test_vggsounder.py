@@ -64,6 +64,7 @@ def test_several_labels_have_all_that_are_likely_and_no_list_means_no_logits():
     [
         ("val/a b/x_000001.MP4", "x_000001"),
         ("x_000001.mp4#3.5", "x_000001"),
+        ("a/x #2_000001.mp4", "x #2_000001"),
         ("a.b_000001", "a.b_000001"),
     ],
 )

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sightsound.types import Problem
 
 _TABLES = (".csv", ".parquet")  # every other file is taken for a clip
+_WITHOUT_MAPS = ("leave_one_out", "shapley")
 _ON_A_SHEET = 24  # clips of a split
 
 
@@ -46,6 +47,8 @@ def explain(argv: Sequence[str]) -> None:
         check_explains(predictor.model)
     elif options.span:
         raise ValueError("--span goes with --method contributions, of mafnet")
+    if options.video and options.method in _WITHOUT_MAPS:
+        raise ValueError(f"--video goes with a method that makes maps, not with {options.method}")
     if options.heads != "mean" and options.method != "rollout":
         raise ValueError(f"--heads goes with --method rollout, not with {options.method}")
     few, split = (_explain_few, _explain_split) if sums else (_map_few, _map_split)
@@ -73,7 +76,7 @@ def _explain_parser() -> Parser:
     )
     add = parser.add_argument
     add("model", metavar="MODEL", help="A run, a model directory, or hf:owner/name.")
-    add("paths", nargs="*", metavar="FILE | DATA", help=_PATHS)
+    add("paths", nargs="*", default=(), metavar="FILE | DATA", help=_PATHS)
     add("--clip", metavar="ID", action="append", help="This clip of DATA; may be repeated.")
     add("--split", help="All clips of this split of DATA (default: the run's, else test).")
     add("--method", choices=_METHODS, default="auto", help=_METHOD)
@@ -222,21 +225,21 @@ def _picture_names(ids: Sequence[str]) -> dict[str, str]:
 def _map_few(predictor: Predictor, clips: ClipDataset, options: Any) -> None:
     """Print where the maps of every clip lie; with `--output` also draw them."""
     from sightsound.data.loader import Loader
-    from sightsound.explain.map_words import as_csv, as_json, as_table, cell_lines
+    from sightsound.explain.map_words import as_csv, as_json, as_table, table_lines
 
     with Loader(clips) as loader:
         found = list(_looked(predictor, loader, options, clips=clips))
         problems = loader.problems
     if found:
-        cells = [line for looked in found for line in cell_lines(looked)]
-        texts = {"table": as_table, "json": as_json, "csv": lambda _: as_csv(cells)}
+        texts = {"table": as_table, "json": as_json, "csv": lambda x: as_csv(table_lines(x))}
         say(texts[options.format](found))
     if found and options.output:
         _write_maps(found, options)
         if options.video:
             _write_films(predictor, clips, found, options)
         if options.format == "table":
-            say(f"\nTables and pictures: {options.output}")
+            what = "Tables" if options.method in _WITHOUT_MAPS else "Tables and pictures"
+            say(f"\n{what}: {options.output}")
     _complain(problems)
 
 
@@ -266,17 +269,16 @@ def _write_maps(found: Sequence[Looked], options: Any) -> None:
     """`maps.json`, `maps.csv`, a picture of each clip and a contact sheet of several."""
     from sightsound.explain.contact_sheet import contact_sheet
     from sightsound.explain.map_picture import map_picture
-    from sightsound.explain.map_words import as_csv, as_json, cell_lines
+    from sightsound.explain.map_words import as_csv, as_json, table_lines
     from sightsound.explain.split import write_whole
 
     folder = Path(options.output)
-    cells = [line for looked in found for line in cell_lines(looked)]
-    write_whole(folder / "maps.csv", as_csv(cells).encode())
+    write_whole(folder / "maps.csv", as_csv(table_lines(found)).encode())
     write_whole(folder / "maps.json", f"{as_json(found)}\n".encode())
+    found = [looked for looked in found if looked.maps.streams]
     names = _picture_names([looked.maps.id for looked in found])
     for looked in found:
-        if looked.maps.streams:
-            map_picture(folder / names[looked.maps.id], looked)
+        map_picture(folder / names[looked.maps.id], looked)
     if len(found) > 1:
         contact_sheet(folder / "contact_sheet.png", found)
 
@@ -400,9 +402,11 @@ def _draw_sheet(path: Path, found: Sequence[Looked], clips: ClipDataset) -> None
     found = [looked for looked in found if looked.maps.streams]
     if not found:
         return
+    number = len(found)
     chosen = np.random.default_rng(0).permutation(len(found))[:_ON_A_SHEET]
     found = [found[index] for index in sorted(chosen)]
     places = {row.id: place for place, row in enumerate(clips.rows)}
     views = evaluation_view(clips, [places[looked.maps.id] for looked in found])
     pairs = zip(found, views, strict=True)
-    contact_sheet(path, [dataclasses.replace(looked, seen=seen) for looked, seen in pairs])
+    found = [dataclasses.replace(looked, seen=seen) for looked, seen in pairs]
+    contact_sheet(path, found, title=f"{len(found)} of {number} clips")

@@ -55,7 +55,8 @@ def _summary(made: Index, problems: list[Problem]) -> str:
     both, either = (has[VIDEO] & has[AUDIO]).sum(), (has[VIDEO] | has[AUDIO]).sum()
     lines = [f"{either} clips in {made.directory}, {both} of them with both streams"]
     if problems:
-        lines.append(f"{len(problems)} problems with files, such as: {problems[0].cause}")
+        first = problems[0]
+        lines.append(f"problems with files: {len(problems)}, such as {first.path}: {first.cause}")
     pairs = int(made.scores["num_pairs"])
     seen = "was" if made.about["trained_on_scored"] else "was not"
     lines += ["", f"Scored on {pairs} clips that the model {seen} trained on:"]

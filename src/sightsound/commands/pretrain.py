@@ -83,4 +83,5 @@ _EXAMPLES = """Examples:
   sightsound train labelled/ --config first --init runs/pre --output runs/tuned
 
 A recipe for training does, too: its objective is replaced. Leave its drop_video and drop_audio at
-0: a clip without one stream teaches nothing here."""
+0: a clip without one stream teaches nothing here.
+Without --config the model is MBT as published: ViT-B, 224 x 224 pixels, made for a GPU."""

@@ -23,7 +23,7 @@ def names_a_file(error: BaseException) -> bool:
 
 def message(error: BaseException) -> str:
     """The error's text on one line."""
-    if isinstance(error, (FileExistsError, NotADirectoryError)) and names_a_file(error):
+    if isinstance(error, FileExistsError) and names_a_file(error):  # by mkdir
         return f"{str(error.filename)!r} is no folder; name another one"
     if names_a_file(error):
         return f"{error.strerror}: {error.filename!r}"

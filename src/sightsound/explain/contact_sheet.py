@@ -10,9 +10,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from sightsound.explain.heat import LEGEND, heated, sound_picture, strengths
-from sightsound.explain.map_words import Looked
+from sightsound.explain.map_words import Looked, stream_words
 from sightsound.explain.pictures import axes_at, save_picture, say_missing, write_at
-from sightsound.explain.seen import WORDS, pixels
+from sightsound.explain.seen import pixels
 from sightsound.types import AUDIO, VIDEO
 
 # Inches.
@@ -58,11 +58,15 @@ def contact_sheet(
 def _write_words(figure: Figure, clip: Looked, left: float, top: float) -> None:
     maps, truth = clip.maps, clip.truth
     right = not truth or maps.shown in truth.split(" + ")
-    shares = ", ".join(f"{WORDS[n]} {100 * x:.0f} %" for n, x in maps.shares.items())
     said = f"{maps.shown[:30]} {100 * maps.probability:.0f} %"
     said += "" if right else f", not {truth[:30]}"
     write_at(figure, (left, top + 0.16), said, color="black" if right else _FALSE, weight="bold")
-    write_at(figure, (left, top + 0.33), f"{shares}; {Path(maps.id).name[-26:]}", fontsize=7)
+    write_at(
+        figure,
+        (left, top + 0.33),
+        f"{stream_words(clip)}; {Path(maps.id).name[-26:]}",
+        fontsize=7,
+    )
 
 
 def _draw_frames(figure: Figure, clip: Looked, place: tuple[float, float], height: float) -> None:

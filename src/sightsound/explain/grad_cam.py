@@ -168,7 +168,7 @@ def _backbones(question: Question, stage: int) -> Sources:
     if question.batch.encoded:
         raise ValueError(
             f"{model.info.name!r} reads features of frozen encoders, so there is no map to look "
-            "into; ask by contributions or occlusion"
+            "into; ask by auto or occlusion"
         )
     parts = [getattr(model, name) for name in names]
     for name, part in zip(names, parts, strict=True):

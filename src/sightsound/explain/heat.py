@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import numpy as np
 from matplotlib import colormaps
+from matplotlib.colors import to_rgb
 
-from sightsound.explain.map_picture import tinted
 from sightsound.explain.maps import Maps
 from sightsound.explain.seen import Seen
 from sightsound.media.front_end import FrontEnd
 
+FOR, AGAINST = to_rgb("#e8201a"), to_rgb("#1f6fe0")
 LEGEND = "red: counts for it; blue: against it; the strongest part of each stream is full"
+_OPAQUE = 0.75  # how opaque the strongest cell is
 _SPREAD = ("rollout",)
 _ALIKE = 1e-6  # of the largest value: rounding
 _GREY = np.array([0.299, 0.587, 0.114])  # of red, green and blue: BT.601
@@ -42,9 +44,24 @@ def heated(picture: np.ndarray, values: np.ndarray) -> np.ndarray:
 
     Where there is one value for all of it, only half as strong: everything must be seen through it.
     """
-    grey = np.repeat((picture @ _GREY)[..., None], 3, axis=-1) / 255
-    coloured = tinted(grey, values, largest=1.0 if values.size > 1 else 2.0)
-    return (255 * coloured).round().astype(np.uint8)
+    grey = (picture @ _GREY)[..., None] / 255
+    strongest = _OPAQUE if values.size > 1 else _OPAQUE / 2
+    values = smooth(values, picture.shape[:2])[..., None]
+    colour = np.where(values >= 0, FOR, AGAINST)
+    opaque = strongest * np.abs(values)
+    return (255 * (grey * (1 - opaque) + colour * opaque)).round().astype(np.uint8)
+
+
+def smooth(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A map (h, w) at (H, W), linear between the middles of its cells."""
+    for axis, length in enumerate(size):
+        count = values.shape[axis]
+        place = np.clip((np.arange(length) + 0.5) * count / length - 0.5, 0, count - 1)
+        low = np.floor(place).astype(int)
+        high = np.minimum(low + 1, count - 1)
+        part = (place - low).reshape(-1, *[1] * (1 - axis))
+        values = values.take(low, axis) * (1 - part) + values.take(high, axis) * part
+    return values
 
 
 def sound_picture(seen: Seen, front_end: FrontEnd) -> np.ndarray:

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
+from sightsound.explain.heat import LEGEND, heated, sound_picture, strengths
 from sightsound.explain.map_words import Looked, headline, share_lines
 from sightsound.explain.pictures import (
     COLOURS,
@@ -29,36 +29,11 @@ from sightsound.explain.seen import pixels
 from sightsound.media.logmel import band_edges
 from sightsound.types import AUDIO, VIDEO
 
-FOR, AGAINST = to_rgb("#e8201a"), to_rgb("#1f6fe0")
-_STRENGTH = 0.75  # how opaque the strongest cell is
 _MANY_FRAMES = 8
 # Inches.
 _LEFT, _RIGHT, _MAIN = 0.8, 0.3, 9.6
 _LINE, _GAP, _PROFILE, _SOUND, _NOTHING, _TICKS = 0.2, 0.12, 0.55, 1.6, 0.4, 0.32
 _TONES = (250, 500, 1000, 2000, 4000, 8000, 16000)  # Hz, written beside a spectrogram
-
-
-def tinted(picture: np.ndarray, values: np.ndarray, *, largest: float) -> np.ndarray:
-    """A picture (H, W, 3) in 0..1 with a map (h, w) over it: red speaks for, blue against.
-
-    Args:
-        largest: absolute value that is tinted most.
-    """
-    values = smooth(values / (largest or 1.0), picture.shape[:2])[..., None]
-    strength = _STRENGTH * np.clip(np.abs(values), 0, 1)
-    return picture * (1 - strength) + np.where(values >= 0, FOR, AGAINST) * strength
-
-
-def smooth(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A map (h, w) at (H, W), linear between the middles of its cells."""
-    for axis, length in enumerate(size):
-        count = values.shape[axis]
-        place = np.clip((np.arange(length) + 0.5) * count / length - 0.5, 0, count - 1)
-        low = np.floor(place).astype(int)
-        high = np.minimum(low + 1, count - 1)
-        part = (place - low).reshape(-1, *[1] * (1 - axis))
-        values = values.take(low, axis) * (1 - part) + values.take(high, axis) * part
-    return values
 
 
 def map_picture(path: str | Path, looked: Looked) -> Path:
@@ -83,8 +58,8 @@ class _Page:
         self.frame_height = width * video.height / video.width if self.shown else _NOTHING
         self.sound_height = _SOUND if seen.audio is not None else _NOTHING
         self.top = 0.0
-        self.lines = share_lines(looked)
-        height = 0.55 + _LINE * len(self.lines) + 2 * _GAP
+        self.lines, self.heat = share_lines(looked), strengths(looked.maps)
+        height = 0.55 + _LINE * (len(self.lines) + 1) + 2 * _GAP
         for name, part in ((VIDEO, self.frame_height), (AUDIO, self.sound_height)):
             height += (part + _PROFILE + 2 * _GAP + _TICKS) * (name in streams)
         self.figure = Figure(figsize=(_LEFT + _MAIN + _RIGHT, height))
@@ -106,6 +81,8 @@ class _Page:
         for line in self.lines:
             self.top += _LINE
             write_at(self.figure, (_LEFT, self.top), line)
+        self.top += _LINE
+        write_at(self.figure, (_LEFT, self.top), LEGEND, color="0.4", fontsize=8)
         self.top += 2 * _GAP
 
     def draw_frames(self) -> None:
@@ -114,13 +91,12 @@ class _Page:
             say_missing(self.axes(self.frame_height), "no pictures")
             self.top += self.frame_height + _GAP
             return
-        frames = pixels(self.seen, self.looked.front_end) / 255.0
-        values, width = self.maps.video, _MAIN / len(self.shown)
-        largest = float(np.abs(values).max())
+        frames = pixels(self.seen, self.looked.front_end)
+        values, width = self.heat[VIDEO], _MAIN / len(self.shown)
         for place, index in enumerate(self.shown):
             axes = self.axes(self.frame_height, left=place * width + 0.02, width=width - 0.04)
             cell = index * len(values) // len(frames)
-            axes.imshow(tinted(frames[index], values[cell], largest=largest), aspect="auto")
+            axes.imshow(heated(frames[index], values[cell]), aspect="auto")
             axes.set(xticks=[], yticks=[])
         self.top += self.frame_height + _GAP
 
@@ -129,17 +105,12 @@ class _Page:
         axes, audio = self.axes(self.sound_height), self.looked.front_end.audio
         if self.seen.audio is None:
             say_missing(axes, "no sound")
-        elif audio.spectrum == "waveform":
-            axes.plot(self.seen.audio[0].flatten().numpy(), linewidth=0.4, color="0.3")
-            axes.set(xticks=[], yticks=[])
         else:
-            heard = self.seen.audio[0].T.numpy()  # (M, F)
-            low, high = np.percentile(heard, (1, 99))
-            grey = np.clip((heard - low) / max(high - low, 1e-6), 0, 1)[..., None].repeat(3, 2)
-            largest = float(np.abs(self.maps.audio).max())
-            picture = tinted(grey, self.maps.audio.T, largest=largest)
-            axes.imshow(picture, origin="lower", aspect="auto")
-            self._write_tones(axes, len(heard))
+            picture = sound_picture(self.seen, self.looked.front_end)
+            axes.imshow(heated(picture, self.heat[AUDIO].T), origin="lower", aspect="auto")
+            axes.set(xticks=[], yticks=[])
+            if audio.spectrum != "waveform":
+                self._write_tones(axes, len(picture))
         self.top += self.sound_height + _GAP
 
     def _write_tones(self, axes: Axes, num_mels: int) -> None:
@@ -148,7 +119,6 @@ class _Page:
         places = np.interp(tones, edges, np.arange(num_mels + 1)) - 0.5
         names = [f"{tone} Hz" if tone < 1000 else f"{tone // 1000} kHz" for tone in tones]
         axes.set_yticks(places, names, fontsize=8)
-        axes.set_xticks([])
 
     def draw_profile(self, name: str) -> None:
         """How much each moment counts, over seconds of the file."""

@@ -65,16 +65,16 @@ def headline(looked: Looked) -> str:
 
 
 def share_lines(looked: Looked) -> list[str]:
-    """How much sound and pictures count: of the map, by Shapley's value, and what crossed."""
+    """How much sound and pictures count: by Shapley's value, of the map, and what crossed."""
     maps, shapley, lines = looked.maps, looked.shapley, []
-    if maps.streams and len(maps.shares) > 1:
-        lines.append(f"of the map: {_percentages(maps.shares)}")
     if maps.method == "leave_one_out":
         lines.append(f"of the probability is lost without it: {_points(maps.effects)}")
     if shapley is not None:
         even = 100 * (shapley.probability - sum(shapley.effects.values()))
         points = _points(shapley.effects)
         lines.append(f"of the probability: {points}, from {even:.0f} % with neither (Shapley)")
+    if maps.streams and len(maps.shares) > 1:
+        lines.append(f"of the map: {percentages(maps.shares)}")
     crossed = [
         f"{WORDS[reader]} {100 * (1 - shares[reader]):.0f} % from {WORDS[other]}"
         for reader, shares in maps.crossing.items()
@@ -84,12 +84,22 @@ def share_lines(looked: Looked) -> list[str]:
     return lines + ([f"taken over in fusion: {', '.join(crossed)}"] if crossed else [])
 
 
+def stream_words(looked: Looked) -> str:
+    """What the streams add, by Shapley's value; of a model of one stream its share of the map.
+
+    Shares of a map are no substitute: a class that many parts tell does without each of them.
+    """
+    shapley = looked.shapley
+    return percentages(looked.maps.shares) if shapley is None else _points(shapley.effects)
+
+
 def _points(effects: dict[str, float]) -> str:
     names = [name for name in MODALITIES if name in effects]
     return ", ".join(f"{WORDS[name]} {100 * effects[name]:+z.0f} points" for name in names)
 
 
-def _percentages(shares: dict[str, float]) -> str:
+def percentages(shares: dict[str, float]) -> str:
+    """Such as "pictures 61 %, sound 39 %"."""
     names = [name for name in MODALITIES if name in shares]
     return ", ".join(f"{WORDS[name]} {100 * shares[name]:.0f} %" for name in names)
 
@@ -221,7 +231,7 @@ def split_text(clips: Sequence[Looked], problems: Sequence[Problem]) -> str:
     """What the clips of a split have in common, in a few lines."""
     lines = [f"By {clips[0].maps.method}, mean over clips:"]
     if clips[0].maps.streams and len(clips[0].maps.shares) > 1:
-        lines.append(f"of the map: {_percentages(_means([one.maps.shares for one in clips]))}")
+        lines.append(f"of the map: {percentages(_means([one.maps.shares for one in clips]))}")
     if clips[0].shapley is not None:
         effects = _means([one.shapley.effects for one in clips])
         lines.append(f"of the probability: {_points(effects)} (Shapley)")
@@ -244,6 +254,12 @@ def split_text(clips: Sequence[Looked], problems: Sequence[Problem]) -> str:
 
 def _means(values: Sequence[dict[str, float]]) -> dict[str, float]:
     return {name: float(np.mean([each[name] for each in values])) for name in values[0]}
+
+
+def table_lines(clips: Sequence[Looked]) -> list[dict[str, Any]]:
+    """A line for every cell; of methods that make no maps, for every clip."""
+    cells = [line for looked in clips for line in cell_lines(looked)]
+    return cells or [clip_line(looked) for looked in clips]
 
 
 def cell_lines(looked: Looked) -> Iterator[dict[str, Any]]:

@@ -68,6 +68,7 @@ class Maps:
         return {name: values for name, values in maps.items() if values is not None}
 
 
+@torch.inference_mode(False)  # some methods ask for gradients, whatever the caller is in
 def explain_maps(
     predictor: Predictor,
     batch: Batch,

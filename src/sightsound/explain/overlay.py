@@ -21,11 +21,11 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from sightsound.explain.figures.style import legend
+from sightsound.explain.figures.style import legend, short
 from sightsound.explain.heat import LEGEND, heated, sound_picture, strengths
-from sightsound.explain.map_words import Looked
+from sightsound.explain.map_words import Looked, stream_words
 from sightsound.explain.pictures import axes_at, shortened, write_at
-from sightsound.explain.seen import WORDS, Seen
+from sightsound.explain.seen import Seen
 from sightsound.media.decode import DecodeError
 from sightsound.media.encode import AAC_RATES_HZ, write_frames
 from sightsound.media.front_end import FrontEnd
@@ -200,7 +200,7 @@ class _Page:
     def _draw_heading(self) -> None:
         said = f"{self.maps.shown} ({100 * self.maps.probability:.1f} %)"
         truth = f"true class {self.looked.truth}; " if self.looked.truth else ""
-        shares = ", ".join(f"{WORDS[n]} {100 * x:.0f} %" for n, x in self.maps.shares.items())
+        shares = stream_words(self.looked)
         self._write(_LEFT, 28, said, fontsize=14, weight="bold")
         self._write(_LEFT, 50, truth + shortened(self.maps.id), color="0.35")
         self._write(_LEFT, 70, f"{self.maps.method}: {shares}. {LEGEND}", color="0.35", fontsize=8)
@@ -253,10 +253,10 @@ class _Page:
         self._write(_LEFT, self.top + _CAPTION - 7, curves.what)
         self.top += _CAPTION + _LEGEND
         axes = self._axes(_SCORES)
-        for name in names:
-            edges = np.asarray(curves.times) - self.start
-            label = f" {name[-22:]}"  # see `legend`
-            axes.stairs(curves.scores[name], edges, label=label, linewidth=1.8, baseline=None)
+        for name, label in zip(names, short(names), strict=True):
+            edges, style = np.asarray(curves.times) - self.start, {"linewidth": 1.8}
+            label = f" {label}"  # see `legend`
+            axes.stairs(curves.scores[name], edges, label=label, baseline=None, **style)
         axes.set(xlim=(0, self.length), ylim=(0, 1.02), yticks=[0, 0.5, 1])
         axes.tick_params(labelsize=8)
         style = {"ncols": _TOP, "borderaxespad": 0.2, "handlelength": 1.2}

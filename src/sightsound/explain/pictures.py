@@ -80,7 +80,7 @@ def _draw_scores(axes: Axes, scores: dict[str, dict[str, float]], *, top: int) -
         widths = [values[name] for name in names]
         label = stream if index == 0 else f"{stream} alone"
         axes.barh(places, widths, height, label=label, color=COLOURS[stream])
-    axes.set_yticks(np.arange(len(names)) + 0.4 - height / 2, names)
+    axes.set_yticks(np.arange(len(names)) + 0.4 - height / 2, names, parse_math=False)
     axes.invert_yaxis()
     axes.set_xlim(0, 1)
     axes.set_xlabel("probability")

@@ -140,7 +140,10 @@ class Run:
     def __init__(self, question: Question, mixer: Mixer) -> None:
         model = question.model
         if question.batch.encoded:
-            raise no_attention(model, "features")
+            raise ValueError(
+                f"{model.info.name!r} reads features of frozen encoders, whose attention is not "
+                "known, so there is no rollout; ask by auto or occlusion"
+            )
         with torch.no_grad():
             self.encoded = model.encode(question.inputs, **question.masks, maps=True)
             self.attention = model.fuse(self.encoded, maps=True).attention or {}

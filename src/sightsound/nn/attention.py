@@ -82,8 +82,9 @@ def fused_attention(
     if q.is_cpu and q.dtype == torch.bfloat16 and q.requires_grad:
         # SDPA's bf16 backward pass on CPU takes half of a training step; fp32 does not.
         with torch.autocast("cpu", enabled=False):
-            q, k, v = q.float(), k.float(), v.float()
-            return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
+            parts = q.float(), k.float(), v.float()
+            found = F.scaled_dot_product_attention(*parts, attn_mask=mask, dropout_p=dropout)
+            return found.to(q.dtype)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
 
 

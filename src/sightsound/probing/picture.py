@@ -65,7 +65,9 @@ def _bars(axes: Axes, check: Check) -> None:
         _interval(axes, finding, place, "#555555")
         before = np.full(2, 100 * finding.before)
         axes.plot(before, [place - 0.4, place + 0.4], color="black", linewidth=2)
-    axes.set_yticks(range(len(check.overall)), [finding.what for finding in check.overall])
+    axes.set_yticks(
+        range(len(check.overall)), [finding.what for finding in check.overall], parse_math=False
+    )
     axes.invert_yaxis()
     axes.set_xlabel("score, %; black line: before", fontsize=8)
 
@@ -94,7 +96,7 @@ def _classes(axes: Axes, check: Check) -> None:
         s=120,
         label="before",
     )
-    axes.set_yticks(range(len(labels)), labels)
+    axes.set_yticks(range(len(labels)), labels, parse_math=False)
     axes.set_ylim(len(labels) + 0.6, -0.6)  # room for the legend below the last class
     axes.set_xlim(-3, 103)
     axes.set_xlabel("score of the class, %", fontsize=8)

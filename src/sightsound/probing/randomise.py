@@ -27,7 +27,7 @@ from sightsound.probing.finding import Check, Finding, compare, through
 from sightsound.probing.trial import Trial
 from sightsound.seeding import stable_seed
 
-SHARES = (0.25, 0.5, 0.75, 1.0)  # of the parts, after the head alone
+SHARES = (0.25, 0.5, 0.75, 1.0)  # of the parts, after the whole head alone
 ALIKE = 0.5  # a correlation above this, with nothing learned left, is called unmoved. A guess.
 
 
@@ -36,9 +36,7 @@ def randomise(trial: Trial) -> Check:
     model, asked = trial.predictor.model, questions(trial)
     whole = maps_of(asked)
     names = from_the_head(model, asked[0])
-    counts = {1: "head destroyed"} | {
-        round(share * len(names)): f"{100 * share:.0f} % destroyed" for share in SHARES
-    }
+    counts = steps(names)
     found: dict[str, list[Finding]] = {}  # of each stream
     for count, what in counts.items():
         with destroyed(model, names[:count], seed=trial.seed):
@@ -60,6 +58,15 @@ def randomise(trial: Trial) -> Check:
         measure="rank correlation",
         curves=tuple(through(name, shares, findings) for name, findings in found.items()),
     )
+
+
+def steps(names: Sequence[str]) -> dict[int, str]:
+    """{how many of the parts `names` are destroyed: in words}; first all of the head, alone."""
+    head = sum(name.split(".")[0] == names[0].split(".")[0] for name in names)
+    counts = {
+        max(head, round(share * len(names))): f"{100 * share:.0f} % destroyed" for share in SHARES
+    }
+    return {head: "head destroyed"} | {n: what for n, what in counts.items() if n > head}
 
 
 def _likeness(whole: list[Maps], drawn: list[Maps], name: str) -> np.ndarray:
@@ -146,5 +153,5 @@ def destroyed(model: nn.Module, names: Sequence[str], *, seed: int) -> Iterator[
         yield
     finally:
         with torch.no_grad():
-            for tensor, values in kept:
+            for tensor, values in reversed(kept):  # one may be shared by two modules
                 tensor.copy_(values)

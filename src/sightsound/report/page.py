@@ -86,7 +86,7 @@ def report(
         evaluate_saved(model, data, late=late, num_workers=num_workers, seed=seed)
     settings = json.loads((folder / "evaluation" / "summary.json").read_text())["settings"]
     evaluation, found = _counted(folder / "evaluation", settings["bootstrap"], seed=seed)
-    clips, log = _clips(evaluation, predictor), read_metrics(folder / "metrics.jsonl")
+    clips, log = _clips(evaluation, predictor, say), read_metrics(folder / "metrics.jsonl")
     drawings = _drawings(evaluation, found, log)
     if clips is not None:
         say("looking at clips ...")
@@ -137,13 +137,18 @@ def _is_evaluated(folder: Path, data: str | None, predictor: Predictor) -> bool:
     return data is None or read_evaluation(folder).source == str(predictor.manifest(data).source)
 
 
-def _clips(evaluation: Evaluation, predictor: Predictor) -> Clips | None:
-    """The rows of the clips that were scored; `None` if their source is no longer there."""
+def _clips(evaluation: Evaluation, predictor: Predictor, say: Say) -> Clips | None:
+    """The rows of the clips that were scored; `None` if none of them is where it was."""
     if not Path(evaluation.source).exists():
         return None
-    manifest = predictor.manifest(evaluation.source, bad_files="mask")
+    try:
+        manifest = predictor.manifest(evaluation.source, bad_files="mask")
+    except ValueError as error:  # such as a disk that is not there: an empty folder
+        say(f"a page without clips: {error}")
+        return None
     known = {row.id: row for row in manifest.rows}
-    return Clips(manifest, {clip: known[clip] for clip in evaluation.ids if clip in known})
+    rows = {clip: known[clip] for clip in evaluation.ids if clip in known}
+    return Clips(manifest, rows) if rows else None
 
 
 def _media(

@@ -107,7 +107,19 @@ def modality_scatter(
             place = there[part]
             look = {"s": size[part], "color": colour, "alpha": 0.6, "linewidths": 0}
             axes.scatter(100 * audio[place], 100 * video[place], label=name, clip_on=False, **look)
-    far = sorted(there, key=lambda k: -abs(audio[k] - video[k]))[:MOST_NAMES]
+    _name_points(axes, audio, video, labels, sorted(there, key=lambda k: -abs(audio[k] - video[k])))
+    axes.set(xlim=(-3, 103), ylim=(-3, 103), aspect="equal")
+    axes.set_xlabel(f"sound alone: {score} (%)")
+    axes.set_ylabel(f"pictures alone: {score} (%)")
+    legend(axes, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
+    return axes.figure
+
+
+def _name_points(
+    axes: Axes, audio: np.ndarray, video: np.ndarray, labels: Sequence[str], order: Sequence[int]
+) -> None:
+    """Names beside the first classes of `order` that find room, towards the middle."""
+    far = order[:MOST_NAMES]
     ends = {k: np.array((audio[k] + (-0.3 if audio[k] > 0.5 else 0), video[k])) for k in far}
     for k in apart(ends, room=np.array((0.3, 0.04))):
         left = audio[k] > 0.5
@@ -121,11 +133,6 @@ def modality_scatter(
             color=INK,
             parse_math=False,
         )
-    axes.set(xlim=(-3, 103), ylim=(-3, 103), aspect="equal")
-    axes.set_xlabel(f"sound alone: {score} (%)")
-    axes.set_ylabel(f"pictures alone: {score} (%)")
-    legend(axes, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
-    return axes.figure
 
 
 def _name_classes(axes: Axes, names: Sequence[str], *, places: np.ndarray) -> None:
