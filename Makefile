@@ -18,7 +18,7 @@ demo: $(VENV)/ready
 	$(BIN)/sightsound demo --output demo
 
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest  # tensors are tiny: threads only wait for one another
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal  # threads only wait for one another
 
 lint: $(VENV)/ready
 	$(BIN)/ruff format --check .
