@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sightsound.models.backbones.uniformer import SIZES, UniFormer
+from sightsound.models.backbones.uniformer import SIZES, Depthwise, UniFormer
 from sightsound.models.unimodal import UniFormerClassifier
 from sightsound.nn.clip_norm import ClipNorm
 from sightsound.nn.exact_block import ScaledDropPath
@@ -233,3 +233,21 @@ def test_frozen_statistics():
     tokens.sum().backward()
     assert all(torch.equal(a, b) for a, b in zip(before, model.buffers(), strict=True))
     assert bool(norms(model)[0].weight.grad.any())
+
+
+@pytest.mark.parametrize("shape", [(4, 1, 1), (2, 4, 4)])
+def test_half_precision_gives_whole_gradients_on_a_cpu(shape):
+    """torch 2.13 leaves parts of this gradient unwritten in bfloat16; here memory is not zero."""
+    torch.manual_seed(0)
+    layer = Depthwise(16, 5)
+    x = torch.randn(4, 16, *shape).contiguous(memory_format=torch.channels_last_3d)
+    (wanted,) = torch.autograd.grad(layer(x).square().mean(), layer.weight)
+    for _ in range(20):
+        spoilt = [torch.full((number,), torch.nan) for number in range(1000, 4000, 8)]
+        del spoilt
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            found = layer(x.bfloat16()).float().square().mean()
+        (gradient,) = torch.autograd.grad(found, layer.weight)
+        torch.testing.assert_close(
+            gradient, wanted, rtol=0.05, atol=0.05 * float(wanted.abs().max())
+        )

@@ -219,10 +219,10 @@ class LocalLayer(nn.Module):
         self, width: int, mlp_width: int, *, drop_path: float = 0.0, statistics: Statistics = "own"
     ) -> None:
         super().__init__()
-        self.positions = _depthwise(width, 3)
+        self.positions = Depthwise(width, 3)
         self.neighbour_norm = ClipNorm(width, statistics=statistics)
         self.inlet = nn.Conv3d(width, width, 1)
-        self.neighbours = _depthwise(width, 5)
+        self.neighbours = Depthwise(width, 5)
         self.outlet = nn.Conv3d(width, width, 1)
         self.mlp_norm = ClipNorm(width, statistics=statistics)
         self.expand = nn.Conv3d(width, mlp_width, 1)
@@ -264,7 +264,7 @@ class GlobalLayer(nn.Module):
         self, width: int, mlp_width: int, num_heads: int, *, drop_path: float = 0.0
     ) -> None:
         super().__init__()
-        self.positions = _depthwise(width, 3)
+        self.positions = Depthwise(width, 3)
         self.block = ExactBlock(width, num_heads, mlp_width, drop_path=drop_path)
 
     def set_checkpointing(self, enabled: bool) -> None:
@@ -282,8 +282,22 @@ class GlobalLayer(nn.Module):
         return tokens.transpose(1, 2).unflatten(2, grid), weights
 
 
-def _depthwise(width: int, kernel: int) -> nn.Conv3d:
-    return nn.Conv3d(width, width, kernel, padding=kernel // 2, groups=width)
+class Depthwise(nn.Conv3d):
+    """A convolution for each channel, (B, C, T, H, W) to the same shape; never in bfloat16 on CPU.
+
+    There torch 2.13 leaves parts of the weights' gradient as they lay in memory, if the maps are
+    small beside the kernel.
+    """
+
+    def __init__(self, width: int, kernel: int) -> None:
+        super().__init__(width, width, kernel, padding=kernel // 2, groups=width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As of `nn.Conv3d`."""
+        if not (x.is_cpu and torch.is_autocast_enabled("cpu")):
+            return super().forward(x)
+        with torch.autocast("cpu", enabled=False):
+            return super().forward(x.float()).to(x.dtype)
 
 
 def _blanked(x: Tensor, steps: Tensor | None) -> Tensor:
