@@ -24,14 +24,11 @@ from torch import Tensor, nn
 from sightsound.models.backbone import (
     Backbone,
     Tokens,
-    frames_that_count,
     new_backbone,
     own_options,
 )
 from sightsound.models.fusion.bottleneck import BottleneckFusion
-from sightsound.models.presence import present_streams
-from sightsound.models.pretrained import Pretrained
-from sightsound.models.unimodal import check_input
+from sightsound.models.of_backbones import OfBackbones
 from sightsound.nn.block import layer_norm
 from sightsound.nn.exact_block import ExactBlock, start_linear_
 from sightsound.nn.masking import blank_absent, mean_of_present, pool
@@ -44,7 +41,7 @@ AUDIO_TOKENS = ("pooled", "both")
 HEAD_WIDTH = 64
 
 
-class AVT(Pretrained):
+class AVT(OfBackbones):
     """Two complete encoders, joined by layers that exchange through fusion tokens.
 
     Args:
@@ -158,66 +155,6 @@ class AVT(Pretrained):
         """The encoder of one stream."""
         return getattr(self, name)
 
-    def forward(
-        self,
-        inputs: Mapping[str, Tensor],
-        *,
-        present: Mapping[str, Tensor] | None = None,
-        valid: Mapping[str, Tensor] | None = None,
-        maps: bool = False,
-    ) -> Output:
-        """Logits and what led to them: `fuse(encode(inputs))`.
-
-        Args:
-            inputs: {"video": (B, T, C, H, W), "audio": (B, 1, F, M)} normalised; a modality that is
-                not there is absent for all examples.
-            present: {modality: (B,) bool}; false: the example does not have this stream.
-            valid: {"video": (B, T), "audio": (B, F)} bool; false: padding. A stream without any
-                valid frame counts as absent.
-            maps: also return attention weights: {"audio.3": (B, h, N, N)} of the encoders, and
-                {"audio.fusion.0": (B, h, N + Z, N + Z)} of fusion, whose tokens are the last Z.
-
-        Raises:
-            ValueError: an example has no stream at all, or a shape does not fit.
-        """
-        encoded = self.encode(inputs, present=present, valid=valid, maps=maps)
-        return self.fuse(encoded, maps=maps)
-
-    def encode(
-        self,
-        inputs: Mapping[str, Tensor],
-        *,
-        present: Mapping[str, Tensor] | None = None,
-        valid: Mapping[str, Tensor] | None = None,
-        token_mask: Mapping[str, Tensor] | None = None,
-        maps: bool = False,
-    ) -> Encoded:
-        """Each stream alone: the sequences that fusion reads, and the encoders' vectors.
-
-        Both have the widths of the encoders.
-
-        Args:
-            token_mask: {modality: (B, N') bool}; true: the token is zero right after the (first)
-                patch embedding, whose grid is `backbone(modality).embedded_cells`.
-        """
-        self._check_inputs(inputs)
-        inputs = {name: inputs[name] for name in self.modalities if name in inputs}
-        present = present_streams(inputs, present, valid)
-        tokens, pooled, key_mask, attention = {}, {}, {}, {}
-        for name, x in inputs.items():
-            found = self.backbone(name)(
-                x,
-                valid=frames_that_count(name, x, present=present, valid=valid),
-                token_mask=(token_mask or {}).get(name),
-                maps=maps,
-            )
-            tokens[name], mask = self._sequence(name, found)
-            pooled[name] = found.pooled
-            if mask is not None:
-                key_mask[name] = mask
-            attention |= {f"{name}.{layer}": each for layer, each in found.attention.items()}
-        return Encoded(tokens, pooled, present, key_mask or None, attention)
-
     def _sequence(self, name: str, found: Tokens) -> tuple[Tensor, Tensor | None]:
         """[what stands for the clip | tokens of the grid] (B, n + N, D), and its key mask."""
         prefix, both = self.backbone(name).num_prefix, self._num_first(name) > 1
@@ -236,7 +173,11 @@ class AVT(Pretrained):
         return self.audio.num_prefix if both else 1
 
     def fuse(self, encoded: Encoded, *, maps: bool = False) -> Output:
-        """The fusion layers, a norm for each stream, and the classifier."""
+        """The fusion layers, a norm for each stream, and the classifier.
+
+        With `maps` also the weights {"audio.fusion.0": (B, h, N + Z, N + Z)} of fusion, whose
+        tokens are the last Z.
+        """
         present, key_mask = encoded.present, encoded.key_mask or {}
         streams = {name: self.projections[name](x) for name, x in encoded.tokens.items()}
         attention: dict[str, Tensor] = {}
@@ -276,37 +217,17 @@ class AVT(Pretrained):
         ]
         return self.head(torch.cat(halves, dim=1))
 
-    def example_inputs(self, batch_size: int = 1) -> dict[str, Tensor]:
-        """Zeros of the shapes the model is built for, on its device."""
-        return {name: self.backbone(name).example_input(batch_size) for name in self.modalities}
-
     def set_gradient_checkpointing(self, enabled: bool) -> None:
         """Recompute each layer's activations in the backward pass: less memory, same numbers."""
-        for name in self.modalities:
-            self.backbone(name).set_gradient_checkpointing(enabled)
-            for layer in self.fusion_layers[name]:
+        super().set_gradient_checkpointing(enabled)
+        for layers in self.fusion_layers.values():
+            for layer in layers:
                 layer.checkpointing = enabled
 
     def no_weight_decay(self) -> set[str]:
-        """Names of parameters without decay: biases, norms, learned tokens, the encoders' own."""
-        spared = {
-            f"{stream}.{name}"
-            for stream in self.modalities
-            for name in self.backbone(stream).no_weight_decay()
-        }
-        return spared | {
-            name
-            for name, parameter in self.named_parameters()
-            if parameter.ndim == 1 or name in ("learned_token", "fusion.tokens")
-        }
-
-    def resize_state(self, name: str, tensor: Tensor, source: Pretrained) -> Tensor | None:
-        """`source`'s tensor `name` made to fit, see `Backbone`; `None`: it fits or cannot."""
-        part, _, rest = name.partition(".")
-        own, other = (getattr(each, part, None) for each in (self, source))
-        if part not in self.modalities or type(own) is not type(other):
-            return None
-        return own.resize_state(rest, tensor, other)
+        """Names of parameters without decay: biases, norms, learned tokens, the backbones' own."""
+        learned = {"learned_token", "fusion.tokens"} & dict(self.named_parameters()).keys()
+        return super().no_weight_decay() | learned
 
     def _check(self, num_heads: int) -> None:
         """Arguments that do not go together: `ValueError`."""
@@ -326,17 +247,6 @@ class AVT(Pretrained):
         if self.width % num_heads:
             raise ValueError(
                 f"width {self.width} is not a multiple of num_heads {num_heads}; give num_heads"
-            )
-
-    def _check_inputs(self, inputs: Mapping[str, Tensor]) -> None:
-        for name, values in inputs.items():
-            if name not in MODALITIES:
-                raise unknown_name("modality", name, MODALITIES)
-            check_input(name, values, channels=self.backbone(name).channels)
-        if not inputs:
-            raise ValueError(
-                f"inputs hold none of the model's modalities {self.modalities}; "
-                "give at least one of them"
             )
 
 

@@ -6,21 +6,18 @@ learns as it would alone, since they share no weight.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
-from sightsound.models.backbone import Backbone, frames_that_count
-from sightsound.models.presence import present_streams
-from sightsound.models.pretrained import Pretrained
-from sightsound.models.unimodal import OneStream, check_input
+from sightsound.models.backbone import Backbone
+from sightsound.models.of_backbones import OfBackbones
+from sightsound.models.unimodal import OneStream
 from sightsound.nn.masking import blank_absent, mean_of_present
-from sightsound.registry import unknown_name
 from sightsound.types import AUDIO, MODALITIES, VIDEO, Encoded, ModelInfo, Output
 
 
-class LateAverage(Pretrained):
+class LateAverage(OfBackbones):
     """Logits are the mean over the streams that an example has.
 
     Args:
@@ -68,63 +65,6 @@ class LateAverage(Pretrained):
         """The encoder of one stream."""
         return getattr(self, name)
 
-    def forward(
-        self,
-        inputs: Mapping[str, Tensor],
-        *,
-        present: Mapping[str, Tensor] | None = None,
-        valid: Mapping[str, Tensor] | None = None,
-        maps: bool = False,
-    ) -> Output:
-        """Logits and those of each stream: `fuse(encode(inputs))`; arguments as of `AVT`.
-
-        Raises:
-            ValueError: an example has no stream at all, or a shape does not fit.
-        """
-        return self.fuse(self.encode(inputs, present=present, valid=valid, maps=maps), maps=maps)
-
-    def encode(
-        self,
-        inputs: Mapping[str, Tensor],
-        *,
-        present: Mapping[str, Tensor] | None = None,
-        valid: Mapping[str, Tensor] | None = None,
-        token_mask: Mapping[str, Tensor] | None = None,
-        maps: bool = False,
-    ) -> Encoded:
-        """Each backbone's tokens after its last norm; `token_mask` as of `AVT.encode`."""
-        for name, x in inputs.items():
-            if name not in MODALITIES:
-                raise unknown_name("modality", name, MODALITIES)
-            check_input(name, x, channels=self.backbone(name).channels)
-        if not inputs:
-            raise ValueError(
-                f"inputs hold none of the model's modalities {self.modalities}; "
-                "give at least one of them"
-            )
-        present = present_streams(inputs, present, valid)
-        found = {
-            name: self.backbone(name)(
-                x,
-                valid=frames_that_count(name, x, present=present, valid=valid),
-                token_mask=(token_mask or {}).get(name),
-                maps=maps,
-            )
-            for name, x in inputs.items()
-        }
-        return Encoded(
-            tokens={name: each.tokens for name, each in found.items()},
-            pooled={name: each.pooled for name, each in found.items()},
-            present=present,
-            key_mask={n: each.key_mask for n, each in found.items() if each.key_mask is not None}
-            or None,
-            attention={
-                f"{name}.{layer}": weights
-                for name, each in found.items()
-                for layer, weights in each.attention.items()
-            },
-        )
-
     def fuse(self, encoded: Encoded, *, maps: bool = False) -> Output:
         """The two classifiers and their mean."""
         present = encoded.present
@@ -140,29 +80,3 @@ class LateAverage(Pretrained):
             encoded=encoded.pooled,
             attention=encoded.attention if maps else None,
         )
-
-    def example_inputs(self, batch_size: int = 1) -> dict[str, Tensor]:
-        """Zeros of the shapes the model is built for, on its device."""
-        return {name: self.backbone(name).example_input(batch_size) for name in self.modalities}
-
-    def set_gradient_checkpointing(self, enabled: bool) -> None:
-        """Recompute each layer's activations in the backward pass: less memory, same numbers."""
-        for name in self.modalities:
-            self.backbone(name).set_gradient_checkpointing(enabled)
-
-    def no_weight_decay(self) -> set[str]:
-        """Names of parameters without decay: biases, norms, and what the backbones name."""
-        names = {name for name, parameter in self.named_parameters() if parameter.ndim == 1}
-        return names | {
-            f"{stream}.{name}"
-            for stream in self.modalities
-            for name in self.backbone(stream).no_weight_decay()
-        }
-
-    def resize_state(self, name: str, tensor: Tensor, source: Pretrained) -> Tensor | None:
-        """`source`'s tensor `name` made to fit, see `Backbone`; `None`: it fits or cannot."""
-        part, _, rest = name.partition(".")
-        own, other = (getattr(each, part, None) for each in (self, source))
-        if part not in self.modalities or type(own) is not type(other):
-            return None
-        return own.resize_state(rest, tensor, other)

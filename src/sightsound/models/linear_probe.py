@@ -18,11 +18,10 @@ from sightsound.models.feature_stream import (
     grid_mean,
     seconds_that_count,
 )
-from sightsound.models.presence import padded_streams, present_streams
+from sightsound.models.presence import check_modalities, padded_streams, present_streams
 from sightsound.models.pretrained import Pretrained
 from sightsound.nn.masking import blank_absent, pool
 from sightsound.nn.norm import BatchNorm
-from sightsound.registry import unknown_name
 from sightsound.types import AUDIO, MODALITIES, VIDEO, Encoded, ModelInfo, Output
 
 
@@ -130,9 +129,8 @@ class LinearProbe(Pretrained):
         return None
 
     def _check(self, inputs: Mapping[str, Tensor]) -> None:
+        check_modalities(inputs, self.modalities)
         for name, values in inputs.items():
-            if name not in MODALITIES:
-                raise unknown_name("modality", name, MODALITIES)
             if name not in self.shapes:
                 continue
             size = self.shapes[name][-1]
@@ -141,8 +139,3 @@ class LinearProbe(Pretrained):
                     f"{name} input has shape {tuple(values.shape)}; accepted is (B, T, ..., {size})"
                     ", features with channels last"
                 )
-        if not set(self.modalities) & set(inputs):
-            raise ValueError(
-                f"inputs hold none of the model's modalities {self.modalities}; "
-                "give at least one of them"
-            )

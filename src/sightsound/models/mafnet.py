@@ -26,7 +26,7 @@ from sightsound.models.feature_stream import (
     grid_mean,
     seconds_that_count,
 )
-from sightsound.models.presence import padded_streams, present_streams
+from sightsound.models.presence import check_modalities, padded_streams, present_streams
 from sightsound.models.pretrained import Pretrained
 from sightsound.nn.cell_attention import CellAttention
 from sightsound.nn.joining import (
@@ -320,15 +320,8 @@ class MAFnet(Pretrained):
             )
 
     def _check_inputs(self, inputs: Mapping[str, Tensor]) -> None:
-        for name in inputs:
-            if name not in MODALITIES:
-                raise unknown_name("modality", name, MODALITIES)
+        check_modalities(inputs, self.modalities)
         used = [name for name in self.modalities if name in inputs]
-        if not used:
-            raise ValueError(
-                f"inputs hold none of the model's modalities {self.modalities}; "
-                "give at least one of them"
-            )
         for name in used:
             self.stream(name).check(name, inputs[name])
         seconds = {name: inputs[name].shape[1] for name in used}

@@ -22,7 +22,13 @@ import torch
 from torch import Tensor, nn
 
 from sightsound.models.fusion.alone import pass_alone
-from sightsound.models.presence import blanked, padded_streams, present_streams
+from sightsound.models.presence import (
+    blanked,
+    check_input,
+    check_modalities,
+    padded_streams,
+    present_streams,
+)
 from sightsound.models.pretrained import Pretrained
 from sightsound.models.sizes import choose_size
 from sightsound.models.stream import Stream, input_shape
@@ -392,30 +398,10 @@ class MBT(Pretrained):
             )
 
     def _check_inputs(self, inputs: Mapping[str, Tensor]) -> None:
-        for name in inputs:
-            if name not in MODALITIES:
-                raise unknown_name("modality", name, MODALITIES)
-        if not set(inputs) & set(self.modalities):
-            raise ValueError(
-                f"inputs hold none of the model's modalities {self.modalities}; "
-                "give at least one of them"
-            )
+        check_modalities(inputs, self.modalities)
         for name in set(inputs) & set(self.modalities):
-            values = inputs[name]
-            stream = self.stream(name)
-            form, dims = ("(B, T, C, H, W)", 5) if name == VIDEO else ("(B, 1, F, M)", 4)
-            channels = stream.channels if name == VIDEO else 1
-            axis = 2 if name == VIDEO else 1
-            if values.ndim != dims or values.shape[axis] != channels:
-                raise ValueError(
-                    f"{name} input has shape {tuple(values.shape)}; {form} with "
-                    f"{channels} channel(s) is accepted"
-                )
-            if not values.is_floating_point():
-                raise ValueError(
-                    f"{name} input is {values.dtype}; normalised floating point is accepted: "
-                    "apply the model's front end (data.augment.normalise) first"
-                )
+            channels = self.stream(name).channels if name == VIDEO else 1
+            check_input(name, inputs[name], channels=channels)
 
 
 def _representation_layer(width: int, representation_size: int | None) -> nn.Module:

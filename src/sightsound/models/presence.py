@@ -5,13 +5,44 @@ Absent streams and padding become exact zeros, so that what happens to stand the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from sightsound.nn.masking import blank_absent
-from sightsound.types import VIDEO
+from sightsound.registry import unknown_name
+from sightsound.types import AUDIO, MODALITIES, VIDEO
+
+# Axes of an input, their number, and which are the channels.
+FORMS = {VIDEO: ("(B, T, C, H, W)", 5, 2), AUDIO: ("(B, 1, F, M)", 4, 1)}
+
+
+def check_modalities(inputs: Mapping[str, Tensor], modalities: Sequence[str]) -> None:
+    """`ValueError` unless `inputs` name modalities only, and one at least of the model's."""
+    for name in inputs:
+        if name not in MODALITIES:
+            raise unknown_name("modality", name, MODALITIES)
+    if not set(inputs) & set(modalities):
+        raise ValueError(
+            f"inputs hold none of the model's modalities {tuple(modalities)}; "
+            "give at least one of them"
+        )
+
+
+def check_input(name: str, values: Tensor, *, channels: int) -> None:
+    """`ValueError` if `values` cannot be the input of stream `name`."""
+    form, dims, axis = FORMS[name]
+    if values.ndim != dims or values.shape[axis] != channels:
+        raise ValueError(
+            f"{name} input has shape {tuple(values.shape)}; {form} with {channels} channel(s) is "
+            "accepted"
+        )
+    if not values.is_floating_point():
+        raise ValueError(
+            f"{name} input is {values.dtype}; normalised floating point is accepted: "
+            "apply the model's front end (data.augment.normalise) first"
+        )
 
 
 def present_streams(

@@ -10,23 +10,19 @@ import json
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from torch import Tensor, nn
+from torch import nn
 
-from sightsound.models.backbone import Backbone, frames_that_count, new_backbone, own_options
+from sightsound.models.backbone import Backbone, new_backbone, own_options
 from sightsound.models.backbones.ast import AST
 from sightsound.models.backbones.uniformer import UniFormer
-from sightsound.models.presence import present_streams
-from sightsound.models.pretrained import Pretrained
+from sightsound.models.of_backbones import OfBackbones
 from sightsound.nn.clip_norm import Statistics
 from sightsound.nn.exact_block import start_linear_
-from sightsound.registry import BACKBONES, resolve, unknown_name
-from sightsound.types import AUDIO, MODALITIES, VIDEO, Encoded, ModelInfo, Output
-
-# Axes of an input, their number, and which are the channels.
-FORMS = {VIDEO: ("(B, T, C, H, W)", 5, 2), AUDIO: ("(B, 1, F, M)", 4, 1)}
+from sightsound.registry import BACKBONES, resolve
+from sightsound.types import AUDIO, VIDEO, Encoded, ModelInfo, Output
 
 
-class Unimodal(Pretrained):
+class Unimodal(OfBackbones):
     """What the models of this file share; `fuse` is the classifier.
 
     Args:
@@ -55,60 +51,6 @@ class Unimodal(Pretrained):
         """The whole model but for the classifier."""
         return getattr(self, self.modality)
 
-    def forward(
-        self,
-        inputs: Mapping[str, Tensor],
-        *,
-        present: Mapping[str, Tensor] | None = None,
-        valid: Mapping[str, Tensor] | None = None,
-        maps: bool = False,
-    ) -> Output:
-        """Logits and what led to them: `fuse(encode(inputs))`.
-
-        Args:
-            inputs: {modality: video (B, T, C, H, W) or audio (B, 1, F, M)} normalised; other
-                streams are not looked at.
-            present: {modality: (B,) bool}; every example must have the stream.
-            valid: {"video": (B, T), "audio": (B, F)} bool; false: padding.
-            maps: also return attention weights, {"audio.3": (B, h, N, N)}.
-
-        Raises:
-            ValueError: an example has no stream, or a shape does not fit.
-        """
-        return self.fuse(self.encode(inputs, present=present, valid=valid, maps=maps), maps=maps)
-
-    def encode(
-        self,
-        inputs: Mapping[str, Tensor],
-        *,
-        present: Mapping[str, Tensor] | None = None,
-        valid: Mapping[str, Tensor] | None = None,
-        token_mask: Mapping[str, Tensor] | None = None,
-        maps: bool = False,
-    ) -> Encoded:
-        """The backbone's tokens after its last norm.
-
-        Args:
-            token_mask: {modality: (B, N') bool}; true: the token is zero right after the patch
-                embedding, whose grid is `backbone.embedded_cells`.
-        """
-        name = self.modality
-        self._check(inputs)
-        x = inputs[name]
-        present_streams({name: x}, present, valid)  # every example needs the stream
-        found = self.backbone(
-            x,
-            valid=frames_that_count(name, x, present=None, valid=valid),
-            token_mask=(token_mask or {}).get(name),
-            maps=maps,
-        )
-        return Encoded(
-            tokens={name: found.tokens},
-            pooled={name: found.pooled},
-            key_mask=None if found.key_mask is None else {name: found.key_mask},
-            attention={f"{name}.{layer}": each for layer, each in found.attention.items()},
-        )
-
     def fuse(self, encoded: Encoded, *, maps: bool = False) -> Output:
         """The classifier."""
         logits = self.head(self.head_norm(encoded.pooled[self.modality]))
@@ -118,52 +60,6 @@ class Unimodal(Pretrained):
             pooled=encoded.pooled,
             encoded=encoded.pooled,
             attention=encoded.attention if maps else None,
-        )
-
-    def example_inputs(self, batch_size: int = 1) -> dict[str, Tensor]:
-        """Zeros of the shape the model is built for, on its device."""
-        return {self.modality: self.backbone.example_input(batch_size)}
-
-    def set_gradient_checkpointing(self, enabled: bool) -> None:
-        """Recompute each layer's activations in the backward pass: less memory, same numbers."""
-        self.backbone.set_gradient_checkpointing(enabled)
-
-    def no_weight_decay(self) -> set[str]:
-        """Names of parameters without decay: biases, norms, and what the backbone names."""
-        names = {name for name, parameter in self.named_parameters() if parameter.ndim == 1}
-        return names | {f"{self.modality}.{name}" for name in self.backbone.no_weight_decay()}
-
-    def resize_state(self, name: str, tensor: Tensor, source: Pretrained) -> Tensor | None:
-        """`source`'s tensor `name` made to fit, see `Backbone`; `None`: it fits or cannot."""
-        part, _, rest = name.partition(".")
-        if part != self.modality:
-            return None
-        return self.backbone.resize_state(rest, tensor, getattr(source, part))
-
-    def _check(self, inputs: Mapping[str, Tensor]) -> None:
-        for name in inputs:
-            if name not in MODALITIES:
-                raise unknown_name("modality", name, MODALITIES)
-        if self.modality not in inputs:
-            raise ValueError(
-                f"inputs hold none of the model's modalities {self.modalities}; "
-                "give at least one of them"
-            )
-        check_input(self.modality, inputs[self.modality], channels=self.backbone.channels)
-
-
-def check_input(name: str, values: Tensor, *, channels: int) -> None:
-    """`ValueError` if `values` cannot be the input of stream `name`."""
-    form, dims, axis = FORMS[name]
-    if values.ndim != dims or values.shape[axis] != channels:
-        raise ValueError(
-            f"{name} input has shape {tuple(values.shape)}; {form} with {channels} channel(s) is "
-            "accepted"
-        )
-    if not values.is_floating_point():
-        raise ValueError(
-            f"{name} input is {values.dtype}; normalised floating point is accepted: "
-            "apply the model's front end (data.augment.normalise) first"
         )
 
 
