@@ -19,8 +19,8 @@ from rich.console import Console
 from sightsound.configuration import changed
 from sightsound.data.manifest import id_hash, load_manifest
 from sightsound.evaluate import MAIN_SCORE, SCORE_WORDS, Evaluation, clips_of, evaluate_saved
+from sightsound.files import write_whole
 from sightsound.run import RunConfig, build_front_end, build_model, features_folder
-from sightsound.train.checkpoint import replace_text
 from sightsound.train.loop import train
 from sightsound.train.optim import freeze
 from sightsound.types import AUDIO, VIDEO
@@ -112,8 +112,8 @@ def _write(evaluation: Evaluation, directory: Path) -> None:
         "ids": id_hash(evaluation.ids),
     }
     content = {"rows": evaluation.rows, "verdict": evaluation.verdict, **clips}
-    replace_text(directory / "baselines.json", json.dumps(content, indent=1) + "\n")
-    replace_text(directory / "baselines.md", markdown(evaluation))
+    write_whole(directory / "baselines.json", json.dumps(content, indent=1) + "\n")
+    write_whole(directory / "baselines.md", markdown(evaluation))
 
 
 def markdown(evaluation: Evaluation) -> str:

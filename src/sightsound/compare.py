@@ -32,8 +32,8 @@ from sightsound.evaluate import (
     shown_scores,
     spoilt,
 )
-from sightsound.explain.split import write_whole
 from sightsound.explain.words import as_csv
+from sightsound.files import write_whole
 from sightsound.metrics import labelled, score_functions, summarise
 from sightsound.predict import WORDS, probabilities
 from sightsound.statistics import McNemar, Paired, mcnemar, paired_scores
@@ -525,10 +525,10 @@ def write_comparison(comparison: Comparison, directory: Path) -> None:
         for pair, found in zip(pairs, comparison.differences, strict=True)
         for line in found.classes
     ]
-    write_whole(directory / "comparison.json", as_json(comparison).encode())
-    write_whole(directory / "scores.csv", as_table(score_lines(comparison)).encode())
-    write_whole(directory / "per_class.csv", as_table(classes).encode())
-    write_whole(directory / "clips.csv", as_table(_clip_lines(comparison)).encode())
+    write_whole(directory / "comparison.json", as_json(comparison))
+    write_whole(directory / "scores.csv", as_table(score_lines(comparison)))
+    write_whole(directory / "per_class.csv", as_table(classes))
+    write_whole(directory / "clips.csv", as_table(_clip_lines(comparison)))
 
 
 def _clip_lines(comparison: Comparison) -> list[dict[str, Any]]:

@@ -6,7 +6,6 @@ stream get an even score where that stream alone is asked for, and are counted.
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import io
 import json
@@ -26,6 +25,7 @@ from sightsound.data.loader import Loader
 from sightsound.data.manifest import Manifest, Row, id_hash, load_manifest
 from sightsound.data.sampling import eval_batches
 from sightsound.extract import with_features
+from sightsound.files import csv_text, write_whole
 from sightsound.metrics import (
     joint_top_k_hits,
     labelled,
@@ -570,10 +570,7 @@ def _write_csv(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     if not rows:
         path.unlink(missing_ok=True)
         return
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_whole(path, csv_text(rows, list(rows[0])))
 
 
 def _write_parquet(path: Path, evaluation: Evaluation) -> None:

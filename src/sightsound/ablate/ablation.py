@@ -26,9 +26,9 @@ from sightsound.ablate.report import Results, format_score, points_table, write_
 from sightsound.ablate.studies import Study
 from sightsound.configuration import config_text, load_config
 from sightsound.data.manifest import Manifest, load_manifest
+from sightsound.files import write_whole
 from sightsound.profile.flops import assumed_heads, made_up_manifest
 from sightsound.run import RunConfig, features_folder
-from sightsound.train.checkpoint import replace_text
 
 BASE_FILE = "base.yaml"
 
@@ -151,12 +151,12 @@ def _open(ablation: Ablation) -> None:
     if directory.is_dir() and any(directory.iterdir()):
         raise ValueError(f"{directory} holds something else; give another --output")
     directory.mkdir(parents=True, exist_ok=True)
-    replace_text(saved, config_text(ablation.base))
+    write_whole(saved, config_text(ablation.base))
 
 
 def write(ablation: Ablation) -> None:
     """results.json of every run in the directory; tables and figure of every study."""
-    replace_text(
+    write_whole(
         ablation.directory / "results.json", json.dumps(_all_results(ablation), indent=1) + "\n"
     )
     for plan in ablation.plans:

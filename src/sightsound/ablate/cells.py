@@ -24,8 +24,8 @@ from sightsound.ablate.plan import Cell, config_hash, differences
 from sightsound.configuration import load_config
 from sightsound.data.manifest import id_hash
 from sightsound.evaluate import MAIN_SCORE, Evaluation, evaluate_saved
+from sightsound.files import write_whole
 from sightsound.run import RunConfig
-from sightsound.train.checkpoint import replace_text
 from sightsound.train.directory import environment
 from sightsound.train.loop import train
 
@@ -71,7 +71,7 @@ def run_cell(
         "environment": environment(),
     }
     directory.mkdir(parents=True, exist_ok=True)
-    replace_text(directory / RESULT, json.dumps(result, indent=1) + "\n")
+    write_whole(directory / RESULT, json.dumps(result, indent=1) + "\n")
     if not keep_models:
         remove_large_files(directory)
     _free_memory()

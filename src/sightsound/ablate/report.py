@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from sightsound.ablate.plan import Plan, Point
 from sightsound.evaluate import SCORE_WORDS
-from sightsound.train.checkpoint import replace_text
+from sightsound.files import write_whole
 
 Results = dict[tuple[str, int], dict[str, Any]]  # {(name of the cell, seed): result.json}
 MAIN = "score"  # column of the whole model; the others are its streams alone
@@ -90,8 +90,8 @@ def format_score(result: Mapping[str, Any]) -> str:
 def write_tables(folder: Path, plan: Plan, results: Results, *, seeds: Sequence[int]) -> None:
     """`table.md` to read and `table.csv` to go on with, in `folder`."""
     rows = make_rows(plan, results, seeds=seeds)
-    replace_text(folder / "table.md", markdown(plan, rows, results, seeds=seeds))
-    replace_text(folder / "table.csv", csv_text(plan, rows))
+    write_whole(folder / "table.md", markdown(plan, rows, results, seeds=seeds))
+    write_whole(folder / "table.csv", csv_text(plan, rows))
 
 
 def markdown(plan: Plan, rows: Sequence[Row], results: Results, *, seeds: Sequence[int]) -> str:

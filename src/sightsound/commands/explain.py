@@ -198,13 +198,13 @@ def _complain(problems: Sequence[Problem]) -> None:
 def _write_few(found: Sequence[Explanation], clips: ClipDataset, options: Any) -> None:
     """`contributions.csv`, `contributions.json` and a picture of each clip."""
     from sightsound.explain.seen import evaluation_view
-    from sightsound.explain.split import write_whole
     from sightsound.explain.strip import strip_picture
     from sightsound.explain.words import as_csv, as_json, cell_table
+    from sightsound.files import write_whole
 
     folder = Path(options.output)
-    write_whole(folder / "contributions.csv", as_csv(cell_table(found)).encode())
-    write_whole(folder / "contributions.json", f"{as_json(found)}\n".encode())
+    write_whole(folder / "contributions.csv", as_csv(cell_table(found)))
+    write_whole(folder / "contributions.json", f"{as_json(found)}\n")
     names = _picture_names([explanation.id for explanation in found])
     places = {row.id: place for place, row in enumerate(clips.rows)}
     for explanation in found:
@@ -225,13 +225,14 @@ def _picture_names(ids: Sequence[str]) -> dict[str, str]:
 def _map_few(predictor: Predictor, clips: ClipDataset, options: Any) -> None:
     """Print where the maps of every clip lie; with `--output` also draw them."""
     from sightsound.data.loader import Loader
-    from sightsound.explain.map_words import as_csv, as_json, as_table, table_lines
+    from sightsound.explain.map_words import as_json, as_table, table_lines
+    from sightsound.files import csv_text
 
     with Loader(clips) as loader:
         found = list(_looked(predictor, loader, options, clips=clips))
         problems = loader.problems
     if found:
-        texts = {"table": as_table, "json": as_json, "csv": lambda x: as_csv(table_lines(x))}
+        texts = {"table": as_table, "json": as_json, "csv": lambda x: csv_text(table_lines(x))}
         say(texts[options.format](found))
     if found and options.output:
         _write_maps(found, options)
@@ -269,12 +270,12 @@ def _write_maps(found: Sequence[Looked], options: Any) -> None:
     """`maps.json`, `maps.csv`, a picture of each clip and a contact sheet of several."""
     from sightsound.explain.contact_sheet import contact_sheet
     from sightsound.explain.map_picture import map_picture
-    from sightsound.explain.map_words import as_csv, as_json, table_lines
-    from sightsound.explain.split import write_whole
+    from sightsound.explain.map_words import as_json, table_lines
+    from sightsound.files import csv_text, write_whole
 
     folder = Path(options.output)
-    write_whole(folder / "maps.csv", as_csv(table_lines(found)).encode())
-    write_whole(folder / "maps.json", f"{as_json(found)}\n".encode())
+    write_whole(folder / "maps.csv", csv_text(table_lines(found)))
+    write_whole(folder / "maps.json", f"{as_json(found)}\n")
     found = [looked for looked in found if looked.maps.streams]
     names = _picture_names([looked.maps.id for looked in found])
     for looked in found:
@@ -364,8 +365,8 @@ def _map_split(predictor: Predictor, options: Any) -> None:
     from sightsound.data.loader import Loader
     from sightsound.data.manifest import id_hash
     from sightsound.evaluate import clips_of
-    from sightsound.explain.map_words import as_csv, as_json, clip_line, split_text
-    from sightsound.explain.split import write_whole
+    from sightsound.explain.map_words import as_json, clip_line, split_text
+    from sightsound.files import csv_text, write_whole
     from sightsound.settings import EvaluateSettings
 
     settings = EvaluateSettings() if predictor.config is None else predictor.config.evaluate
@@ -379,8 +380,8 @@ def _map_split(predictor: Predictor, options: Any) -> None:
     if not found:
         raise ValueError(f"none of the {len(clips)} clips could be read: {problems[0].cause}")
     folder = Path(options.output or _default_output(options.model))
-    table = as_csv([clip_line(looked) for looked in found])
-    write_whole(folder / f"{options.method}.csv", table.encode())
+    table = csv_text([clip_line(looked) for looked in found])
+    write_whole(folder / f"{options.method}.csv", table)
     _draw_sheet(folder / f"{options.method}.png", found, files)
     if options.format == "table":
         ids = [looked.maps.id for looked in found]

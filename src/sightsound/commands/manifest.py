@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import os
 import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -119,6 +118,7 @@ def _write(
 ) -> str:
     """Write the manifest and what lies beside it, the manifest last; say so."""
     from sightsound.data.manifest import write_manifest
+    from sightsound.files import write_whole
 
     labels = output.with_name("labels.json")
     _check_labels(labels, matched.labels)
@@ -127,14 +127,14 @@ def _write(
     report = output.with_name(f"{output.stem}.coverage.json")
     missing = output.with_name(f"{output.stem}.missing.csv")
     output.parent.mkdir(parents=True, exist_ok=True)
-    _write_text(labels, json.dumps(_content(matched.labels), indent=1, ensure_ascii=False) + "\n")
+    write_whole(labels, json.dumps(_content(matched.labels), indent=1, ensure_ascii=False) + "\n")
     chosen = ""
     if listing.num_train is None:
         write_manifest(matched.rows, output)
     else:
         chosen = _write_subset(matched, output, clips=listing.num_train, seed=seed)
-    _write_text(report, coverage.as_json(**source))
-    _write_text(missing, coverage.missing_csv())
+    write_whole(report, coverage.as_json(**source))
+    write_whole(missing, coverage.missing_csv())
     return f"{chosen}written: {output}, {labels.name}, {report.name}, {missing.name}"
 
 
@@ -170,9 +170,3 @@ def _write_subset(matched: Matched, output: Path, *, clips: int, seed: int) -> s
         return build_subset(everything, output, clips=clips, seed=seed).text() + "\n"
     finally:
         everything.unlink(missing_ok=True)
-
-
-def _write_text(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)

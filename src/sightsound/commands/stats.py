@@ -140,7 +140,7 @@ def _check_output(output: str) -> None:
 def _write(path: Path, found: Statistics, config: RunConfig, argv: Sequence[str]) -> None:
     """The configuration file of `--output`: the whole `front_end:`, as it was but for numbers."""
     from sightsound.configuration import merge
-    from sightsound.train.checkpoint import replace_text
+    from sightsound.files import write_whole
 
     header = (
         f"# Mean and deviation of the front end, measured on {found.num_clips} clips.\n"
@@ -148,7 +148,7 @@ def _write(path: Path, found: Statistics, config: RunConfig, argv: Sequence[str]
         "# Use: --config RECIPE --config THIS_FILE, with the recipe of that command.\n"
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    replace_text(path, header + _yaml(merge(config.front_end, found.section())))
+    write_whole(path, header + _yaml(merge(config.front_end, found.section())))
 
 
 def _yaml(section: dict[str, Any]) -> str:

@@ -17,13 +17,13 @@ def vggsounder(argv: Sequence[str]) -> None:
     options = _vggsounder_parser().parse_args(list(argv))
 
     from sightsound.compare import read_evaluation
-    from sightsound.explain.split import write_whole
+    from sightsound.files import write_whole
     from sightsound.vggsounder import read_classes, vggsounder_json
 
     evaluation = read_evaluation(options.run)
     classes = None if options.classes is None else read_classes(options.classes)
     path = Path(options.output or evaluation.directory / "vggsounder.json")
-    write_whole(path, vggsounder_json(evaluation, classes=classes).encode())
+    write_whole(path, vggsounder_json(evaluation, classes=classes))
     what = "predictions" if classes is None else "predictions and logits"
     say(f"{what} of {len(evaluation.ids)} clips: {path}")
 

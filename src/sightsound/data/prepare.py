@@ -8,11 +8,9 @@ Free of torch.
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import fcntl
 import hashlib
-import io
 import json
 import os
 from collections import deque
@@ -27,7 +25,6 @@ from queue import SimpleQueue
 from typing import Any
 
 from sightsound.data.manifest import Manifest, Row, load_manifest, row_cells
-from sightsound.data.shards.complete import WRITING, replaced_when_complete
 from sightsound.data.shards.format import VERSION
 from sightsound.data.shards.index import (
     ABOUT_NAME,
@@ -48,6 +45,7 @@ from sightsound.data.shards.writer import (
     finished_part,
     write_shard,
 )
+from sightsound.files import WRITING, csv_text, replaced_when_complete, write_whole
 from sightsound.media.child import Child
 from sightsound.seeding import stable_seed
 from sightsound.settings import DataSettings, ShardSettings
@@ -343,9 +341,5 @@ def _entry(row: Row, manifest: Manifest) -> dict[str, Any]:
 
 
 def _write_faults(path: Path, faults: Sequence[Fault]) -> None:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [f.name for f in dataclasses.fields(Fault)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(map(asdict, faults))
-    with replaced_when_complete(path) as file:
-        file.write(text.getvalue().encode())
+    columns = [field.name for field in dataclasses.fields(Fault)]
+    write_whole(path, csv_text(map(asdict, faults), columns))

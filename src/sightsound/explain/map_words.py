@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 from collections.abc import Iterator, Sequence
@@ -296,13 +295,3 @@ def cell_lines(looked: Looked) -> Iterator[dict[str, Any]]:
                 low, high = np.interp(places, np.arange(audio.num_mels + 1), hertz)
                 line |= {"low_hz": round(float(low), 1), "high_hz": round(float(high), 1)}
             yield line
-
-
-def as_csv(lines: Sequence[dict[str, Any]]) -> str:
-    """Lines as CSV with a header of all columns that come."""
-    columns = list(dict.fromkeys(key for line in lines for key in line))
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
-    return buffer.getvalue()

@@ -5,7 +5,7 @@ Drawn with matplotlib's Agg canvas, so that no display is needed and nothing glo
 
 from __future__ import annotations
 
-import os
+import io
 import warnings
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from sightsound.files import write_whole
 from sightsound.media.front_end import FrontEnd
 from sightsound.types import Clip
 
@@ -121,11 +122,10 @@ def say_missing(axes: Axes, text: str) -> None:
 def save_picture(figure: Figure, path: str | Path) -> Path:
     """Write `figure` as a PNG, whole or not at all; its path."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    buffer = io.BytesIO()
     FigureCanvasAgg(figure)
     with warnings.catch_warnings():  # names in scripts that the font lacks: boxes stand for them
         warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
-        figure.savefig(temporary, dpi=110, format="png")
-    os.replace(temporary, path)
+        figure.savefig(buffer, dpi=110, format="png")
+    write_whole(path, buffer.getvalue())
     return path

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from sightsound.explain.contributions import Explanation, explain_loader
 from sightsound.explain.deletion import ATTENTION, EVIDENCE, RANDOM, Deleted, delete, summarise
 from sightsound.explain.seen import WORDS
 from sightsound.explain.words import as_csv, cell_table, preference, rival_name
+from sightsound.files import write_whole
 from sightsound.predict import Predictor
 from sightsound.types import MODALITIES, Problem
 
@@ -171,15 +171,7 @@ def write_split(split: SplitExplanation, directory: Path) -> None:
     buffer = io.BytesIO()
     pyarrow.parquet.write_table(split.cells, buffer)
     write_whole(directory / "contributions.parquet", buffer.getvalue())
-    write_whole(directory / "contributions.csv", as_csv(split.cells).encode())
-    write_whole(directory / "clips.csv", as_csv(split.clips).encode())
+    write_whole(directory / "contributions.csv", as_csv(split.cells))
+    write_whole(directory / "clips.csv", as_csv(split.clips))
     text = json.dumps({"what": _WHAT} | split.deletion, indent=2)
-    write_whole(directory / "deletion.json", f"{text}\n".encode())
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
+    write_whole(directory / "deletion.json", f"{text}\n")

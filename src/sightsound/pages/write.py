@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
+
+from sightsound.files import write_whole
 
 
 def write_page(template: Path, path: Path, **values: object) -> None:
@@ -21,9 +22,4 @@ def write_page(template: Path, path: Path, **values: object) -> None:
     )
     templates.policies["json.dumps_kwargs"] = {}  # in the order given, not sorted
     text = templates.get_template(template.name).render(values)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(path, text)

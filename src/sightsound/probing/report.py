@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from sightsound.explain.split import write_whole
+from sightsound.files import csv_text, write_whole
 from sightsound.probing.finding import Check, Finding
 from sightsound.probing.picture import probe_picture
 
@@ -93,17 +92,16 @@ def as_json(report: Report) -> str:
 
 def write_report(report: Report, directory: Path) -> None:
     """`probe.json`, `probe.csv` with a line per number, and `probe.png`."""
-    write_whole(directory / "probe.json", f"{as_json(report)}\n".encode())
-    write_whole(directory / "probe.csv", _as_csv(report).encode())
+    write_whole(directory / "probe.json", f"{as_json(report)}\n")
+    write_whole(directory / "probe.csv", _as_csv(report))
     probe_picture(directory / "probe.png", report.checks, title=report.title)
 
 
 def _as_csv(report: Report) -> str:
     columns = ["check", "measure", *(field.name for field in dataclasses.fields(Finding))]
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, columns, lineterminator="\n")
-    writer.writeheader()
-    for check in report.checks:
-        names = {"check": check.name, "measure": check.measure}
-        writer.writerows(names | dataclasses.asdict(finding) for finding in check.findings)
-    return buffer.getvalue()
+    lines = (
+        {"check": check.name, "measure": check.measure} | dataclasses.asdict(finding)
+        for check in report.checks
+        for finding in check.findings
+    )
+    return csv_text(lines, columns)

@@ -21,7 +21,7 @@ from sightsound.evaluate import Evaluation, evaluate_saved, score_words, shown_s
 from sightsound.explain.figures.curves import read_metrics
 from sightsound.explain.figures.style import WIDTH_INCHES, as_svg
 from sightsound.explain.pictures import save_picture
-from sightsound.explain.split import write_whole
+from sightsound.files import write_whole
 from sightsound.pages.write import write_page
 from sightsound.predict import Predictor
 from sightsound.report.clips import media_of
@@ -178,7 +178,7 @@ def write_figures(drawings: Mapping[str, Mapping[str, Drawing]], folder: Path) -
     for some in drawings.values():
         for name, drawing in some.items():
             save_picture(drawing.figure, folder / f"{name}.png")
-            write_whole(folder / f"{name}.svg", as_svg(drawing.figure).encode())
+            write_whole(folder / f"{name}.svg", as_svg(drawing.figure))
 
 
 def _embedded(drawing: Drawing) -> dict[str, Any]:

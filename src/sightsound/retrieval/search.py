@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from sightsound.files import csv_text
 from sightsound.predict import WORDS
 from sightsound.retrieval.embedding import Embedder, embed
 from sightsound.retrieval.index import Index, check_index
@@ -109,12 +108,8 @@ def as_json(found: Found) -> str:
 
 def as_csv(found: Found) -> str:
     """One line per hit, below a header."""
-    buffer = io.StringIO()
-    names = [each.name for each in dataclasses.fields(Hit)]
-    writer = csv.DictWriter(buffer, names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(map(dataclasses.asdict, found.hits))
-    return buffer.getvalue()
+    columns = [each.name for each in dataclasses.fields(Hit)]
+    return csv_text(map(dataclasses.asdict, found.hits), columns)
 
 
 def as_table(found: Found) -> str:

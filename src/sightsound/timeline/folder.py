@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sightsound.explain.split import write_whole
+from sightsound.files import write_whole
 from sightsound.predict import Predictor
 from sightsound.timeline.score import Scored, Timeline
 from sightsound.timeline.strips import timeline_page, timeline_picture
@@ -66,7 +66,7 @@ def resume(folder: Path, timeline: Timeline, settings: dict[str, Any]) -> None:
     if (folder / CSV).is_file():
         _check_same(folder, settings)
         timeline.add(_read(folder / CSV, timeline))
-    write_whole(folder / SETTINGS, f"{json.dumps(settings, indent=2)}\n".encode())
+    write_whole(folder / SETTINGS, f"{json.dumps(settings, indent=2)}\n")
     rewrite(folder, timeline)
     for name in RESULTS:  # of fewer windows
         (folder / name).unlink(missing_ok=True)
@@ -74,7 +74,7 @@ def resume(folder: Path, timeline: Timeline, settings: dict[str, Any]) -> None:
 
 def rewrite(folder: Path, timeline: Timeline) -> None:
     """Write all lines again: none that was cut off is left."""
-    write_whole(folder / CSV, as_csv(timeline).encode())
+    write_whole(folder / CSV, as_csv(timeline))
 
 
 def _check_same(folder: Path, settings: dict[str, Any]) -> None:
@@ -114,6 +114,6 @@ def write_results(folder: Path, timeline: Timeline, *, threshold: float) -> None
     texts = {"json": as_json, "srt": as_srt, "vtt": as_vtt}
     for name, text_of in texts.items():
         text = text_of(timeline, threshold=threshold)
-        write_whole(folder / f"timeline.{name}", text.encode())
+        write_whole(folder / f"timeline.{name}", text)
     timeline_picture(folder / "timeline.png", timeline)
     timeline_page(folder / "timeline.html", timeline, threshold=threshold)

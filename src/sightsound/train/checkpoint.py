@@ -18,6 +18,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from sightsound.files import write_whole
+
 
 def save_checkpoint(
     folder: Path,
@@ -42,7 +44,7 @@ def save_checkpoint(
         _flush(file)
     shutil.rmtree(target, ignore_errors=True)
     os.replace(temporary, target)
-    replace_text(folder / "last", target.name)
+    write_whole(folder / "last", target.name)
     _remove_others(folder, keep=target)
     return target
 
@@ -89,14 +91,6 @@ def load_checkpoint(
     tensors = load_file(directory / "optimizer.safetensors")
     optimizer.load_state_dict(_unflatten(tensors, state.pop("optimizer")))
     return state
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Write `text` to `path` atomically: readers see the old or the new file, never a part."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text)
-    _flush(temporary)
-    os.replace(temporary, path)
 
 
 def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -23,8 +23,8 @@ from pathlib import Path
 import yaml
 
 from sightsound.configuration import config_text
+from sightsound.files import write_whole
 from sightsound.run import RunConfig
-from sightsound.train.checkpoint import replace_text
 
 _MAY_DIFFER = {"output"}  # a run may be moved and resumed
 
@@ -55,8 +55,8 @@ def open_run(config: RunConfig, *, resume: bool) -> Path:
         return directory
     (directory / "metrics.jsonl").unlink(missing_ok=True)
     (directory / "problems.csv").unlink(missing_ok=True)
-    replace_text(directory / "environment.json", json.dumps(environment(), indent=1))
-    replace_text(saved, config_text(config))
+    write_whole(directory / "environment.json", json.dumps(environment(), indent=1))
+    write_whole(saved, config_text(config))
     return directory
 
 

@@ -15,8 +15,8 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from sightsound.files import write_whole
 from sightsound.optional import require
-from sightsound.train.checkpoint import replace_text
 from sightsound.types import Problem
 
 _SILENCE_SECONDS = 30  # between lines where there is no terminal for a bar
@@ -159,7 +159,7 @@ def _reopen(path: Path, first_step: int):
     """`path` for appending, without the lines of `first_step` and later or a torn last line."""
     if path.is_file():
         kept = [line for line in path.read_text().splitlines() if _is_before(line, first_step)]
-        replace_text(path, "".join(line + "\n" for line in kept))
+        write_whole(path, "".join(line + "\n" for line in kept))
     return path.open("a")
 
 

@@ -27,6 +27,7 @@ from sightsound.data.dataset import ClipDataset
 from sightsound.data.loader import Loader
 from sightsound.data.manifest import UNLABELLED
 from sightsound.evaluate import MAIN_SCORE, score_clips
+from sightsound.files import write_whole
 from sightsound.retrieval.scores import DIRECTIONS_IN_WORDS, score_pairs
 from sightsound.run import OBJECTIVE_FILE, RunConfig
 from sightsound.seeding import stable_seed
@@ -34,7 +35,6 @@ from sightsound.train.assemble import Parts, assemble, launch, overfit, with_sto
 from sightsound.train.checkpoint import (
     last_checkpoint,
     load_checkpoint,
-    replace_text,
     save_checkpoint,
     save_objective,
 )
@@ -90,7 +90,7 @@ def _opened(parts: Parts, *, resume: bool) -> Path:
     directory = Path(parts.config.output)
     if parts.fabric.is_global_zero:
         open_run(parts.config, resume=resume)
-        replace_text(directory / "labels.json", json.dumps(parts.manifest.labels, indent=1))
+        write_whole(directory / "labels.json", json.dumps(parts.manifest.labels, indent=1))
     parts.fabric.barrier()
     return directory
 

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from sightsound.data.manifest import HEADS, LABEL
-from sightsound.data.shards.complete import replaced_when_complete
 from sightsound.data.shards.format import END, SOUND_SUFFIX, VERSION, key_name
+from sightsound.files import replaced_when_complete
 
 INDEX_NAME = "index.parquet"
 ABOUT_NAME = "shards.json"

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from sightsound.data.manifest import Row
-from sightsound.data.shards.complete import replaced_when_complete
 from sightsound.data.shards.format import END, about_row, pack
+from sightsound.files import replaced_when_complete
 from sightsound.media.child import Child, ChildLost
 from sightsound.media.condense import Stretch, condense
 from sightsound.settings import ShardSettings
