@@ -24,7 +24,7 @@ from sightsound.data.features import FeatureDataset
 from sightsound.data.loader import Loader
 from sightsound.data.manifest import Manifest, Row, id_hash, load_manifest
 from sightsound.data.sampling import eval_batches
-from sightsound.extract import with_features
+from sightsound.extract import Progress, with_features
 from sightsound.files import csv_text, write_whole
 from sightsound.metrics import (
     joint_top_k_hits,
@@ -316,13 +316,21 @@ def _score_all(
 
 
 def stored(
-    clips: ClipDataset, predictor: Predictor, *, num_workers: int
+    clips: ClipDataset,
+    predictor: Predictor,
+    *,
+    num_workers: int,
+    progress: Progress | None = None,
 ) -> ClipDataset | FeatureDataset:
-    """The clips as features from the run's folder, where its model reads features."""
+    """The clips as features from the run's folder, where its model reads features.
+
+    Those not yet there are computed first; `progress(done, of)` is called meanwhile.
+    """
     folder = features_folder(predictor.config) if predictor.config is not None else None
     if predictor.front_end.features is None or folder is None:
         return clips
-    return with_features(clips, folder, predictor.encoding, num_workers=num_workers)
+    encoding = predictor.encoding
+    return with_features(clips, folder, encoding, num_workers=num_workers, progress=progress)
 
 
 def _same_input(jobs: dict[str, Predictor]) -> Iterator[dict[str, Predictor]]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from sightsound.cli import main
@@ -16,6 +17,8 @@ from sightsound.models.pretrained import copy_matching, load_pretrained
 from sightsound.models.unimodal import ASTClassifier, UniFormerClassifier
 from sightsound.types import AUDIO, VIDEO
 from sightsound.weights import load_foreign
+from sightsound.weights.released import read_checkpoint
+from sightsound.weights.tensors import is_pickled
 
 CASES = Path(__file__).parents[1] / "parity" / "cases" / "avt"
 INDEX = json.loads((CASES / "INDEX.json").read_text())
@@ -314,3 +317,15 @@ def test_inputs_that_do_not_fit(kind: str):
         model({({VIDEO, AUDIO} - {name}).pop(): wrong})
     with pytest.raises(ValueError, match="heads is {}; give at least one head"):
         type(model)(**model.info.arguments | {"heads": {}})
+
+
+def test_a_safetensors_file_may_start_like_a_pickle(tmp_path):
+    """The first byte is that of the header's length: 0x80 in one file of 32."""
+    path = tmp_path / "weights.safetensors"
+    for spare in range(0, 256, 8):
+        save_file({"a": torch.ones(2)}, path, metadata={"note": "x" * spare})
+        if path.read_bytes()[0] == 0x80:
+            break
+    assert path.read_bytes()[0] == 0x80
+    assert not is_pickled(path)
+    assert read_checkpoint(path).tensors["a"].tolist() == [1, 1]

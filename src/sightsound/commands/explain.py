@@ -339,17 +339,11 @@ def _stored(
     """The clips as features from the run's folder, computed first where they are not there."""
     from rich.console import Console
 
-    from sightsound.extract import with_features
-    from sightsound.run import features_folder
+    from sightsound.evaluate import stored
     from sightsound.train.log import progress_bar
 
-    folder = None if predictor.config is None else features_folder(predictor.config)
-    if predictor.front_end.features is None or folder is None:
-        return clips
     with progress_bar("features", Console(stderr=True)) as progress:
-        return with_features(
-            clips, folder, predictor.encoding, num_workers=num_workers, progress=progress
-        )
+        return stored(clips, predictor, num_workers=num_workers, progress=progress)
 
 
 def _default_output(model: str) -> Path:

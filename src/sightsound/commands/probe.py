@@ -65,21 +65,17 @@ def _trial(predictor: Predictor, manifest: Manifest, split: str, options: Any) -
     """The clips that are tried, read, and how many could not be used."""
     from rich.console import Console
 
-    from sightsound.evaluate import clips_of
-    from sightsound.extract import with_features
+    from sightsound.evaluate import clips_of, stored
     from sightsound.probing.trial import Trial, chosen, read_clips
-    from sightsound.run import features_folder
     from sightsound.train.log import progress_bar
 
     rows, size = clips_of(manifest, split), _settings(predictor).batch_size
     rows = [rows[index] for index in chosen(len(rows), options.clips, seed=options.seed)]
     clips = predictor.dataset(manifest, rows, views=1, bad_files=options.bad_files)
     reading = {"num_workers": options.num_workers}
-    folder = features_folder(predictor.config) if predictor.config is not None else None
     with progress_bar("clips", Console(stderr=True)) as progress:
         reading["progress"] = progress
-        if predictor.front_end.features is not None and folder is not None:
-            clips = with_features(clips, folder, predictor.encoding, **reading)
+        clips = stored(clips, predictor, **reading)
         batch, lost = read_clips(predictor, clips, batch_size=size, **reading)
     return Trial(predictor, batch, size, options.seed, tuple(options.shifts or ())), lost
 

@@ -25,14 +25,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from sightsound.models.sizes import SIZES
 from sightsound.registry import nearest_path
 from sightsound.weights.archive import PREFIXES, prefix_of, read_archive, weights_of
 from sightsound.weights.flax import TrainState, read_train_state
+from sightsound.weights.tensors import is_safetensors, read_safetensors
 
 FOLDER_FILE = "model.safetensors"
 ACCEPTED = (
@@ -221,27 +220,10 @@ def _content(path: Path) -> tuple[Mapping[str, Any], list[str]]:
     """{name in the file: array}, whichever container it is, and entries that were not read."""
     if zipfile.is_zipfile(path):
         return read_archive(path), []
-    if _is_safetensors(path):
-        return _read_safetensors(path), []
+    if is_safetensors(path):
+        return read_safetensors(path), []
     state = _read_checkpoint(path)
     return state.params, list(state.left_out)
-
-
-def _is_safetensors(path: Path) -> bool:
-    """The length of a JSON table, in eight bytes, and the table."""
-    if path.is_dir():
-        return False
-    with path.open("rb") as file:
-        return file.read(9)[8:] == b"{"
-
-
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise ValueError(
-            f"{str(path)!r} is a damaged .safetensors file: {error}; fetch it again"
-        ) from error
 
 
 def _read_checkpoint(path: Path) -> TrainState:

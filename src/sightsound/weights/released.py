@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import pickle
 import re
-import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from torch import Tensor, nn
 
 from sightsound.registry import nearest_path
 from sightsound.weights.archive import weights_of
-from sightsound.weights.tensors import fill, read_tensors
+from sightsound.weights.tensors import fill, is_pickled, read_tensors
 
 WRAPPERS = ("model_state", "state_dict", "model", "model_state_dict")
 HEAD = "head"  # how our names of a classifier's tensors start
@@ -48,19 +47,11 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """
     if not path.is_file():
         raise FileNotFoundError(f"no weights at {str(path)!r}; give the file.{nearest_path(path)}")
-    if _is_pickled(path):
+    if is_pickled(path):
         return _unwrapped(path, _unpickled(path))
     tensors = weights_of(read_tensors(path))
     bare = {name: tensor for name, tensor in tensors.items() if "/" not in name}
     return Checkpoint(path, bare)  # a name with a folder is a test case's: "in/x", "out/logits"
-
-
-def _is_pickled(path: Path) -> bool:
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            return any(name.endswith("data.pkl") for name in archive.namelist())
-    with path.open("rb") as file:
-        return file.read(1) == b"\x80"
 
 
 def _unpickled(path: Path) -> Any:

@@ -43,28 +43,42 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
     if not path.is_file():
         hint = nearest_path(path)
         raise FileNotFoundError(f"no weights at {str(path)!r}; give the file.{hint}")
-    with path.open("rb") as file:
-        start = file.read(9)
-    if zipfile.is_zipfile(path):
-        arrays = _read_pickle(path) if _is_torch(path) else read_archive(path)
-    elif start[8:] == b"{":  # eight bytes of length, then a table in JSON
-        arrays = _read_safetensors(path)
-    elif start.startswith(_H5_START):
-        arrays = _read_h5(path)
-    elif start.startswith(_PICKLE_START):
+    if is_pickled(path):
         arrays = _read_pickle(path)
+    elif zipfile.is_zipfile(path):
+        arrays = read_archive(path)
+    elif is_safetensors(path):
+        arrays = read_safetensors(path)
+    elif _starts(path, _H5_START):
+        arrays = _read_h5(path)
     else:
         raise ValueError(f"{str(path)!r} is in no format that is read; accepted: {ACCEPTED}")
     return {name: _tensor(array) for name, array in arrays.items()}
 
 
-def _is_torch(path: Path) -> bool:
-    """PyTorch's zip archive has its pickle inside, NumPy's only arrays."""
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("data.pkl") for name in archive.namelist())
+def is_pickled(path: Path) -> bool:
+    """Whether it is PyTorch's: a zip archive with a pickle inside, NumPy's has arrays, or one."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith("data.pkl") for name in archive.namelist())
+    return _starts(path, _PICKLE_START) and not is_safetensors(path)  # its length may be 0x80
 
 
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
+def _starts(path: Path, start: bytes) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(start)) == start
+
+
+def is_safetensors(path: Path) -> bool:
+    """The length of a JSON table, in eight bytes, and the table."""
+    if path.is_dir():
+        return False
+    with path.open("rb") as file:
+        return file.read(9)[8:] == b"{"
+
+
+def read_safetensors(path: Path) -> dict[str, Tensor]:
+    """The tensors as they are; `ValueError` if the file is damaged."""
     try:
         return load_file(path)
     except SafetensorError as error:
