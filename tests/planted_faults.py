@@ -13,7 +13,8 @@ import av
 import numpy as np
 import soxr
 
-from sightsound.data.manifest import Row, write_manifest
+from sightsound.data.manifest import write_manifest
+from sightsound.data.rows import Row
 from sightsound.data.synthetic import FRAMES_PER_SECOND, RATE_HZ, draw_clip, plan
 from sightsound.media.encode import write_video
 

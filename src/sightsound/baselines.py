@@ -17,7 +17,8 @@ import torch
 from rich.console import Console
 
 from sightsound.configuration import changed
-from sightsound.data.manifest import id_hash, load_manifest
+from sightsound.data.manifest import load_manifest
+from sightsound.data.rows import id_hash
 from sightsound.evaluate import MAIN_SCORE, SCORE_WORDS, Evaluation, clips_of, evaluate_saved
 from sightsound.files import write_whole
 from sightsound.run import RunConfig, build_front_end, build_model, features_folder

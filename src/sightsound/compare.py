@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sightsound.data.manifest import id_hash
+from sightsound.data.rows import id_hash
 from sightsound.evaluate import (
     MAIN_SCORE,
     SCORE_WORDS,

@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from sightsound.data.dataset import ClipDataset
 from sightsound.data.features import FeatureDataset
 from sightsound.data.loader import Loader
-from sightsound.data.manifest import Manifest, Row, id_hash, load_manifest
+from sightsound.data.manifest import load_manifest
+from sightsound.data.rows import Manifest, Row, id_hash
 from sightsound.data.sampling import eval_batches
 from sightsound.extract import Progress, with_features
 from sightsound.files import csv_text, write_whole

@@ -14,7 +14,7 @@ import torch
 from sightsound.data.dataset import ClipDataset
 from sightsound.data.features import FeatureCache, FeatureDataset
 from sightsound.data.loader import Loader
-from sightsound.data.manifest import Row
+from sightsound.data.rows import Row
 from sightsound.data.sampling import eval_batches
 from sightsound.encoding import Encoding
 from sightsound.types import AUDIO, VIDEO, Batch, Clip, Problem

@@ -17,7 +17,8 @@ import sightsound
 from sightsound.configuration import load_config
 from sightsound.data.dataset import ClipDataset
 from sightsound.data.loader import collate
-from sightsound.data.manifest import UNLABELLED, Manifest, Row, load_manifest
+from sightsound.data.manifest import load_manifest
+from sightsound.data.rows import UNLABELLED, Manifest, Row
 from sightsound.encoding import Encoding
 from sightsound.media.decode import DecodeError
 from sightsound.media.front_end import FrontEnd

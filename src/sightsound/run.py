@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # torch is imported when something is built, not when a comma
     from torch import nn
 
     from sightsound.data.dataset import ClipDataset
-    from sightsound.data.manifest import Manifest
+    from sightsound.data.rows import Manifest
 
 OBJECTIVE_FILE = "objective.safetensors"  # layers of the losses, beside the best model in a run
 
@@ -112,7 +112,7 @@ def build_objective(
     Raises:
         ValueError: the labels are not read, but the objective learns from them.
     """
-    from sightsound.data.manifest import UNLABELLED
+    from sightsound.data.rows import UNLABELLED
 
     objective_class = resolve(OBJECTIVES, section["name"], kind="objective")
     arguments = {key: value for key, value in section.items() if key != "name"}

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from sightsound.data.manifest import SUFFIXES
+from sightsound.data.rows import SUFFIXES
 from sightsound.evaluate import Evaluation, Scored
 from sightsound.predict import BOTH
 from sightsound.types import AUDIO, VIDEO

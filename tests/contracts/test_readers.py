@@ -6,9 +6,10 @@ import pytest
 from dataset_files import CASES
 
 from sightsound.data.coverage import ALL
-from sightsound.data.manifest import SPLITS, id_hash, load_manifest, write_manifest
+from sightsound.data.manifest import load_manifest, write_manifest
 from sightsound.data.matching import match
 from sightsound.data.media_index import MediaIndex
+from sightsound.data.rows import SPLITS, id_hash
 from sightsound.registry import DATASETS, resolve
 from sightsound.settings import DataSettings
 

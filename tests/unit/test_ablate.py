@@ -41,7 +41,7 @@ from sightsound.ablate.studies import (
     restrict,
 )
 from sightsound.configuration import changed, load_config
-from sightsound.data.manifest import Manifest, Row
+from sightsound.data.rows import Manifest, Row
 from sightsound.options import UsageError
 from sightsound.profile.flops import made_up_manifest
 from sightsound.run import RunConfig

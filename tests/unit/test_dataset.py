@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from sightsound.data.dataset import ClipDataset
-from sightsound.data.manifest import Manifest, Row
+from sightsound.data.rows import Manifest, Row
 from sightsound.media.clips import Window
 from sightsound.media.decode import DecodeError
 from sightsound.media.encode import write_video

@@ -22,7 +22,8 @@ from sightsound.data.doctor.labels import label_findings
 from sightsound.data.doctor.page import MOST_CLIPS, write_page
 from sightsound.data.doctor.summary import duration, write_tables
 from sightsound.data.doctor.workers import Failure, Workers
-from sightsound.data.manifest import Row, load_manifest
+from sightsound.data.manifest import load_manifest
+from sightsound.data.rows import Row
 from sightsound.media.decode import DecodeError
 from sightsound.media.examine import Health, Pictures, Sound
 from sightsound.media.packets import Timing

@@ -13,7 +13,7 @@ from torch import nn
 from sightsound.data.dataset import ClipDataset
 from sightsound.data.features import FeatureCache, FeatureDataset
 from sightsound.data.loader import Loader, collate
-from sightsound.data.manifest import Manifest, Row
+from sightsound.data.rows import Manifest, Row
 from sightsound.encoding import Encoding, counted, feature_front_end
 from sightsound.extract import extract, verify
 from sightsound.media.decode import DecodeError

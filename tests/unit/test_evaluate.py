@@ -11,7 +11,7 @@ import pyarrow.parquet
 import pytest
 import torch
 
-from sightsound.data.manifest import Manifest, Row
+from sightsound.data.rows import Manifest, Row
 from sightsound.evaluate import (
     LATE,
     Evaluation,

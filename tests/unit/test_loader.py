@@ -15,7 +15,7 @@ import torch
 
 from sightsound.data.dataset import ClipDataset
 from sightsound.data.loader import Loader, collate
-from sightsound.data.manifest import Manifest, Row
+from sightsound.data.rows import Manifest, Row
 from sightsound.data.sampling import epoch_batches, train_keys, with_turns
 from sightsound.media.decode import DecodeError
 from sightsound.media.encode import write_video

@@ -10,8 +10,8 @@ from odd_readers import OddReader
 
 from sightsound.data.dataset import ClipDataset
 from sightsound.data.loader import Loader
-from sightsound.data.manifest import Manifest, Row
 from sightsound.data.reading import open_reader
+from sightsound.data.rows import Manifest, Row
 from sightsound.media.child import ChildReader
 from sightsound.media.decode import DecodeError
 from sightsound.media.encode import write_video

@@ -9,14 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sightsound.data.manifest import (
-    SPLITS,
-    Manifest,
-    Row,
-    id_hash,
-    load_manifest,
-    write_manifest,
-)
+from sightsound.data.manifest import load_manifest, write_manifest
+from sightsound.data.rows import SPLITS, Manifest, Row, id_hash
 from sightsound.data.splits import draw_splits
 from sightsound.settings import DataSettings
 

@@ -11,9 +11,9 @@ from media_files import grey, regular, tone, write_clip
 
 from sightsound.data.coverage import ALL
 from sightsound.data.listing import Clip, Listing
-from sightsound.data.manifest import id_hash
 from sightsound.data.matching import match
 from sightsound.data.media_index import MediaIndex
+from sightsound.data.rows import id_hash
 
 
 def clip(name: str, label: str = "cat", split: str = "train", **more) -> Clip:

@@ -12,7 +12,7 @@ import pytest
 from matplotlib.image import imread
 
 from sightsound.data.dataset import ClipDataset
-from sightsound.data.manifest import Manifest, Row
+from sightsound.data.rows import Manifest, Row
 from sightsound.explain import contact_sheet as sheets
 from sightsound.explain import overlay
 from sightsound.explain.contact_sheet import contact_sheet

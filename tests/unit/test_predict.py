@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from sightsound.configuration import config_text, load_config
-from sightsound.data.manifest import Manifest, Row
+from sightsound.data.rows import Manifest, Row
 from sightsound.media.decode import DecodeError
 from sightsound.media.encode import write_video
 from sightsound.media.front_end import AudioFrontEnd, FrontEnd, VideoFrontEnd

@@ -15,7 +15,7 @@ from sightsound import cli
 from sightsound.configuration import load_config
 from sightsound.data import dataset
 from sightsound.data.dataset import ClipDataset
-from sightsound.data.manifest import Manifest, Row
+from sightsound.data.rows import Manifest, Row
 from sightsound.data.synthetic import write_demo
 from sightsound.explain.preview import preview_picture
 from sightsound.explain.seen import Seen, evaluation_view, pixels, remarks, training_view

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sightsound.data.manifest import Row
+from sightsound.data.rows import Row
 from sightsound.media.encode import write_video
 from sightsound.report import clips as clip_media
 from sightsound.report.clips import media_of

@@ -16,8 +16,9 @@ import torch
 from media_files import tone, write_clip, write_sound
 
 from sightsound.data.dataset import ClipDataset
-from sightsound.data.manifest import Row, load_manifest, write_manifest
+from sightsound.data.manifest import load_manifest, write_manifest
 from sightsound.data.prepare import prepare
+from sightsound.data.rows import Row
 from sightsound.data.shards.format import _header
 from sightsound.data.shards.index import Index
 from sightsound.data.shards.reader import ShardReader

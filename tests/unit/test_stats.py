@@ -13,7 +13,8 @@ from sightsound import cli
 from sightsound.configuration import load_config, parse_run, settings_parser
 from sightsound.data.dataset import ClipDataset
 from sightsound.data.loader import Loader
-from sightsound.data.manifest import Manifest, Row, load_manifest
+from sightsound.data.manifest import load_manifest
+from sightsound.data.rows import Manifest, Row
 from sightsound.data.sampling import eval_batches
 from sightsound.data.stats import (
     CHANNELS,

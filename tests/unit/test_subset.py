@@ -10,7 +10,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from sightsound.data.manifest import Row
+from sightsound.data.rows import Row
 from sightsound.data.subset import build_subset, greedy, share_of
 
 # --- shares -------------------------------------------------------------------------------------

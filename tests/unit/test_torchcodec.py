@@ -11,7 +11,7 @@ import torch
 from media_files import grey, tone, write_clip
 
 from sightsound.data.dataset import ClipDataset
-from sightsound.data.manifest import Manifest, Row
+from sightsound.data.rows import Manifest, Row
 from sightsound.media.decode import DecodeError
 from sightsound.media.encode import write_video
 from sightsound.media.front_end import AudioFrontEnd, FrontEnd, VideoFrontEnd

@@ -25,7 +25,8 @@ from sightsound.ablate.plan import Cell, Plan, differences, make_plan
 from sightsound.ablate.report import Results, format_score, points_table, write_tables
 from sightsound.ablate.studies import Study
 from sightsound.configuration import config_text, load_config
-from sightsound.data.manifest import Manifest, load_manifest
+from sightsound.data.manifest import load_manifest
+from sightsound.data.rows import Manifest
 from sightsound.files import write_whole
 from sightsound.profile.flops import assumed_heads, made_up_manifest
 from sightsound.run import RunConfig, features_folder

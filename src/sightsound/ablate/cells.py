@@ -22,7 +22,7 @@ from rich.console import Console
 
 from sightsound.ablate.plan import Cell, config_hash, differences
 from sightsound.configuration import load_config
-from sightsound.data.manifest import id_hash
+from sightsound.data.rows import id_hash
 from sightsound.evaluate import MAIN_SCORE, Evaluation, evaluate_saved
 from sightsound.files import write_whole
 from sightsound.run import RunConfig

@@ -19,7 +19,7 @@ from typing import Any
 
 from sightsound.ablate.studies import Axis, Study, model_depth
 from sightsound.configuration import changed
-from sightsound.data.manifest import Manifest
+from sightsound.data.rows import Manifest
 from sightsound.options import UsageError
 from sightsound.profile.flops import Work
 from sightsound.run import RunConfig, build_front_end, build_objective

@@ -302,7 +302,7 @@ def _write_films(
 def _explain_split(predictor: Predictor, options: Any) -> None:
     """Write the tables of all clips of a split and print what they say."""
     from sightsound.data.loader import Loader
-    from sightsound.data.manifest import id_hash
+    from sightsound.data.rows import id_hash
     from sightsound.evaluate import clips_of
     from sightsound.explain.split import as_text, explain_split, split_json, write_split
     from sightsound.explain.words import as_csv
@@ -357,7 +357,7 @@ def _default_output(model: str) -> Path:
 def _map_split(predictor: Predictor, options: Any) -> None:
     """Write a line for every clip of a split, and print what they have in common."""
     from sightsound.data.loader import Loader
-    from sightsound.data.manifest import id_hash
+    from sightsound.data.rows import id_hash
     from sightsound.evaluate import clips_of
     from sightsound.explain.map_words import as_json, clip_line, split_text
     from sightsound.files import csv_text, write_whole

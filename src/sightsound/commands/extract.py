@@ -68,7 +68,8 @@ def _parts(config: RunConfig) -> tuple[ClipDataset, Encoding]:
     """All clips, cut as in training, and what encodes them."""
     import torch
 
-    from sightsound.data.manifest import SPLITS, load_manifest
+    from sightsound.data.manifest import load_manifest
+    from sightsound.data.rows import SPLITS
     from sightsound.encoding import Encoding
     from sightsound.run import build_dataset, build_front_end
 

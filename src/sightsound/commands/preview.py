@@ -12,7 +12,7 @@ from sightsound.commands.terminal import say
 
 if TYPE_CHECKING:
     from sightsound.data.dataset import ClipDataset
-    from sightsound.data.manifest import Manifest, Row
+    from sightsound.data.rows import Manifest, Row
     from sightsound.explain.seen import Seen
     from sightsound.options import Parser
     from sightsound.run import RunConfig
@@ -189,7 +189,8 @@ def _by_config(
 
 def _manifest(config: RunConfig) -> Manifest:
     """The clips of `data.path`; of a media file, itself without a label."""
-    from sightsound.data.manifest import LABEL, Manifest, Row, load_manifest
+    from sightsound.data.manifest import load_manifest
+    from sightsound.data.rows import LABEL, Manifest, Row
 
     path = Path(config.data.path)
     if path.is_dir() or path.suffix in _TABLES:

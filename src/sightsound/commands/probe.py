@@ -10,7 +10,7 @@ from sightsound.commands.arguments import require_data
 from sightsound.commands.terminal import say
 
 if TYPE_CHECKING:
-    from sightsound.data.manifest import Manifest
+    from sightsound.data.rows import Manifest
     from sightsound.options import Parser
     from sightsound.predict import Predictor
     from sightsound.probing.finding import Check
@@ -24,7 +24,7 @@ def probe(argv: Sequence[str]) -> None:
         require_data(options.path)
     names = _checks(options)
 
-    from sightsound.data.manifest import id_hash
+    from sightsound.data.rows import id_hash
     from sightsound.predict import Predictor
     from sightsound.probing.report import Report, as_json, as_tables, write_report
 

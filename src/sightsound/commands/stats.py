@@ -11,7 +11,7 @@ from sightsound.commands.arguments import list_components, recipes, require_data
 from sightsound.commands.terminal import complain, say
 
 if TYPE_CHECKING:
-    from sightsound.data.manifest import Manifest
+    from sightsound.data.rows import Manifest
     from sightsound.data.stats import Statistics
     from sightsound.options import Parser
     from sightsound.run import RunConfig
@@ -47,7 +47,7 @@ def stats(argv: Sequence[str]) -> None:
 
 def _stats_parser() -> Parser:
     from sightsound.configuration import settings_parser
-    from sightsound.data.manifest import SPLITS
+    from sightsound.data.rows import SPLITS
 
     parser = settings_parser(
         "sightsound stats",

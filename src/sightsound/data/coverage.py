@@ -14,7 +14,7 @@ from io import StringIO
 from typing import Any
 
 from sightsound.data.listing import Clip
-from sightsound.data.manifest import LABEL, SPLITS, Row, id_hash
+from sightsound.data.rows import LABEL, SPLITS, Row, id_hash
 from sightsound.registry import unknown_name
 
 _FEWEST = 5  # classes named in the text

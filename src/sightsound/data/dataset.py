@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from sightsound.data.manifest import Manifest, Row
 from sightsound.data.reading import open_reader
+from sightsound.data.rows import Manifest, Row
 from sightsound.data.sampling import Key
 from sightsound.media.clips import (
     Window,

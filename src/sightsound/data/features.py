@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from sightsound.data.dataset import ClipDataset
-from sightsound.data.manifest import Row
+from sightsound.data.rows import Row
 from sightsound.data.sampling import Key
 from sightsound.media.decode import DecodeError
 from sightsound.types import AUDIO, VIDEO, Clip, Problem

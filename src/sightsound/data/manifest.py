@@ -14,148 +14,29 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import hashlib
 import json
 import math
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import Any
 
 from sightsound.data.exclude import read_exclude
+from sightsound.data.records import (
+    COLUMNS,
+    TABLE_NAMES,
+    Record,
+    has_labels,
+    index_of,
+    nothing_there,
+    read_records,
+)
+from sightsound.data.rows import HEADS, LABEL, SPLITS, TASKS, UNLABELLED, Manifest, Row, default_id
+from sightsound.data.shards.index import ABOUT_NAME, INDEX_NAME, Index
 from sightsound.data.splits import TooFewGroups, draw_splits
 from sightsound.registry import nearest_path, unknown_name
 from sightsound.settings import DataSettings
-
-if TYPE_CHECKING:
-    from sightsound.data.shards.index import Index
-
-SPLITS = ("train", "val", "test")
-LABEL = "label"  # the one head of single- and multi-label data
-HEADS = ("verb", "noun")
-UNLABELLED = "none"  # the task of data whose labels are not read
-TASKS = ("single", "multi", "heads", UNLABELLED)
-COLUMNS = (
-    "path",
-    "label",
-    "start_seconds",
-    "end_seconds",
-    "split",
-    "id",
-    "audio_path",
-    "group",
-    "verb",
-    "noun",
-)
-TABLE_NAMES = ("manifest.csv", "manifest.parquet")
-SUFFIXES = frozenset(
-    ".3gp .aac .avi .flac .flv .m2ts .m4a .m4v .mkv .mov .mp3 .mp4 .mpeg .mpg .mts .oga .ogg .ogv "
-    ".opus .ts .wav .webm .wma .wmv".split()
-)
-
-
-@dataclass(frozen=True)
-class Row:
-    """One clip: a file, or the part [start_seconds, end_seconds) of one."""
-
-    id: str
-    path: Path  # absolute
-    labels: tuple[str, ...] | dict[str, str]  # names; {head: name} if the task is "heads"
-    start_seconds: float = 0.0
-    end_seconds: float | None = None  # None: to the end of the file
-    split: str = ""
-    audio_path: Path | None = None  # where the sound is, if not in `path`
-    group: str = ""  # clips of one group never lie in different splits
-    original: Path | None = None  # the file that a clip in a shard was cut from
-
-    @property
-    def source(self) -> str:
-        """The file that it is cut from: clips of one source show the same event."""
-        return str(self.original or self.path)
-
-    def names(self, head: str) -> tuple[str, ...]:
-        """Class names under `head`."""
-        return (self.labels[head],) if isinstance(self.labels, Mapping) else self.labels
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """All clips of a dataset and the order of its classes."""
-
-    rows: tuple[Row, ...]
-    labels: dict[str, list[str]]  # {head: class names in order}
-    task: str  # single, multi, heads, none
-    source: Path  # the table or folder that was read
-    num_excluded: int = 0  # clips that it also has, left out by `data.exclude`
-
-    @property
-    def folder(self) -> Path:
-        """What paths in a table are relative to."""
-        return self.source if self.source.is_dir() else self.source.parent
-
-    @property
-    def num_classes(self) -> dict[str, int]:
-        """{head: number of classes}, the `heads` argument of a model.
-
-        Without labels one, whose logit nobody reads: every model has a head.
-        """
-        return {head: max(len(names), 1) for head, names in self.labels.items()}
-
-    @property
-    def id_hash(self) -> str:
-        """Twelve hexadecimal digits that depend on the set of clip ids only."""
-        return id_hash(row.id for row in self.rows)
-
-    def split(self, name: str) -> list[Row]:
-        """Clips of one split, or of several joined by `+` (`val+test`).
-
-        Raises:
-            ValueError: a name that is not train, val or test.
-        """
-        names = name.split("+")
-        for part in names:
-            if part not in SPLITS:
-                raise unknown_name("split", part, SPLITS)
-        return [row for row in self.rows if row.split in names]
-
-    def target(self, row: Row) -> np.ndarray:
-        """(K,) float32, 1 at every class of `row`; heads lie side by side."""
-        parts = []
-        for head, names in self.labels.items():
-            part = np.zeros(len(names), np.float32)
-            part[[names.index(name) for name in row.names(head)]] = 1.0
-            parts.append(part)
-        return np.concatenate(parts)
-
-    def class_rows(self, rows: Sequence[Row]) -> list[list[int]]:
-        """For every class of the first head, the positions in `rows` that carry it."""
-        head, names = next(iter(self.labels.items()))
-        positions: dict[str, list[int]] = {name: [] for name in names}
-        for position, row in enumerate(rows):
-            for name in row.names(head):
-                positions[name].append(position)
-        return list(positions.values())
-
-
-@dataclass(frozen=True)
-class _Record:
-    """One line of a table as text: `place` says where it stands."""
-
-    place: str
-    cells: dict[str, str]
-
-    def error(self, message: str) -> ValueError:
-        return ValueError(f"{self.place}: {message}")
-
-
-def id_hash(ids: Iterable[str]) -> str:
-    """Twelve hexadecimal digits that depend on the set of `ids`, not on their order."""
-    text = "\n".join(sorted(ids))
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def load_manifest(
@@ -182,10 +63,10 @@ def load_manifest(
     """
     source = _source(settings.path)
     folder = source if source.is_dir() else source.parent
-    records = list(_records(source, labelled=settings.task != UNLABELLED))
+    records = list(read_records(source, labelled=settings.task != UNLABELLED))
     if not records:
-        raise ValueError(f"no clips in {str(source)!r}: {_nothing_there(source)}")
-    index = _index(source)
+        raise ValueError(f"no clips in {str(source)!r}: {nothing_there(source)}")
+    index = index_of(source)
     task = index.about["task"] if index and settings.task == "auto" else settings.task
     unlabelled = task == UNLABELLED
     task = _readable(records, source=source) if unlabelled else _task(task, records, source=source)
@@ -261,11 +142,6 @@ def _relative(path: Path, *, folder: Path) -> str:
     return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
 
 
-def default_id(path: str, start_seconds: float) -> str:
-    """The id of a clip that has none of its own."""
-    return f"{path}#{start_seconds:g}" if start_seconds else path
-
-
 # --- reading ------------------------------------------------------------------------------------
 
 
@@ -284,8 +160,6 @@ def _source(path: str) -> Path:
 
 def _index_in(folder: Path) -> Path | None:
     """The index of a folder of shards."""
-    from sightsound.data.shards.index import ABOUT_NAME, INDEX_NAME
-
     if not (folder / ABOUT_NAME).is_file():
         return None
     if not (folder / INDEX_NAME).is_file():
@@ -296,186 +170,10 @@ def _index_in(folder: Path) -> Path | None:
     return folder / INDEX_NAME
 
 
-def _index(source: Path) -> Index | None:
-    from sightsound.data.shards.index import Index, is_index
-
-    return Index(source) if is_index(source) else None
-
-
-def _records(source: Path, *, labelled: bool) -> Iterator[_Record]:
-    if source.is_dir():
-        return _folder_records(source) if labelled else _nested_records(source)
-    return _table_records(source, labelled=labelled)
-
-
-def _nothing_there(source: Path) -> str:
-    if source.is_dir():
-        return f"no file in it or below it has one of the suffixes {' '.join(sorted(SUFFIXES))}"
-    return "the table has no rows below its header"
-
-
-def _table_records(path: Path, *, labelled: bool) -> Iterator[_Record]:
-    if path.suffix == ".parquet":
-        return _parquet_records(path, labelled=labelled)
-    if path.suffix == ".csv":
-        return _csv_records(path, labelled=labelled)
-    raise ValueError(
-        f"cannot read {str(path)!r} as a manifest; accepted: .csv, .parquet or a folder"
-    )
-
-
-def _csv_records(path: Path, *, labelled: bool) -> Iterator[_Record]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.reader(file)
-        columns = [name.strip() for name in next(reader, [])]
-        _check_columns(columns, path=path, labelled=labelled)
-        for cells in reader:
-            if not any(cell.strip() for cell in cells):
-                continue
-            place = f"{path}, line {reader.line_num}"
-            if len(cells) > len(columns):
-                raise ValueError(
-                    f"{place}: {len(cells)} cells but {len(columns)} columns; quote cells that "
-                    "contain commas"
-                )
-            cells += [""] * (len(columns) - len(cells))
-            yield _Record(place, {n: c.strip() for n, c in zip(columns, cells, strict=True)})
-
-
-def _parquet_records(path: Path, *, labelled: bool) -> Iterator[_Record]:
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        table = pyarrow.parquet.read_table(path)
-    except pyarrow.ArrowException as error:
-        raise ValueError(f"cannot read {str(path)!r} as Parquet: {error}") from error
-    if _index(path) is not None:
-        table = table.select([name for name in table.column_names if name in COLUMNS])
-    _check_columns(table.column_names, path=path, labelled=labelled)
-    for number, cells in enumerate(table.to_pylist(), start=1):
-        yield _Record(f"{path}, row {number}", {name: _text(cell) for name, cell in cells.items()})
-
-
-def _text(cell: object) -> str:
-    missing = cell is None or (isinstance(cell, float) and math.isnan(cell))
-    return "" if missing else str(cell).strip()
-
-
-def _check_columns(columns: Sequence[str], *, path: Path, labelled: bool) -> None:
-    for name in columns:
-        if name not in COLUMNS:
-            error = unknown_name("column", name, COLUMNS)
-            raise ValueError(f"{path}: {error} Rename or remove it.")
-    doubled = [name for name, number in Counter(columns).items() if number > 1]
-    if doubled:
-        raise ValueError(f"{path}: column {doubled[0]!r} appears twice")
-    if "path" not in columns or (labelled and not _has_labels(columns)):
-        raise ValueError(
-            f"{path}: columns {', '.join(columns) or '(none)'}; needed: path, and label or both "
-            "verb and noun (clips without labels are for 'sightsound pretrain')"
-        )
-
-
-def _has_labels(columns: Iterable[str]) -> bool:
-    return LABEL in columns or set(HEADS) <= set(columns)
-
-
-def _folder_records(folder: Path) -> Iterator[_Record]:
-    """Clips of class folders, with or without a level of splits above them."""
-    top = _subfolders(folder)
-    if not top:
-        _check_no_clips(folder)
-        raise ValueError(
-            f"no clips in {str(folder)!r}: expected a folder for each class with its clips "
-            f"(such as .mp4), or {' or '.join(TABLE_NAMES)}"
-        )
-    named = {entry.name for entry in top} <= set(SPLITS)
-    levels = [(entry, entry.name) for entry in top] if named else [(folder, "")]
-    _check_no_clips(folder)
-    for level, split in levels:
-        _check_no_clips(level)
-        for class_folder in _subfolders(level):
-            yield from _class_records(class_folder, folder=folder, split=split)
-
-
-def _subfolders(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
-
-
-def _is_clip(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
-
-
-def _check_no_clips(folder: Path) -> None:
-    stray = sorted(path.name for path in folder.iterdir() if path.is_file() and _is_clip(path))
-    if stray:
-        raise ValueError(
-            f"{stray[0]!r} lies directly in {str(folder)!r}, outside any class folder; move clips "
-            "into folders named after their classes, or write a manifest"
-        )
-
-
-def walk(folder: Path) -> Iterator[tuple[Path, list[Path]]]:
-    """Every folder below one, itself included, with its files, in order.
-
-    Left out are folders with a dot in front and links to a folder around them, which have no end.
-
-    Raises:
-        PermissionError: a folder may not be read.
-    """
-    for directory, subfolders, names in os.walk(folder, followlinks=True, onerror=_refuse):
-        here = Path(directory)
-        subfolders[:] = sorted(n for n in subfolders if n[0] != "." and not _is_loop(here / n))
-        yield here, sorted(here / name for name in names)
-
-
-def _is_loop(path: Path) -> bool:
-    return path.is_symlink() and any(path.samefile(above) for above in path.parents)
-
-
-def _refuse(error: OSError) -> None:
-    raise error
-
-
-def _class_records(class_folder: Path, *, folder: Path, split: str) -> Iterator[_Record]:
-    """Clips below one class folder; those in one of its sub-folders form a group."""
-    empty = True
-    for directory, paths in walk(class_folder):
-        group = directory.relative_to(folder).as_posix()
-        for path in paths:
-            if _is_clip(path):
-                empty = False
-                cells = {"path": path.relative_to(folder).as_posix(), "split": split}
-                cells |= {LABEL: class_folder.name}
-                cells |= {"group": group} if directory != class_folder else {}
-                yield _Record(str(path), cells)
-    if empty:
-        raise ValueError(
-            f"class folder {str(class_folder)!r} holds no clips; accepted suffixes: "
-            f"{' '.join(sorted(SUFFIXES))}. Remove the folder or add clips"
-        )
-
-
-def _nested_records(folder: Path) -> Iterator[_Record]:
-    """All clips of a folder; those that lie like in class folders get their label and group."""
-    top = _subfolders(folder)
-    named = bool(top) and {entry.name for entry in top} <= set(SPLITS)
-    for directory, paths in walk(folder):
-        inside = directory.relative_to(folder).parts
-        split = inside[0] if named and inside else ""
-        classes = inside[1:] if split else inside
-        for path in filter(_is_clip, paths):
-            cells = {"path": path.relative_to(folder).as_posix(), "split": split}
-            cells |= {LABEL: classes[0] if classes else ""}
-            cells |= {"group": "/".join(inside)} if len(classes) > 1 else {}
-            yield _Record(str(path), cells)
-
-
 # --- rows ---------------------------------------------------------------------------------------
 
 
-def _task(task: str, records: list[_Record], *, source: Path) -> str:
+def _task(task: str, records: list[Record], *, source: Path) -> str:
     """The task asked for, or what the columns and cells say."""
     columns = records[0].cells
     if task == "auto":
@@ -496,9 +194,9 @@ def _task(task: str, records: list[_Record], *, source: Path) -> str:
     return task
 
 
-def _readable(records: list[_Record], *, source: Path) -> str:
+def _readable(records: list[Record], *, source: Path) -> str:
     """The task of labels that only the draw of splits looks at; none if a clip has no label."""
-    if not _has_labels(records[0].cells):
+    if not has_labels(records[0].cells):
         return UNLABELLED
     task = _task("auto", records, source=source)
     heads = HEADS if task == "heads" else (LABEL,)
@@ -506,7 +204,7 @@ def _readable(records: list[_Record], *, source: Path) -> str:
     return task if complete or task == "multi" else UNLABELLED
 
 
-def _row(record: _Record, *, folder: Path, task: str) -> Row:
+def _row(record: Record, *, folder: Path, task: str) -> Row:
     cells = record.cells
     if not cells["path"]:
         raise record.error("path is empty")
@@ -534,7 +232,7 @@ def _absolute(folder: Path, path: str) -> Path:
     return Path(os.path.normpath(folder / path))
 
 
-def _seconds(record: _Record, column: str) -> float | None:
+def _seconds(record: Record, column: str) -> float | None:
     text = record.cells.get(column, "")
     if not text:
         return None
@@ -547,7 +245,7 @@ def _seconds(record: _Record, column: str) -> float | None:
     return value
 
 
-def _labels(record: _Record, *, task: str) -> tuple[str, ...] | dict[str, str]:
+def _labels(record: Record, *, task: str) -> tuple[str, ...] | dict[str, str]:
     if task == UNLABELLED:
         return ()
     if task == "heads":
@@ -566,8 +264,8 @@ def _labels(record: _Record, *, task: str) -> tuple[str, ...] | dict[str, str]:
     return tuple(dict.fromkeys(name for name in names if name))
 
 
-def _check_unique(rows: list[Row], records: list[_Record]) -> None:
-    seen: dict[str, _Record] = {}
+def _check_unique(rows: list[Row], records: list[Record]) -> None:
+    seen: dict[str, Record] = {}
     for row, record in zip(rows, records, strict=True):
         if row.id in seen:
             raise record.error(
@@ -577,7 +275,7 @@ def _check_unique(rows: list[Row], records: list[_Record]) -> None:
         seen[row.id] = record
 
 
-def _without(path: str, rows: list[Row], records: list[_Record]) -> tuple[list[Row], list[_Record]]:
+def _without(path: str, rows: list[Row], records: list[Record]) -> tuple[list[Row], list[Record]]:
     """What an exclude list leaves."""
     excluded = read_exclude(path, (row.id for row in rows))
     kept = [index for index, row in enumerate(rows) if row.id not in excluded]
@@ -586,9 +284,7 @@ def _without(path: str, rows: list[Row], records: list[_Record]) -> tuple[list[R
     return [rows[index] for index in kept], [records[index] for index in kept]
 
 
-def _stored(
-    index: Index, rows: list[Row], records: list[_Record]
-) -> tuple[list[Row], list[_Record]]:
+def _stored(index: Index, rows: list[Row], records: list[Record]) -> tuple[list[Row], list[Record]]:
     """The clips that are in shards, with their paths there."""
     paths = index.paths()
     kept = [number for number, row in enumerate(rows) if row.id in paths]
@@ -605,7 +301,7 @@ def _stored(
     return found, [records[number] for number in kept]
 
 
-def _check_files(rows: list[Row], records: list[_Record]) -> None:
+def _check_files(rows: list[Row], records: list[Record]) -> None:
     missing = []
     for row, record in zip(rows, records, strict=True):
         paths = [path for path in (row.path, row.audio_path) if path is not None]
@@ -624,7 +320,7 @@ def _check_files(rows: list[Row], records: list[_Record]) -> None:
 
 def _label_order(
     rows: list[Row],
-    records: list[_Record],
+    records: list[Record],
     *,
     task: str,
     folder: Path,
@@ -675,7 +371,7 @@ def _labels_json(path: Path, *, heads: Sequence[str]) -> dict[str, list[str]] | 
 
 def _with_splits(
     rows: list[Row],
-    records: list[_Record],
+    records: list[Record],
     *,
     listed: list[Row],
     source: Path,

@@ -18,8 +18,8 @@ from typing import NamedTuple
 
 from sightsound.data.coverage import Coverage, Tally
 from sightsound.data.listing import Clip, Listing
-from sightsound.data.manifest import Row
 from sightsound.data.media_index import MediaIndex, Place, is_sound
+from sightsound.data.rows import Row
 
 _LOSSLESS = (".wav", ".flac")
 _SAMPLE = 20  # files of one suffix that are measured

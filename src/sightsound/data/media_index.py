@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from sightsound.data.manifest import SUFFIXES
+from sightsound.data.rows import SUFFIXES
 from sightsound.registry import nearest_path
 
 SOUND_SUFFIXES = frozenset(".aac .flac .m4a .mp3 .oga .ogg .opus .wav .wma".split())

@@ -24,7 +24,8 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from sightsound.data.manifest import Manifest, Row, load_manifest, row_cells
+from sightsound.data.manifest import load_manifest, row_cells
+from sightsound.data.rows import Manifest, Row
 from sightsound.data.shards.format import VERSION
 from sightsound.data.shards.index import (
     ABOUT_NAME,

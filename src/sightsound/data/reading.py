@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sightsound.data.manifest import Manifest
+from sightsound.data.rows import Manifest
 from sightsound.data.shards.index import Index, is_index
 from sightsound.media.child import ChildReader
 from sightsound.media.reader import FileReader, Reader

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from sightsound.seeding import stable_seed
 
 if TYPE_CHECKING:
-    from sightsound.data.manifest import Row
+    from sightsound.data.rows import Row
 
 
 class TooFewGroups(ValueError):

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sightsound.data.exclude import read_exclude
-from sightsound.data.manifest import LABEL, SPLITS, Row, default_id
+from sightsound.data.rows import LABEL, SPLITS, Row, default_id
 from sightsound.registry import unknown_name
 from sightsound.seeding import stable_seed
 

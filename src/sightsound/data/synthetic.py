@@ -39,7 +39,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sightsound.data.manifest import LABEL, Row, write_manifest
+from sightsound.data.manifest import write_manifest
+from sightsound.data.rows import LABEL, Row
 from sightsound.media.encode import write_video
 from sightsound.registry import unknown_name
 from sightsound.seeding import stable_seed

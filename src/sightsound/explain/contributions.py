@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from sightsound.data.dataset import ClipDataset
 from sightsound.data.loader import Loader
-from sightsound.data.manifest import Row
+from sightsound.data.rows import Row
 from sightsound.data.sampling import eval_batches
 from sightsound.explain.seen import stretch_of
 from sightsound.media.clips import centre_window, wrapped_times

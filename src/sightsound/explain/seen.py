@@ -21,7 +21,7 @@ from sightsound.data.augment import augment
 from sightsound.data.augment.normalise import normalise
 from sightsound.data.dataset import ClipDataset
 from sightsound.data.loader import collate, is_dropped
-from sightsound.data.manifest import Row
+from sightsound.data.rows import Row
 from sightsound.data.sampling import Key, epoch_batches, train_keys, with_turns
 from sightsound.media.clips import Window
 from sightsound.media.decode import DecodeError

@@ -20,7 +20,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from sightsound.data.manifest import Manifest
+from sightsound.data.rows import Manifest
 from sightsound.run import RunConfig, build_front_end, build_model
 
 aten = torch.ops.aten

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sightsound.data.manifest import Row
+from sightsound.data.rows import Row
 from sightsound.media.decode import DecodeError
 from sightsound.media.encode import write_video
 from sightsound.media.examine import thumbnail

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from sightsound.data.loader import Loader
-from sightsound.data.manifest import Manifest, Row
+from sightsound.data.rows import Manifest, Row
 from sightsound.data.sampling import eval_batches
 from sightsound.evaluate import stored
 from sightsound.explain.tsne import tsne

@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import quote
 
 from sightsound.compare import TABLE, read_evaluation
-from sightsound.data.manifest import Manifest, Row
+from sightsound.data.rows import Manifest, Row
 from sightsound.evaluate import Evaluation, evaluate_saved, score_words, shown_scores
 from sightsound.explain.figures.curves import read_metrics
 from sightsound.explain.figures.style import WIDTH_INCHES, as_svg

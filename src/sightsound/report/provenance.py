@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sightsound.data.manifest import id_hash
+from sightsound.data.rows import id_hash
 from sightsound.evaluate import LATE, Evaluation
 from sightsound.predict import Predictor
 

@@ -16,7 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from sightsound.data.manifest import Manifest
+from sightsound.data.rows import Manifest
 from sightsound.predict import Predictor
 from sightsound.run import OBJECTIVE_FILE, build_objective
 from sightsound.types import VIDEO, Batch

@@ -26,7 +26,8 @@ from safetensors import safe_open
 
 from sightsound.data.dataset import ClipDataset
 from sightsound.data.loader import Loader
-from sightsound.data.manifest import UNLABELLED, Manifest, Row, id_hash, load_manifest
+from sightsound.data.manifest import load_manifest
+from sightsound.data.rows import UNLABELLED, Manifest, Row, id_hash
 from sightsound.data.sampling import Key
 from sightsound.extract import Progress
 from sightsound.registry import nearest_path

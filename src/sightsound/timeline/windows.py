@@ -23,7 +23,7 @@ import torch
 
 from sightsound.data.dataset import ClipDataset
 from sightsound.data.loader import collate
-from sightsound.data.manifest import Manifest, Row
+from sightsound.data.rows import Manifest, Row
 from sightsound.encoding import Encoding
 from sightsound.media.clips import Window
 from sightsound.media.front_end import FrontEnd

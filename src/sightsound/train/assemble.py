@@ -12,7 +12,8 @@ from torch import nn
 
 from sightsound.data.dataset import ClipDataset
 from sightsound.data.features import FeatureDataset
-from sightsound.data.manifest import UNLABELLED, Manifest, load_manifest
+from sightsound.data.manifest import load_manifest
+from sightsound.data.rows import UNLABELLED, Manifest
 from sightsound.data.subset import share_of
 from sightsound.encoding import Encoding
 from sightsound.extract import Progress, with_features

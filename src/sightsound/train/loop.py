@@ -25,7 +25,7 @@ from rich.console import Console
 from sightsound.data.augment import augment
 from sightsound.data.dataset import ClipDataset
 from sightsound.data.loader import Loader
-from sightsound.data.manifest import UNLABELLED
+from sightsound.data.rows import UNLABELLED
 from sightsound.evaluate import MAIN_SCORE, score_clips
 from sightsound.files import write_whole
 from sightsound.retrieval.scores import DIRECTIONS_IN_WORDS, score_pairs

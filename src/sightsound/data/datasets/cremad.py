@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from sightsound.data.listing import Clip, Listing, annotation_files, csv_rows, wrong_line
-from sightsound.data.manifest import SUFFIXES
+from sightsound.data.rows import SUFFIXES
 
 EMOTIONS = {
     "ANG": "anger",

@@ -27,7 +27,7 @@ from sightsound.data.listing import (
     wrong_line,
     youtube_names,
 )
-from sightsound.data.manifest import SUFFIXES
+from sightsound.data.rows import SUFFIXES
 
 _PATTERNS = (
     *(f"*{split}*.{kind}" for split in ("train", "val", "test") for kind in ("csv", "txt")),

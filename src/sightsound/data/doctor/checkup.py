@@ -18,7 +18,7 @@ from sightsound.data.doctor.gather import Clips
 from sightsound.data.doctor.kinds import KINDS, ORDER, SEVERITIES, Finding
 from sightsound.data.doctor.labels import label_findings
 from sightsound.data.doctor.workers import Failure, Progress, Workers
-from sightsound.data.manifest import Row
+from sightsound.data.rows import Row
 from sightsound.media.examine import Health, examine
 
 # Clips that cannot be trained on at all; copies are added to them. What merely hurts is for the

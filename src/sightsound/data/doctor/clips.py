@@ -8,7 +8,7 @@ import numpy as np
 
 from sightsound.data.doctor.kinds import Finding
 from sightsound.data.doctor.workers import Failure
-from sightsound.data.manifest import Row
+from sightsound.data.rows import Row
 from sightsound.media.examine import Health, Pictures, Sound
 
 SHORTEST_SECONDS = 0.5  # a guess: half of the shortest clips of the usual sets

@@ -21,7 +21,7 @@ from sightsound.data.doctor.clips import is_silent
 from sightsound.data.doctor.kinds import Finding
 from sightsound.data.doctor.labels import label_text
 from sightsound.data.doctor.workers import Failure, Progress, Workers
-from sightsound.data.manifest import Row
+from sightsound.data.rows import Row
 from sightsound.media.examine import PRINT_SIDE, Health, compare_sound
 from sightsound.media.fingerprint import SAME_RECORDING, candidates
 

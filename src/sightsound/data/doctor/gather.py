@@ -16,17 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sightsound.data.exclude import read_exclude
-from sightsound.data.manifest import (
-    HEADS,
-    LABEL,
-    SPLITS,
-    SUFFIXES,
-    TABLE_NAMES,
-    Row,
-    default_id,
-    load_manifest,
-    walk,
-)
+from sightsound.data.manifest import load_manifest
+from sightsound.data.records import TABLE_NAMES, walk
+from sightsound.data.rows import HEADS, LABEL, SPLITS, SUFFIXES, Row, default_id
 from sightsound.data.shards.index import ABOUT_NAME
 from sightsound.settings import DataSettings
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from sightsound.data.doctor.kinds import Finding
-from sightsound.data.manifest import HEADS, LABEL, SPLITS, Row
+from sightsound.data.rows import HEADS, LABEL, SPLITS, Row
 
 FEW_CLIPS = 10  # of a class; a guess: one wrong clip of ten moves its score by ten points
 UNBALANCED = 10.0  # times as many clips of the largest class as of the smallest; a guess

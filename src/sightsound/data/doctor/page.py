@@ -18,7 +18,7 @@ from sightsound.data.doctor.kinds import KINDS, ORDER, SEVERITIES
 from sightsound.data.doctor.labels import label_text
 from sightsound.data.doctor.summary import headline, number_of
 from sightsound.data.doctor.workers import Progress, Workers
-from sightsound.data.manifest import SPLITS, Row
+from sightsound.data.rows import SPLITS, Row
 from sightsound.media.examine import NUM_POINTS, Health, thumbnail
 from sightsound.pages import write as pages
 

@@ -19,7 +19,7 @@ from sightsound.data.doctor.gather import gather
 from sightsound.data.doctor.page import write_page
 from sightsound.data.doctor.summary import terminal, write_tables
 from sightsound.data.doctor.workers import Workers
-from sightsound.data.manifest import TABLE_NAMES
+from sightsound.data.records import TABLE_NAMES
 from sightsound.settings import DataSettings
 
 

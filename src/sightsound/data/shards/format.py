@@ -22,7 +22,7 @@ import numpy as np
 from sightsound.media.flac import HEADER_BYTES
 
 if TYPE_CHECKING:
-    from sightsound.data.manifest import Row
+    from sightsound.data.rows import Row
     from sightsound.media.condense import Condensed, Pictures, Sound
 
 VERSION = 1

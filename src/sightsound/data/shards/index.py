@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from sightsound.data.manifest import HEADS, LABEL
+from sightsound.data.rows import HEADS, LABEL
 from sightsound.data.shards.format import END, SOUND_SUFFIX, VERSION, key_name
 from sightsound.files import replaced_when_complete
 

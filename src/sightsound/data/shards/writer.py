@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sightsound.data.manifest import Row
+from sightsound.data.rows import Row
 from sightsound.data.shards.format import END, about_row, pack
 from sightsound.files import replaced_when_complete
 from sightsound.media.child import Child, ChildLost

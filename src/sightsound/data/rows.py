@@ -1,0 +1,116 @@
+"""The row of a clip, and all rows of a dataset with the order of its classes. Free of torch."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from sightsound.registry import unknown_name
+
+SPLITS = ("train", "val", "test")
+LABEL = "label"  # the one head of single- and multi-label data
+HEADS = ("verb", "noun")
+UNLABELLED = "none"  # the task of data whose labels are not read
+TASKS = ("single", "multi", "heads", UNLABELLED)
+SUFFIXES = frozenset(
+    ".3gp .aac .avi .flac .flv .m2ts .m4a .m4v .mkv .mov .mp3 .mp4 .mpeg .mpg .mts .oga .ogg .ogv "
+    ".opus .ts .wav .webm .wma .wmv".split()
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One clip: a file, or the part [start_seconds, end_seconds) of one."""
+
+    id: str
+    path: Path  # absolute
+    labels: tuple[str, ...] | dict[str, str]  # names; {head: name} if the task is "heads"
+    start_seconds: float = 0.0
+    end_seconds: float | None = None  # None: to the end of the file
+    split: str = ""
+    audio_path: Path | None = None  # where the sound is, if not in `path`
+    group: str = ""  # clips of one group never lie in different splits
+    original: Path | None = None  # the file that a clip in a shard was cut from
+
+    @property
+    def source(self) -> str:
+        """The file that it is cut from: clips of one source show the same event."""
+        return str(self.original or self.path)
+
+    def names(self, head: str) -> tuple[str, ...]:
+        """Class names under `head`."""
+        return (self.labels[head],) if isinstance(self.labels, Mapping) else self.labels
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """All clips of a dataset and the order of its classes."""
+
+    rows: tuple[Row, ...]
+    labels: dict[str, list[str]]  # {head: class names in order}
+    task: str  # single, multi, heads, none
+    source: Path  # the table or folder that was read
+    num_excluded: int = 0  # clips that it also has, left out by `data.exclude`
+
+    @property
+    def folder(self) -> Path:
+        """What paths in a table are relative to."""
+        return self.source if self.source.is_dir() else self.source.parent
+
+    @property
+    def num_classes(self) -> dict[str, int]:
+        """{head: number of classes}, the `heads` argument of a model.
+
+        Without labels one, whose logit nobody reads: every model has a head.
+        """
+        return {head: max(len(names), 1) for head, names in self.labels.items()}
+
+    @property
+    def id_hash(self) -> str:
+        """Twelve hexadecimal digits that depend on the set of clip ids only."""
+        return id_hash(row.id for row in self.rows)
+
+    def split(self, name: str) -> list[Row]:
+        """Clips of one split, or of several joined by `+` (`val+test`).
+
+        Raises:
+            ValueError: a name that is not train, val or test.
+        """
+        names = name.split("+")
+        for part in names:
+            if part not in SPLITS:
+                raise unknown_name("split", part, SPLITS)
+        return [row for row in self.rows if row.split in names]
+
+    def target(self, row: Row) -> np.ndarray:
+        """(K,) float32, 1 at every class of `row`; heads lie side by side."""
+        parts = []
+        for head, names in self.labels.items():
+            part = np.zeros(len(names), np.float32)
+            part[[names.index(name) for name in row.names(head)]] = 1.0
+            parts.append(part)
+        return np.concatenate(parts)
+
+    def class_rows(self, rows: Sequence[Row]) -> list[list[int]]:
+        """For every class of the first head, the positions in `rows` that carry it."""
+        head, names = next(iter(self.labels.items()))
+        positions: dict[str, list[int]] = {name: [] for name in names}
+        for position, row in enumerate(rows):
+            for name in row.names(head):
+                positions[name].append(position)
+        return list(positions.values())
+
+
+def id_hash(ids: Iterable[str]) -> str:
+    """Twelve hexadecimal digits that depend on the set of `ids`, not on their order."""
+    text = "\n".join(sorted(ids))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def default_id(path: str, start_seconds: float) -> str:
+    """The id of a clip that has none of its own."""
+    return f"{path}#{start_seconds:g}" if start_seconds else path
