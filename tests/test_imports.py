@@ -8,7 +8,7 @@ import pytest
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "sightsound"
 
 LAYERS = {
-    0: "files types settings seeding registry optional options",
+    0: "files library_errors types settings seeding registry optional options",
     1: "media nn pages",
     2: "data models",
     3: "objectives weights metrics",

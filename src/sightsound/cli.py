@@ -6,9 +6,12 @@ function, after its options are known to be right, so that help and mistakes ans
 
 from __future__ import annotations
 
+import errno
 import linecache
 import os
 import sys
+import tempfile
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -35,8 +38,9 @@ from sightsound.commands.subset import subset
 from sightsound.commands.terminal import complain, message, names_a_file, say
 from sightsound.commands.train import train
 from sightsound.commands.vggsounder import vggsounder
+from sightsound.library_errors import in_words, is_of_a_reader
 
-MISTAKES = (ValueError, TypeError, LookupError, OSError, ArithmeticError, RuntimeError, ImportError)
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # no more can be written here
 PACKAGE = str(Path(__file__).parent)
 
 
@@ -80,10 +84,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
-    except MISTAKES as error:
+    except Exception as error:
         if not _is_mistake(error):
             raise
-        complain(_program(name), message(error))
+        complain(_program(name), _sentence(name, error))
         return 2
     return 0
 
@@ -127,11 +131,14 @@ def _version() -> str:
 
 
 def _is_mistake(error: BaseException) -> bool:
-    """Whether the caller can act on it: our own kind, or raised by a `raise` of this package.
+    """Whether the caller can act on it: our own kind, raised by a `raise` of this package, a full
+    disk, or what a library says of a file.
 
     Everything else is a defect here or below and keeps its traceback.
     """
     if type(error).__module__.startswith("sightsound") or names_a_file(error):
+        return True
+    if is_of_a_reader(error) or _is_full(error):
         return True
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
@@ -140,6 +147,28 @@ def _is_mistake(error: BaseException) -> bool:
         return False
     line = linecache.getline(trace.tb_frame.f_code.co_filename, trace.tb_lineno)
     return line.lstrip().startswith("raise")
+
+
+def _is_full(error: BaseException) -> bool:
+    return isinstance(error, OSError) and error.errno in _FULL
+
+
+def _sentence(name: str, error: Exception) -> str:
+    """What went wrong, and what to do where that is not said."""
+    if _is_full(error):
+        return f"{message(error)}; free some space{_GO_ON.get(name, ' and run it again')}"
+    if is_of_a_reader(error):
+        return f"a file cannot be read ({in_words(error)}); where: {_written_down(error)}"
+    return message(error)
+
+
+def _written_down(error: Exception) -> str:
+    """The file with the traceback, for those who look for the cause."""
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="sightsound-", suffix=".txt", delete=False, encoding="utf-8"
+    ) as file:
+        file.writelines(traceback.format_exception(error))
+    return file.name
 
 
 def _program(name: str) -> str:

@@ -18,6 +18,7 @@ from typing import Any
 import jsonargparse
 import yaml
 
+from sightsound.library_errors import reading
 from sightsound.media.front_end import AudioFrontEnd, FeatureFrontEnd, VideoFrontEnd
 from sightsound.options import Parser, UsageError, did_you_mean
 from sightsound.registry import MODELS, OBJECTIVES, resolve
@@ -107,8 +108,10 @@ def _find_base(name: str, file: Path) -> Path:
 
 def _read_yaml(file: Path) -> dict[str, Any]:
     """The table of settings in one file, as it stands there."""
+    with reading(file, remedy="settings are YAML, as 'sightsound train --print_config' writes it"):
+        text = file.read_text(encoding="utf-8")
     try:
-        values = yaml.safe_load(file.read_text())
+        values = yaml.safe_load(text)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else "?"
         raise UsageError(f"{file}, line {line}: not valid YAML: {error.problem}") from error
@@ -193,6 +196,15 @@ def _nested(dotted: str, value: Any) -> dict[str, Any]:
     for key in reversed(dotted.split(".")):
         value = {key: value}
     return value
+
+
+def flat(values: Mapping[str, Any], *, prefix: str = "") -> dict[str, Any]:
+    """`{"a.b": value}` of `{"a": {"b": value}}`."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        found |= flat(value, prefix=f"{name}.") if isinstance(value, dict) else {name: value}
+    return found
 
 
 def _clear_lengths(values: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:

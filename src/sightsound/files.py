@@ -1,9 +1,10 @@
-"""Files that are there whole or not at all, and tables as CSV."""
+"""Files that are there whole or not at all, folders with one writer, and tables as CSV."""
 
 from __future__ import annotations
 
 import contextlib
 import csv
+import fcntl
 import io
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -34,6 +35,29 @@ def write_whole(path: Path, content: str | bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with replaced_when_complete(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
+
+
+@contextlib.contextmanager
+def locked(folder: Path, *, by: str) -> Iterator[None]:
+    """Keeps other processes out of `folder`, which exists, until this one ends in whatever way.
+
+    Raises:
+        ValueError: another process is in it; `by` is the command that it runs.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ValueError(
+                f"another '{by}' is writing to {str(folder)!r}; wait until it ends, or give "
+                "another --output"
+            ) from error
+        except OSError:
+            pass  # network file systems that cannot lock a folder: there, two at once may fail
+        yield
+    finally:
+        os.close(handle)
 
 
 def csv_text(lines: Iterable[Mapping[str, Any]], columns: Sequence[str] | None = None) -> str:

@@ -18,7 +18,7 @@ from functools import cache
 from typing import Any
 
 from sightsound.ablate.studies import Axis, Study, model_depth
-from sightsound.configuration import changed
+from sightsound.configuration import changed, flat
 from sightsound.data.rows import Manifest
 from sightsound.options import UsageError
 from sightsound.profile.flops import Work
@@ -189,22 +189,14 @@ def _size(model: str, front_end: str, heads: tuple[tuple[str, int], ...]) -> tup
 def settings_of(config: RunConfig) -> dict[str, Any]:
     """{dotted name: value} of everything that determines a cell; the front end in full."""
     values = dataclasses.asdict(config) | {"front_end": _front_end(json.dumps(config.front_end))}
-    flat = _flat(json.loads(json.dumps(values)), prefix="")
-    return {name: value for name, value in flat.items() if name not in _EACH_RUN}
+    named = flat(json.loads(json.dumps(values)))
+    return {name: value for name, value in named.items() if name not in _EACH_RUN}
 
 
 @cache
 def _front_end(section: str) -> dict[str, Any]:
     """All numbers of a front end; encoders are read for them, which takes a while."""
     return build_front_end(json.loads(section)).to_dict()
-
-
-def _flat(values: Mapping[str, Any], *, prefix: str) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        name = f"{prefix}{key}"
-        found |= _flat(value, prefix=f"{name}.") if isinstance(value, dict) else {name: value}
-    return found
 
 
 def differences(first: RunConfig, second: RunConfig) -> dict[str, tuple[Any, Any]]:

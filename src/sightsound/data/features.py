@@ -15,14 +15,14 @@ import os
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import safe_open
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from sightsound.data.dataset import ClipDataset
 from sightsound.data.rows import Row
 from sightsound.data.sampling import Key
+from sightsound.library_errors import reading, save_tensors
 from sightsound.media.decode import DecodeError
 from sightsound.types import AUDIO, VIDEO, Clip, Problem
 
@@ -78,15 +78,10 @@ class FeatureCache:
                 f"no features of {str(row.path)!r} in {str(self.folder)!r}: the clip, an encoder "
                 "or the front end is new or has changed; run 'sightsound extract' again"
             )
-        try:
-            with safe_open(path, "pt") as file:
-                tensors = {name: file.get_tensor(name) for name in file.keys()}
-                found = json.loads(file.metadata()["problems"])
-        except SafetensorError as error:
-            raise ValueError(
-                f"features {str(path)!r} are damaged ({error}): delete the file and run "
-                "'sightsound extract' again"
-            ) from error
+        remedy = "it holds features: delete it and run 'sightsound extract' again"
+        with reading(path, remedy=remedy), safe_open(path, "pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+            found = json.loads(file.metadata()["problems"])
         return tensors, tuple(Problem(row.id, *values) for values in found)
 
     def write(self, row: Row, clip: Clip) -> None:
@@ -100,7 +95,7 @@ class FeatureCache:
         about = {"id": row.id, "front_end": self._how[0], "problems": json.dumps(problems)}
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
-            save_file(_tensors(clip), temporary, metadata=about)
+            save_tensors(_tensors(clip), temporary, metadata=about)
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)

@@ -9,14 +9,11 @@ Free of torch.
 from __future__ import annotations
 
 import dataclasses
-import fcntl
 import hashlib
 import json
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import count, islice
@@ -46,7 +43,7 @@ from sightsound.data.shards.writer import (
     finished_part,
     write_shard,
 )
-from sightsound.files import WRITING, csv_text, replaced_when_complete, write_whole
+from sightsound.files import WRITING, csv_text, locked, replaced_when_complete, write_whole
 from sightsound.media.child import Child
 from sightsound.seeding import stable_seed
 from sightsound.settings import DataSettings, ShardSettings
@@ -95,7 +92,7 @@ def prepare(
     _check_apart(folder, source=manifest.source)
     plans = plan_shards(manifest, settings.clips_per_shard)
     folder.mkdir(parents=True, exist_ok=True)
-    with _alone(folder):
+    with locked(folder, by="sightsound prepare"):
         _begin(folder, _about(manifest, settings), labels=manifest.labels)
         todo = [plan for plan in plans if finished_part(folder, plan.name) is None]
         total = len(manifest.rows)
@@ -116,26 +113,6 @@ def prepare(
         if todo:
             write(todo, folder, settings, limit_seconds=data.time_limit_seconds, tell=tell)
         return _finish(folder, plans, listed)
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Keeps other runs out of `folder`, until this process ends in whatever way."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(handle)
-        raise ValueError(
-            f"another 'sightsound prepare' is writing to {str(folder)!r}; wait until it ends, or "
-            "give another --output"
-        ) from error
-    except OSError:
-        pass  # network file systems that cannot lock a folder: there, two runs at once may fail
-    try:
-        yield
-    finally:
-        os.close(handle)
 
 
 # --- what goes where ----------------------------------------------------------------------------

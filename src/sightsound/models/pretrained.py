@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from sightsound.library_errors import load_tensors, reading, save_tensors
 from sightsound.registry import MODELS, nearest_path, resolve
 from sightsound.types import ModelInfo
 
@@ -36,7 +36,7 @@ class Pretrained(nn.Module):
         temporary = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
         try:
             tensors = {key: value.contiguous() for key, value in self.state_dict().items()}
-            save_file(tensors, temporary / WEIGHTS, metadata={"format": "pt"})
+            save_tensors(tensors, temporary / WEIGHTS, metadata={"format": "pt"})
             (temporary / CONFIG).write_text(info_to_json(self.info))
             (temporary / CARD).write_text(model_card(self))
             _replace(temporary, directory)
@@ -87,9 +87,11 @@ def load_pretrained(directory: str | Path) -> Pretrained:
     directory = Path(directory)
     _check_files(directory)
     file = directory / CONFIG
-    info = info_from_json(file.read_text(), source=str(file))
+    with reading(file, remedy="save the model again, or copy it again"):
+        text = file.read_text(encoding="utf-8")
+    info = info_from_json(text, source=str(file))
     model = _build(info, source=str(file))
-    tensors = load_file(directory / WEIGHTS)
+    tensors = load_tensors(directory / WEIGHTS, remedy="save the model again, or copy it again")
     _check_tensors(model.state_dict(), tensors, directory=directory)
     model.load_state_dict(tensors)
     model.info = info

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from sightsound.data.rows import Manifest
+from sightsound.library_errors import load_tensors
 from sightsound.predict import Predictor
 from sightsound.run import OBJECTIVE_FILE, build_objective
 from sightsound.types import VIDEO, Batch
@@ -61,7 +61,7 @@ class Embedder:
                 f"{str(file)!r} is missing, the layers that compare sound and pictures; they are "
                 "saved with the best model: let the run get to its first validation"
             )
-        tensors = load_file(file)
+        tensors = load_tensors(file, remedy="go on with the run (--resume), which saves it again")
         _check_objective(file, tensors, objective, step=info.provenance.get("step"))
         objective.load_state_dict(tensors)
         return objective.contrastive

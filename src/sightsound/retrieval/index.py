@@ -30,12 +30,14 @@ from sightsound.data.manifest import load_manifest
 from sightsound.data.rows import UNLABELLED, Manifest, Row, id_hash
 from sightsound.data.sampling import Key
 from sightsound.extract import Progress
+from sightsound.library_errors import reading
 from sightsound.registry import nearest_path
 from sightsound.retrieval.embedding import Embedder
 from sightsound.retrieval.scores import AT_ONCE, recalls
 from sightsound.types import AUDIO, MODALITIES, VIDEO, Problem
 
 ABOUT, CLIPS, EMBEDDINGS = "index.json", "clips.parquet", "embeddings.safetensors"
+_DAMAGED = "make the index again with 'sightsound index'"
 VERSION = 1
 
 
@@ -56,12 +58,14 @@ class Index:
         """The table of clips (pyarrow)."""
         import pyarrow.parquet
 
-        return pyarrow.parquet.read_table(self.directory / CLIPS)
+        with reading(self.directory / CLIPS, remedy=_DAMAGED):
+            return pyarrow.parquet.read_table(self.directory / CLIPS)
 
     def similarities(self, vector: np.ndarray, modality: str) -> np.ndarray:
         """(n,) cosines of a `vector` (E,) with a stream of the clips; -inf where there is none."""
         found = np.full(len(self.clips), -np.inf, np.float32)
-        with safe_open(self.directory / EMBEDDINGS, framework="numpy") as file:
+        path = self.directory / EMBEDDINGS
+        with reading(path, remedy=_DAMAGED), safe_open(path, framework="numpy") as file:
             rows = file.get_slice(modality)
             for start in range(0, len(found), AT_ONCE):
                 stop = min(start + AT_ONCE, len(found))
@@ -224,7 +228,8 @@ def open_index(directory: str | Path) -> Index:
             f"{str(directory)!r} is no index: it has no {ABOUT}; make one with 'sightsound index "
             f"RUN DATA --output INDEX'.{nearest_path(directory)}"
         )
-    about = json.loads((directory / ABOUT).read_text())
+    with reading(directory / ABOUT, remedy=_DAMAGED):
+        about = json.loads((directory / ABOUT).read_text())
     if about.get("version") != VERSION:
         raise ValueError(
             f"{str(directory)!r} was written by another version of sightsound (format "

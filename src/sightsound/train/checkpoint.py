@@ -15,10 +15,12 @@ import shutil
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from sightsound.files import write_whole
+from sightsound.library_errors import load_tensors, reading, save_tensors
+
+_DAMAGED = "put back a copy of this checkpoint, or start the run anew"
 
 
 def save_checkpoint(
@@ -30,20 +32,27 @@ def save_checkpoint(
     optimizer: torch.optim.Optimizer,
     state: dict,
 ) -> Path:
-    """The directory of the new checkpoint under `folder`."""
+    """The directory of the new checkpoint under `folder`; nothing is left of one that fails."""
     target, temporary = folder / f"step_{step}", folder / f".step_{step}.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     optimizer_tensors, optimizer_values = _flatten(optimizer)
-    save_file(_contiguous(model.state_dict()), temporary / "model.safetensors")
-    save_file(_contiguous(objective.state_dict()), temporary / "objective.safetensors")
-    save_file(optimizer_tensors, temporary / "optimizer.safetensors")
+    parts = {
+        "model": _contiguous(model.state_dict()),
+        "objective": _contiguous(objective.state_dict()),
+        "optimizer": optimizer_tensors,
+    }
     content = {"step": step, "optimizer": optimizer_values, **state}
-    (temporary / "state.json").write_text(json.dumps(content, indent=1))
-    for file in temporary.iterdir():
-        _flush(file)
-    shutil.rmtree(target, ignore_errors=True)
-    os.replace(temporary, target)
+    try:
+        for name, tensors in parts.items():
+            save_tensors(tensors, temporary / f"{name}.safetensors")
+        (temporary / "state.json").write_text(json.dumps(content, indent=1))
+        for file in temporary.iterdir():
+            _flush(file)
+        shutil.rmtree(target, ignore_errors=True)
+        os.replace(temporary, target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
     write_whole(folder / "last", target.name)
     _remove_others(folder, keep=target)
     return target
@@ -57,9 +66,12 @@ def save_objective(path: Path, objective: nn.Module, *, step: int) -> None:
     tensors = _contiguous(objective.state_dict())
     if tensors:
         temporary = path.with_name(f".{path.name}.tmp")
-        save_file(tensors, temporary, metadata={"step": str(step)})
-        _flush(temporary)
-        os.replace(temporary, path)
+        try:
+            save_tensors(tensors, temporary, metadata={"step": str(step)})
+            _flush(temporary)
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def last_checkpoint(folder: Path) -> Path | None:
@@ -85,12 +97,19 @@ def load_checkpoint(
     optimizer: torch.optim.Optimizer,
 ) -> dict:
     """The saved `state`, after filling model, objective and optimiser in place."""
-    state = json.loads((directory / "state.json").read_text())
-    model.load_state_dict(load_file(directory / "model.safetensors"))
-    objective.load_state_dict(load_file(directory / "objective.safetensors"))
-    tensors = load_file(directory / "optimizer.safetensors")
+    state = read_state(directory)
+    for name, part in {"model": model, "objective": objective}.items():
+        part.load_state_dict(load_tensors(directory / f"{name}.safetensors", remedy=_DAMAGED))
+    tensors = load_tensors(directory / "optimizer.safetensors", remedy=_DAMAGED)
     optimizer.load_state_dict(_unflatten(tensors, state.pop("optimizer")))
     return state
+
+
+def read_state(directory: Path) -> dict:
+    """What `save_checkpoint` was given as `state`, with `step` and numbers of the optimiser."""
+    file = directory / "state.json"
+    with reading(file, remedy=_DAMAGED):
+        return json.loads(file.read_text())
 
 
 def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -12,52 +12,113 @@ objective.safetensors  the layers of its losses, where they have some, for index
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import yaml
 
-from sightsound.configuration import config_text
-from sightsound.files import write_whole
+from sightsound.configuration import changed, config_text, flat, load_config
+from sightsound.data.rows import Manifest
+from sightsound.files import locked, write_whole
 from sightsound.run import RunConfig
+from sightsound.train.checkpoint import last_checkpoint, read_state
 
-_MAY_DIFFER = {"output"}  # a run may be moved and resumed
+CONFIG = "config.yaml"
+
+# What a resumed run may have changed: where things lie, and how fast and how often they come; none
+# of it is part of what is learnt.
+_MAY_DIFFER = {
+    "output",
+    *(f"data.{name}" for name in ("path", "columns", "exclude", "features", "cache")),
+    *(f"data.{name}" for name in ("num_workers", "time_limit_seconds")),
+    *(f"train.{name}" for name in ("checkpoint_every", "tensorboard")),
+}
 
 
-def open_run(config: RunConfig, *, resume: bool) -> Path:
-    """The run's directory, with its configuration and environment saved.
+@contextlib.contextmanager
+def owned(directory: Path) -> Iterator[None]:
+    """Keeps other trainings out of a run's directory; a new one that stays empty is removed.
+
+    Raises:
+        ValueError: another training is at work there.
+    """
+    is_new = not directory.exists()
+    directory.mkdir(parents=True, exist_ok=True)
+    with locked(directory, by="sightsound train"):
+        try:
+            yield
+        finally:
+            if is_new and not any(directory.iterdir()):
+                directory.rmdir()
+
+
+def find_run(directory: Path, *, resume: bool) -> Path | None:
+    """The checkpoint to go on from; `None` for a run that starts.
 
     A run that ended before its first checkpoint has nothing to lose: it is started anew.
 
     Raises:
-        ValueError: it holds a run already and `resume` is off, or the configurations differ.
+        ValueError: `directory` holds a run already and `resume` is off.
         FileNotFoundError: there is nothing to resume.
     """
-    directory = Path(config.output)
-    saved = directory / "config.yaml"
-    has_checkpoint = (directory / "checkpoints" / "last").is_file()
-    if resume and not saved.is_file():
+    checkpoint = last_checkpoint(directory / "checkpoints")
+    if resume and not (directory / CONFIG).is_file():
         raise FileNotFoundError(
             f"nothing to resume in {directory}: it has no config.yaml; leave out --resume"
         )
-    if has_checkpoint and not resume:
+    if checkpoint is not None and not resume:
         raise ValueError(
             f"{directory} already holds a run; give --resume to go on with it, or another --output"
         )
-    directory.mkdir(parents=True, exist_ok=True)
-    if has_checkpoint:
-        _check_same(config, saved)
-        return directory
+    return checkpoint
+
+
+def begin_run(config: RunConfig) -> None:
+    """Write the environment of a run that starts; what a lost one left is removed."""
+    directory = Path(config.output)
     (directory / "metrics.jsonl").unlink(missing_ok=True)
     (directory / "problems.csv").unlink(missing_ok=True)
     write_whole(directory / "environment.json", json.dumps(environment(), indent=1))
-    write_whole(saved, config_text(config))
-    return directory
+
+
+def write_config(config: RunConfig) -> None:
+    """Write the configuration of a run into its directory."""
+    write_whole(Path(config.output) / CONFIG, config_text(config))
+
+
+def check_resumable(config: RunConfig, checkpoint: Path, *, manifest: Manifest) -> list[str]:
+    """What has changed since the run began and may; one line each.
+
+    Raises:
+        ValueError: settings differ that are part of what is learnt, or the clips do.
+    """
+    saved = Path(config.output) / CONFIG
+    changes = _changes(config, saved)
+    differing = sorted(changes.keys() - _MAY_DIFFER)
+    if differing:
+        raise ValueError(
+            f"cannot resume {saved.parent}: these settings differ from its config.yaml: "
+            f"{', '.join(differing)}; leave them as they were, or start another run"
+        )
+    if read_state(checkpoint)["clips"] != manifest.id_hash:
+        raise ValueError(
+            f"cannot resume: {manifest.source} no longer holds the clips this run began with, so "
+            "their order would change; restore them, or start another run with "
+            f"--train.init {config.output}/model"
+        )
+    return [
+        f"resumed with --{name} {new} (was {old if old != '' else 'empty'})"
+        for name, (old, new) in sorted(changes.items())
+        if name != "output"
+    ]
 
 
 def environment() -> dict:
@@ -77,25 +138,15 @@ def environment() -> dict:
     }
 
 
-def _check_same(config: RunConfig, saved: Path) -> None:
-    old, new = yaml.safe_load(saved.read_text()), yaml.safe_load(config_text(config))
-    differing = sorted(_differences(old, new, prefix="") - _MAY_DIFFER)
-    if differing:
-        raise ValueError(
-            f"cannot resume {saved.parent}: these settings differ from its config.yaml: "
-            f"{', '.join(differing)}; leave them as they were, or start another run"
-        )
+def _changes(config: RunConfig, saved: Path) -> dict[str, tuple[Any, Any]]:
+    """{dotted name: (value in the file `saved`, value now)} of all settings that differ.
 
-
-def _differences(old: object, new: object, *, prefix: str) -> set[str]:
-    """Dotted names whose values differ."""
-    if not (isinstance(old, dict) and isinstance(new, dict)):
-        return set() if old == new else {prefix}
-    found = set()
-    for key in old.keys() | new.keys():
-        name = f"{prefix}.{key}" if prefix else str(key)
-        found |= _differences(old.get(key), new.get(key), prefix=name)
-    return found
+    A setting that older versions did not have was at its default.
+    """
+    both = load_config(saved), changed(config, {})
+    old, new = (flat(yaml.safe_load(config_text(each))) for each in both)
+    names = old.keys() | new.keys()
+    return {n: (old.get(n), new.get(n)) for n in names if old.get(n) != new.get(n)}
 
 
 def _commit() -> str | None:

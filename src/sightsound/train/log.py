@@ -15,7 +15,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from sightsound.files import write_whole
+from sightsound.files import csv_text, write_whole
 from sightsound.optional import require
 from sightsound.types import Problem
 
@@ -135,12 +135,8 @@ class RunLog:
 
 def write_problems(path: Path, problems: Iterable[Problem]) -> None:
     """A CSV table of problems, replaced atomically."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, [f.name for f in dataclasses.fields(Problem)])
-        writer.writeheader()
-        writer.writerows(map(dataclasses.asdict, problems))
-    os.replace(temporary, path)
+    columns = [field.name for field in dataclasses.fields(Problem)]
+    write_whole(path, csv_text(map(dataclasses.asdict, problems), columns))
 
 
 def _read_problems(path: Path) -> list[Problem]:

@@ -33,12 +33,17 @@ from sightsound.run import OBJECTIVE_FILE, RunConfig
 from sightsound.seeding import stable_seed
 from sightsound.train.assemble import Parts, assemble, launch, overfit, with_stored_features
 from sightsound.train.checkpoint import (
-    last_checkpoint,
     load_checkpoint,
     save_checkpoint,
     save_objective,
 )
-from sightsound.train.directory import open_run
+from sightsound.train.directory import (
+    begin_run,
+    check_resumable,
+    find_run,
+    owned,
+    write_config,
+)
 from sightsound.train.feed import step_keys, timed
 from sightsound.train.log import RunLog, progress_bar
 from sightsound.train.ranks import average_gradients, average_statistics
@@ -57,18 +62,20 @@ def train(config: RunConfig, *, resume: bool = False, console: Console | None = 
         FloatingPointError: the loss is no longer finite.
     """
     config = overfit(config) if config.train.overfit else config
-    checkpoint = last_checkpoint(Path(config.output) / "checkpoints") if resume else None
-    if checkpoint is None:
-        check_sources(config.train.init)
+    directory = Path(config.output)
     fabric = launch(config.train)
     console = console or Console(stderr=True, quiet=not fabric.is_global_zero)
-    parts = assemble(config, fabric, started=checkpoint is not None)
-    with progress_bar("features", console) as progress:
-        parts = with_stored_features(parts, progress=progress)
     with ExitStack() as stack:
+        if fabric.is_global_zero:
+            stack.enter_context(owned(directory))
+        checkpoint = find_run(directory, resume=resume)
+        if checkpoint is None:
+            check_sources(config.train.init)
+        parts = assemble(config, fabric, started=checkpoint is not None)
+        with progress_bar("features", console) as progress:
+            parts = with_stored_features(parts, progress=progress)
         clips = (parts.train_clips, parts.val_clips)
         loaders = [stack.enter_context(_loader(parts, c)) if c else None for c in clips]
-        directory = _opened(parts, resume=resume)
         state = _start(parts, checkpoint)
         log = RunLog(
             directory if fabric.is_global_zero else None,
@@ -85,34 +92,31 @@ def train(config: RunConfig, *, resume: bool = False, console: Console | None = 
     return directory
 
 
-def _opened(parts: Parts, *, resume: bool) -> Path:
-    """The run's directory, made by the first process."""
-    directory = Path(parts.config.output)
-    if parts.fabric.is_global_zero:
-        open_run(parts.config, resume=resume)
-        write_whole(directory / "labels.json", json.dumps(parts.manifest.labels, indent=1))
-    parts.fabric.barrier()
-    return directory
-
-
 def _loader(parts: Parts, clips: ClipDataset) -> Loader:
     data = parts.config.data
     return Loader(clips, num_workers=data.num_workers, cache=data.cache)
 
 
 def _start(parts: Parts, checkpoint: Path | None) -> dict:
-    """`step` updates done so far and the `best` score, after restoring `checkpoint`."""
-    if checkpoint is None:
-        return {"step": 0, "best": None, "waited": 0}
-    state = {"waited": 0} | load_checkpoint(  # older runs did not count
-        checkpoint, model=parts.model, objective=parts.objective, optimizer=parts.optimizer
-    )
-    if state["clips"] != parts.manifest.id_hash:
-        raise ValueError(
-            f"cannot resume: {parts.manifest.source} no longer holds the clips this run began "
-            "with, so their order would change; restore them, or start another run with "
-            f"--train.init {parts.config.output}/model"
+    """`step` updates done so far and the `best` score, after restoring `checkpoint`.
+
+    The first process writes what the run's directory says about the run.
+    """
+    directory = Path(parts.config.output)
+    state = {"step": 0, "best": None, "waited": 0}
+    changes: list[str] = []
+    if checkpoint is not None:
+        changes = check_resumable(parts.config, checkpoint, manifest=parts.manifest)
+        state |= load_checkpoint(
+            checkpoint, model=parts.model, objective=parts.objective, optimizer=parts.optimizer
         )
+    parts.notes.extend(changes)
+    if parts.fabric.is_global_zero:
+        if checkpoint is None:
+            begin_run(parts.config)
+        write_config(parts.config)
+        write_whole(directory / "labels.json", json.dumps(parts.manifest.labels, indent=1))
+    parts.fabric.barrier()
     return state
 
 

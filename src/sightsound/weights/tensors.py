@@ -16,10 +16,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from sightsound.library_errors import load_tensors
 from sightsound.registry import nearest_path
 from sightsound.weights.archive import read_archive
 
@@ -79,12 +78,7 @@ def is_safetensors(path: Path) -> bool:
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
     """The tensors as they are; `ValueError` if the file is damaged."""
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise ValueError(
-            f"{str(path)!r} is a damaged .safetensors file: {error}; fetch it again"
-        ) from error
+    return load_tensors(path, remedy="fetch it again")
 
 
 def _read_pickle(path: Path) -> dict[str, Tensor]:
