@@ -19,7 +19,14 @@ from rich.console import Console
 from sightsound.configuration import changed
 from sightsound.data.manifest import load_manifest
 from sightsound.data.rows import id_hash
-from sightsound.evaluate import MAIN_SCORE, SCORE_WORDS, Evaluation, clips_of, evaluate_saved
+from sightsound.evaluate import (
+    MAIN_SCORE,
+    SCORE_WORDS,
+    Evaluation,
+    clips_of,
+    evaluate_saved,
+    scored_split,
+)
 from sightsound.files import write_whole
 from sightsound.run import RunConfig, build_front_end, build_model, features_folder
 from sightsound.train.loop import train
@@ -67,7 +74,7 @@ def check(config: RunConfig) -> None:
             f"[{', '.join(given)}]; leave out one of the two options"
         )
     manifest = load_manifest(config.data, seed=config.seed)
-    clips_of(manifest, config.evaluate.split)
+    clips_of(manifest, scored_split(manifest, config.evaluate.split))
     front_end = build_front_end(config.front_end)
     for baseline in variants(config).values():
         with torch.device("meta"):

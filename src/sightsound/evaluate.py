@@ -219,6 +219,7 @@ def evaluate(
     Raises:
         ValueError: the split is empty, or the models do not fit together.
     """
+    settings = dataclasses.replace(settings, split=scored_split(manifest, settings.split))
     rows = clips_of(manifest, settings.split)
     name = BOTH if len(predictor.streams) > 1 else predictor.modalities[0]
     jobs = {name: predictor} | late_jobs(predictor, late)
@@ -246,6 +247,30 @@ def evaluate(
     return evaluation
 
 
+AUTO = "auto"  # the split that the data has for scores
+
+
+def scored_split(manifest: Manifest, split: str = AUTO) -> str:
+    """`split`; of "auto" the one that `manifest` has for scores.
+
+    That is test, or where there is none val, or else the only one that is not train.
+
+    Raises:
+        ValueError: "auto", but there are training clips only, or several such splits.
+    """
+    known = manifest.splits
+    others = [name for name in known if name != "train"]
+    if split != AUTO:
+        return split
+    found = [name for name in ("test", "val") if name in known] or others
+    if not found or (len(others) > 1 and found is others):
+        what = "training clips only" if not found else "neither test nor val clips"
+        raise ValueError(
+            f"{manifest.source} has {what}, in: {', '.join(known)}; say which to score with --split"
+        )
+    return found[0]
+
+
 def clips_of(manifest: Manifest, split: str) -> list[Row]:
     """The rows of a split.
 
@@ -254,10 +279,9 @@ def clips_of(manifest: Manifest, split: str) -> list[Row]:
     """
     rows = manifest.split(split)
     if not rows:
-        known = sorted({row.split for row in manifest.rows})
         raise ValueError(
-            f"{manifest.source} has no clips in split {split!r}; it has: {', '.join(known)} "
-            "(choose with --split)"
+            f"{manifest.source} has no clips in split {split!r}; it has: "
+            f"{', '.join(manifest.splits)} (choose with --split)"
         )
     return rows
 

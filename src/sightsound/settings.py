@@ -282,8 +282,9 @@ class EvaluateSettings:
     """Clips per forward pass."""
     bootstrap: int = 1000
     """Resamplings for 95 % intervals; 0: none."""
-    split: Literal["train", "val", "test", "val+test"] = "test"
-    """Which clips; `val+test` pools both."""
+    split: str = "auto"
+    """Which clips: any split that the data names, or several, such as `val+test`; `auto`: test if
+    there is one, else val, else the only one that is not train."""
 
     def __post_init__(self) -> None:
         _check("evaluate", self, "at least 1", "views", "batch_size")

@@ -539,7 +539,8 @@ def test_splits_are_checked_before_anything_is_trained(tmp_path, capsys):
             file.parent.mkdir(parents=True)
             file.touch()
     options = ["--config=demo", "--output", tmp_path / "out"]
-    text = complaint(capsys, tmp_path / "clips", "--study", "update", *options)
+    asked = [*options, "--evaluate.split=test"]
+    text = complaint(capsys, tmp_path / "clips", "--study", "update", *asked)
     assert "has no clips in split 'test'; it has: train, val (choose what is scored with" in text
     assert not (tmp_path / "out").exists()
 

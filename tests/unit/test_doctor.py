@@ -80,7 +80,7 @@ def test_good_data_is_read_as_load_manifest_reads_it(tmp_path, kind):
 
 def test_a_table_with_unknown_columns_and_odd_cells(tmp_path):
     (tmp_path / "clips.csv").write_text(
-        "path,label,split,start_seconds,length\na.mp4,x,train,abc,1\nb.mp4,,dev,-1,2,3\n\nc.mp4\n"
+        "path,label,split,start_seconds,length\na.mp4,x,train,abc,1\nb.mp4,,tst,-1,2,3\n\nc.mp4\n"
     )
     found = gathered(tmp_path / "clips.csv")
     assert "unknown column 'length'" in found.refusal

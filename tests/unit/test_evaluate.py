@@ -21,6 +21,7 @@ from sightsound.evaluate import (
     late_jobs,
     on_common_clips,
     paired_difference,
+    scored_split,
     verdict,
     with_late_average,
     write,
@@ -223,6 +224,37 @@ def test_empty_split_is_named(tmp_path):
     manifest = Manifest(rows, LABELS, "single", tmp_path)
     with pytest.raises(ValueError, match=r"has no clips in split 'test'; it has: train \(choose"):
         clips_of(manifest, "test")
+
+
+@pytest.mark.parametrize(
+    "splits, chosen",
+    [
+        (["train", "val", "test"], "test"),
+        (["train", "val"], "val"),
+        (["val"], "val"),
+        (["train", "test", "test_unseen"], "test"),
+        (["train", "holdout"], "holdout"),
+        (["validated"], "validated"),
+    ],
+)
+def test_what_is_scored_unless_a_split_is_named(tmp_path, splits, chosen):
+    rows = tuple(Row(name, tmp_path / name, ("cat",), split=name) for name in splits)
+    manifest = Manifest(rows, LABELS, "single", tmp_path)
+    assert scored_split(manifest) == chosen
+    assert scored_split(manifest, "train") == "train", "as asked for"
+
+
+@pytest.mark.parametrize(
+    "splits, words",
+    [
+        (["train"], "has training clips only, in: train; say which to score with --split"),
+        (["train", "a", "b"], "has neither test nor val clips, in: train, a, b; say which"),
+    ],
+)
+def test_what_is_scored_must_be_said_where_it_is_not_clear(tmp_path, splits, words):
+    rows = tuple(Row(name, tmp_path / name, ("cat",), split=name) for name in splits)
+    with pytest.raises(ValueError, match=words):
+        scored_split(Manifest(rows, LABELS, "single", tmp_path))
 
 
 class Fake:

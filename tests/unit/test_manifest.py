@@ -344,6 +344,25 @@ def test_bad_labels_json_is_refused(tmp_path, text, match):
         load(path)
 
 
+def test_a_table_may_have_splits_of_its_own(tmp_path):
+    text = "path,label,split\n"
+    for number, split in enumerate(("train", "test_seen", "test_unseen", "eval", "holdout")):
+        text += f"{'abcde'[number]}.mp4,x,{split}\n"
+    make_clips(tmp_path, ["d.mp4", "e.mp4"])
+    manifest = load(make_table(tmp_path, text))
+    assert manifest.splits == ["train", "eval", "holdout", "test_seen", "test_unseen"]
+    assert [row.id for row in manifest.split("test_seen+holdout")] == ["b.mp4", "e.mp4"]
+    with pytest.raises(ValueError, match="unknown split 'unseen'; known: eval, holdout, test, te"):
+        manifest.split("unseen")
+
+
+@pytest.mark.parametrize("slip", ["tst", "trian", "vla", "val+test"])
+def test_a_slip_of_the_pen_is_no_split_of_its_own(tmp_path, slip):
+    text = f"path,label,split\na.mp4,x,train\nb.mp4,x,{slip}\n"
+    with pytest.raises(ValueError, match=re.escape(f"line 3: unknown split '{slip}'")):
+        load(make_table(tmp_path, text))
+
+
 def test_unknown_split_is_refused(tmp_path):
     manifest = load(make_table(tmp_path, "path,label,split\na.mp4,a,train\n"))
     with pytest.raises(ValueError, match="unknown split 'validation'"):

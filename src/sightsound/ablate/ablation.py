@@ -27,6 +27,7 @@ from sightsound.ablate.studies import Study
 from sightsound.configuration import config_text, load_config
 from sightsound.data.manifest import load_manifest
 from sightsound.data.rows import Manifest
+from sightsound.evaluate import scored_split
 from sightsound.files import write_whole
 from sightsound.profile.flops import assumed_heads, made_up_manifest
 from sightsound.run import RunConfig, features_folder
@@ -91,12 +92,11 @@ def prepare(base: RunConfig, studies: Sequence[Study], seeds: Sequence[int]) -> 
 
 
 def _check_splits(manifest: Manifest, scored: str) -> None:
-    for split in ("train", scored):
+    for split in ("train", scored_split(manifest, scored)):
         if not manifest.split(split):
-            known = sorted({row.split for row in manifest.rows})
             raise ValueError(
-                f"{manifest.source} has no clips in split {split!r}; it has: {', '.join(known)} "
-                "(choose what is scored with --evaluate.split)"
+                f"{manifest.source} has no clips in split {split!r}; it has: "
+                f"{', '.join(manifest.splits)} (choose what is scored with --evaluate.split)"
             )
 
 

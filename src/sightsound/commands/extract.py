@@ -69,14 +69,15 @@ def _parts(config: RunConfig) -> tuple[ClipDataset, Encoding]:
     import torch
 
     from sightsound.data.manifest import load_manifest
-    from sightsound.data.rows import SPLITS
     from sightsound.encoding import Encoding
     from sightsound.run import build_dataset, build_front_end
 
     front_end = build_front_end(config.front_end)
     manifest = load_manifest(config.data, seed=config.seed)
     modalities = tuple(name for name in ("video", "audio") if name in front_end.shapes)
-    clips = build_dataset(config, manifest, front_end, "+".join(SPLITS), modalities=modalities)
+    clips = build_dataset(
+        config, manifest, front_end, "+".join(manifest.splits), modalities=modalities
+    )
     device = "cuda" if torch.cuda.is_available() else "cpu"
     return clips, Encoding(front_end, device=device)
 

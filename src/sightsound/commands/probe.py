@@ -25,12 +25,13 @@ def probe(argv: Sequence[str]) -> None:
     names = _checks(options)
 
     from sightsound.data.rows import id_hash
+    from sightsound.evaluate import scored_split
     from sightsound.predict import Predictor
     from sightsound.probing.report import Report, as_json, as_tables, write_report
 
     predictor = Predictor(options.model)
     manifest = predictor.manifest(options.path, bad_files=options.bad_files)
-    split = options.split or _settings(predictor).split
+    split = scored_split(manifest, options.split or _settings(predictor).split)
     trial, lost = _trial(predictor, manifest, split, options)
     ids = id_hash(trial.clips.id)
     head = (str(options.model), str(manifest.source), split, ids, len(trial.clips), options.seed)
@@ -99,7 +100,7 @@ def _probe_parser() -> Parser:
     add = parser.add_argument
     add("model", metavar="MODEL", help="A run, a model directory, or hf:owner/name.")
     add("path", nargs="?", metavar="DATA", help="Folder or manifest (default: the run's own).")
-    add("--split", help="Split of DATA (default: the run's, else test).")
+    add("--split", help="Split of DATA (default: the run's, or test, else val).")
     add("--checks", metavar="NAMES", default=",".join(CHECKS), help="Which, joined by commas.")
     add("--clips", type=int, default=200, help="At most so many clips, drawn by the seed.")
     add("--shifts", type=float, nargs="+", metavar="SECONDS", help=_SHIFTS)

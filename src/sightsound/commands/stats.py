@@ -47,7 +47,6 @@ def stats(argv: Sequence[str]) -> None:
 
 def _stats_parser() -> Parser:
     from sightsound.configuration import settings_parser
-    from sightsound.data.rows import SPLITS
 
     parser = settings_parser(
         "sightsound stats",
@@ -60,7 +59,7 @@ def _stats_parser() -> Parser:
     add("path", nargs="?", metavar="DATA", help="Folder of class folders, CSV or Parquet manifest.")
     add("--config", metavar="RECIPE", help="What you will train; may be repeated. " + recipes())
     add("--clips", type=int, metavar="N", help="Measure N clips drawn by --seed (default: all).")
-    add("--split", choices=SPLITS, default="train", help="Which clips.")
+    add("--split", default="train", help="Which clips: any split that the data names.")
     add("--format", choices=["table", "json"], default="table", help="What is printed.")
     parser.add_argument_group("--output FILE", _OUTPUT)
     parser.add_argument_group("--data.NAME", "Windows, crop, bad_files and so on, as in 'train'.")
@@ -128,7 +127,7 @@ def _check_split(manifest: Manifest, split: str) -> None:
     if not manifest.split(split):
         raise ValueError(
             f"{manifest.source} has no clips of split {split}; its splits are "
-            f"{', '.join(sorted({row.split for row in manifest.rows}))}: choose one with --split"
+            f"{', '.join(manifest.splits)}: choose one with --split"
         )
 
 

@@ -32,7 +32,17 @@ from sightsound.data.records import (
     nothing_there,
     read_records,
 )
-from sightsound.data.rows import HEADS, LABEL, SPLITS, TASKS, UNLABELLED, Manifest, Row, default_id
+from sightsound.data.rows import (
+    HEADS,
+    LABEL,
+    SPLITS,
+    TASKS,
+    UNLABELLED,
+    Manifest,
+    Row,
+    default_id,
+    is_split,
+)
 from sightsound.data.shards.index import ABOUT_NAME, INDEX_NAME, Index
 from sightsound.data.splits import TooFewGroups, draw_splits
 from sightsound.registry import nearest_path, unknown_name
@@ -213,7 +223,7 @@ def _row(record: Record, *, folder: Path, task: str) -> Row:
     if end is not None and end <= (start or 0.0):
         raise record.error(f"end_seconds {end:g} is not after start_seconds {start or 0:g}")
     split = cells.get("split", "")
-    if split and split not in SPLITS:
+    if not is_split(split):
         raise record.error(str(unknown_name("split", split, SPLITS)))
     audio_path = cells.get("audio_path")
     return Row(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import functools
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -78,13 +80,18 @@ class Manifest:
         """Clips of one split, or of several joined by `+` (`val+test`).
 
         Raises:
-            ValueError: a name that is not train, val or test.
+            ValueError: a name that is neither train, val, test nor one that the data names.
         """
-        names = name.split("+")
+        names, known = name.split("+"), {*SPLITS, *self.splits}
         for part in names:
-            if part not in SPLITS:
-                raise unknown_name("split", part, SPLITS)
+            if part not in known:
+                raise unknown_name("split", part, known)
         return [row for row in self.rows if row.split in names]
+
+    @property
+    def splits(self) -> list[str]:
+        """Names of the splits that have clips; see `splits_of`."""
+        return splits_of(self.rows)
 
     def target(self, row: Row) -> np.ndarray:
         """(K,) float32, 1 at every class of `row`; heads lie side by side."""
@@ -109,6 +116,22 @@ def id_hash(ids: Iterable[str]) -> str:
     """Twelve hexadecimal digits that depend on the set of `ids`, not on their order."""
     text = "\n".join(sorted(ids))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def splits_of(rows: Iterable[Row]) -> list[str]:
+    """Names of the splits of `rows`: train, val, test, then the data's own by name."""
+    names = {row.split for row in rows} - {""}
+    return [name for name in SPLITS if name in names] + sorted(names - {*SPLITS})
+
+
+@functools.cache
+def is_split(name: str) -> bool:
+    """Whether data may name a split so: as it likes, but for slips in train, val and test.
+
+    A plus joins splits, so that no name has one.
+    """
+    near = difflib.get_close_matches(name, SPLITS, n=1, cutoff=0.65)
+    return "+" not in name and not (near and near[0] not in name)
 
 
 def default_id(path: str, start_seconds: float) -> str:

@@ -14,13 +14,14 @@ import heapq
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import filterfalse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sightsound.data.exclude import read_exclude
-from sightsound.data.rows import LABEL, SPLITS, Row, default_id
+from sightsound.data.rows import LABEL, SPLITS, Row, default_id, is_split
 from sightsound.registry import unknown_name
 from sightsound.seeding import stable_seed
 
@@ -327,7 +328,7 @@ def _is_train(table: pyarrow.Table, *, source: Path) -> np.ndarray:
     names = set(compute.unique(splits).to_pylist())
     if names <= {""}:
         return everything
-    for name in names - set(SPLITS):
+    for name in filterfalse(is_split, names):
         raise ValueError(f"{source}: {unknown_name('split', name, SPLITS)}")
     if "train" not in names:
         raise ValueError(f"{source} has no clips of split train; its splits: {sorted(names)}")

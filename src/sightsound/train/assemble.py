@@ -13,9 +13,10 @@ from torch import nn
 from sightsound.data.dataset import ClipDataset
 from sightsound.data.features import FeatureDataset
 from sightsound.data.manifest import load_manifest
-from sightsound.data.rows import UNLABELLED, Manifest
+from sightsound.data.rows import SPLITS, UNLABELLED, Manifest
 from sightsound.data.subset import share_of
 from sightsound.encoding import Encoding
+from sightsound.evaluate import AUTO
 from sightsound.extract import Progress, with_features
 from sightsound.media.front_end import FrontEnd
 from sightsound.run import (
@@ -107,6 +108,10 @@ def assemble(config: RunConfig, fabric: Fabric, *, started: bool = False) -> Par
     manifest = load_manifest(config.data, seed=config.seed)
     if manifest.num_excluded:
         notes.append(f"data.exclude: {manifest.num_excluded} clips are left out")
+    if config.evaluate.split != AUTO:
+        manifest.split(config.evaluate.split)  # a name that nobody knows is an error now
+    for name in (name for name in manifest.splits if name not in SPLITS):
+        notes.append(f"split {name}: {len(manifest.split(name))} clips that are not trained on")
     _check_classes(manifest)
     if manifest.task == UNLABELLED:
         _check_trains_without_labels(settings)

@@ -18,7 +18,7 @@ from pathlib import Path
 from sightsound.data.exclude import read_exclude
 from sightsound.data.manifest import load_manifest
 from sightsound.data.records import TABLE_NAMES, walk
-from sightsound.data.rows import HEADS, LABEL, SPLITS, SUFFIXES, Row, default_id
+from sightsound.data.rows import HEADS, LABEL, SPLITS, SUFFIXES, Row, default_id, is_split
 from sightsound.data.shards.index import ABOUT_NAME
 from sightsound.settings import DataSettings
 
@@ -135,7 +135,7 @@ def _row(cells: dict[str, str], *, folder: Path, task: str) -> Row:
         labels=_labels(cells, task=task),
         start_seconds=start or 0.0,
         end_seconds=end,
-        split=split if split in SPLITS else "",
+        split=split if is_split(split) else "",
         audio_path=Path(os.path.normpath(folder / audio_path)) if audio_path else None,
         group=cells.get("group", ""),
     )

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from sightsound.data.doctor.kinds import Finding
-from sightsound.data.rows import HEADS, LABEL, SPLITS, Row
+from sightsound.data.rows import HEADS, LABEL, SPLITS, Row, splits_of
 
 FEW_CLIPS = 10  # of a class; a guess: one wrong clip of ten moves its score by ten points
 UNBALANCED = 10.0  # times as many clips of the largest class as of the smallest; a guess
@@ -19,8 +19,9 @@ def label_findings(rows: Sequence[Row], *, task: str, source: Path) -> Iterator[
     if not any(row.labels for row in rows):
         return
     yield from _unlabelled(rows, task=task)
+    splits = dict.fromkeys((*SPLITS, *splits_of(rows), ""))
     for head in HEADS if task == "heads" else (LABEL,):
-        counts = {split: Counter(_names(rows, head, split=split)) for split in (*SPLITS, "")}
+        counts = {split: Counter(_names(rows, head, split=split)) for split in splits}
         total = sum(counts.values(), Counter())
         yield from _similar(total)
         yield from _unused(total, head=head, source=source)
@@ -83,7 +84,7 @@ def _few(total: Counter) -> Iterator[Finding]:
 
 def _missing(counts: dict[str, Counter], total: Counter) -> Iterator[Finding]:
     """Only where the data names splits: otherwise every class gets its share."""
-    for split in SPLITS:
+    for split in counts:
         for name in sorted(total) if counts[split] and not counts[""] else ():
             if name not in counts[split]:
                 yield Finding("missing_class", f"{name!r} is not in {split}")

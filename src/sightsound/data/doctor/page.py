@@ -18,7 +18,7 @@ from sightsound.data.doctor.kinds import KINDS, ORDER, SEVERITIES
 from sightsound.data.doctor.labels import label_text
 from sightsound.data.doctor.summary import headline, number_of
 from sightsound.data.doctor.workers import Progress, Workers
-from sightsound.data.rows import SPLITS, Row
+from sightsound.data.rows import Row, splits_of
 from sightsound.media.examine import NUM_POINTS, Health, thumbnail
 from sightsound.pages import write as pages
 
@@ -44,7 +44,7 @@ def write_page(
         severities=SEVERITIES,
         findings=list(_kinds(checkup)),
         classes=_classes(checkup),
-        splits=[split for split in SPLITS if any(r.split == split for r in checkup.clips.rows)],
+        splits=splits_of(checkup.clips.rows),
         clips=list(_clips(checkup, workers, progress)),
         num_with_findings=sum(row.id in checkup.by_id for row in checkup.clips.rows),
         width=WIDTH,
