@@ -196,7 +196,7 @@ class TrainSettings:
     steps: int | None = None
     """Length of the run in optimiser steps."""
     examples: int | None = None
-    """Length of the run in training clips."""
+    """Length of the run in training clips, those of all devices together."""
     batch_size: int = 32
     """Clips per optimiser step and device, split over `accumulate` passes."""
     accumulate: int = 1

@@ -24,6 +24,12 @@ def test_lengths(given, steps):
     assert total_steps(TrainSettings(batch_size=8, **given), steps_per_epoch=10) == steps
 
 
+@pytest.mark.parametrize(("given", "steps"), [({"examples": 64}, 4), ({"steps": 7}, 7)])
+def test_examples_are_those_of_all_devices(given, steps):
+    settings = TrainSettings(batch_size=8, **given)
+    assert total_steps(settings, steps_per_epoch=10, world_size=2) == steps
+
+
 def test_two_lengths_are_an_error():
     with pytest.raises(ValueError, match=r"--train.epochs 2 and --train.steps 5 are set"):
         total_steps(TrainSettings(epochs=2, steps=5), steps_per_epoch=10)

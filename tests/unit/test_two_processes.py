@@ -22,22 +22,28 @@ from sightsound.objectives.audio_visual import hiding, matching
 from sightsound.objectives.audio_visual.contrastive import Contrastive
 from sightsound.objectives.audio_visual.objective import AudioVisual
 from sightsound.run import RunConfig
-from sightsound.settings import AugmentSettings, TrainSettings
+from sightsound.settings import AugmentSettings, DataSettings, TrainSettings
 from sightsound.train import loop
 from sightsound.train.optim import build_optimizer
 from sightsound.train.ranks import average_gradients, average_statistics
 from sightsound.types import AUDIO, VIDEO, Batch
 
 NUM_STEPS = 3
-CLIPS = 8  # of each pass, of all processes
+CLIPS = 16  # of two passes, of all processes
 CLIP_NORM = 0.1
+FIRST, SECOND = [0, 1, 2, 3, 4, 5, 6, 7], [8, 9, 10, 11, 12, 13, 14, 15]
+# Clips of two passes, of each process and of both; 0 and 4, 1 and 5, ... stay together.
+SHARES = {
+    "even": ([[0, 2, 4, 6], [8, 10, 12, 14]], [[1, 3, 5, 7], [9, 11, 13, 15]], [FIRST, SECOND]),
+    "uneven": ([[0, 1, 2, 4, 5, 6], [8, 12]], [[3, 7], [9, 13]], [FIRST, [8, 9, 12, 13]]),
+}
 SETTINGS = TrainSettings(
     optimizer="sgd", learning_rate=0.1, clip_norm=CLIP_NORM, batch_size=CLIPS, accumulate=2
 )
 
 
-def make_parts(*, statistics: str, devices: int = 1) -> SimpleNamespace:
-    """As much of `Parts` as an optimiser step needs."""
+def make_parts(*, statistics: str, devices: int = 1, **weights: float) -> SimpleNamespace:
+    """As much of `Parts` as an optimiser step needs, for clips of which some may be lost."""
     torch.manual_seed(0)
     model = AVT(
         heads={"label": 4},
@@ -55,14 +61,17 @@ def make_parts(*, statistics: str, devices: int = 1) -> SimpleNamespace:
         task="single",
         heads={"label": 4},
         embedding_width=8,
-        matching_weight=1.0,
-        masked_weight=1.0,
         audio_masking="tokens",
+        **{"matching_weight": 1.0, "masked_weight": 1.0} | weights,
     ).prepare(model)
     fabric = Fabric(accelerator="cpu", devices=devices)
     fabric.launch()
     return SimpleNamespace(
-        config=RunConfig(train=SETTINGS, augment=AugmentSettings(flip=0.0)),
+        config=RunConfig(
+            data=DataSettings(path="x", bad_files="drop"),
+            train=SETTINGS,
+            augment=AugmentSettings(flip=0.0),
+        ),
         fabric=fabric,
         front_end=None,
         model=model,
@@ -82,23 +91,21 @@ def make_batch(number: int) -> Batch:
         valid={VIDEO: torch.ones(CLIPS, 2).bool(), AUDIO: torch.ones(CLIPS, 32).bool()},
         target=torch.eye(4)[torch.arange(CLIPS) % 4],
         id=[f"{number}.{clip}" for clip in range(CLIPS)],
-        source=[f"{number}.{clip % 7}" for clip in range(CLIPS)],  # the last is the first's
+        source=[f"{number}.{clip % 7}" for clip in range(CLIPS)],  # the eighth is the first's
         view=torch.zeros(CLIPS, dtype=torch.long),
         complete=True,
     )
 
 
-def part_of(batch: Batch, rank: int, *, world_size: int = 2) -> Batch:
+def part_of(batch: Batch, rows: list[int]) -> Batch:
     """The clips that one process gets."""
-    keep = slice(rank, None, world_size)
     masks = {
-        name: {stream: mask[keep] for stream, mask in getattr(batch, name).items()}
+        name: {stream: mask[rows] for stream, mask in getattr(batch, name).items()}
         for name in ("present", "valid")
     }
-    fields = ("video", "audio", "target", "id", "source", "view")
-    return dataclasses.replace(
-        batch, **{name: getattr(batch, name)[keep] for name in fields}, **masks
-    )
+    tensors = {name: getattr(batch, name)[rows] for name in ("video", "audio", "target", "view")}
+    names = {name: [getattr(batch, name)[row] for row in rows] for name in ("id", "source")}
+    return dataclasses.replace(batch, **tensors, **names, **masks)
 
 
 def state(parts: SimpleNamespace) -> dict[str, Tensor]:
@@ -121,14 +128,19 @@ def half_way_round(similarity: Tensor, *_: object, **__: object) -> Tensor:
     return (torch.arange(number) + number // 2) % number
 
 
-def same_steps(parts: SimpleNamespace, *, rank: int = 0, world_size: int = 1) -> dict:
-    """Steps over the same batches, and the norms of their gradients before they were cut."""
+def same_steps(parts: SimpleNamespace, *passes: list[int]) -> dict:
+    """Steps over the same clips, and the norms of their gradients before they were cut."""
     norms = []
     for step in range(NUM_STEPS):
-        batches = [make_batch(2 * step), make_batch(2 * step + 1)]
-        batches = [part_of(batch, rank, world_size=world_size) for batch in batches]
+        batches = [part_of(make_batch(step), rows) for rows in passes]
         norms.append(loop.update(parts, batches, step)["gradient_norm"])
     return {"norms": torch.tensor(norms), **state(parts)}
+
+
+def three_clips(*passes: list[int], devices: int = 1) -> dict:
+    """Steps with the losses that are means over clips, with nothing shared between them."""
+    weights = {"contrastive_weight": 0.0, "matching_weight": 0.0}
+    return same_steps(make_parts(statistics="frozen", devices=devices, **weights), *passes)
 
 
 # ----------------------------------------------------------------------------------- unlike ones
@@ -136,7 +148,7 @@ def same_steps(parts: SimpleNamespace, *, rank: int = 0, world_size: int = 1) ->
 
 def unlike(rank: int, step: int) -> list[Batch]:
     """Batches of two processes of which one lacks a stream, or has a single source."""
-    batches = [part_of(make_batch(9 + number), rank) for number in range(2)]
+    batches = [part_of(make_batch(9 + number), SHARES["even"][rank][0]) for number in range(2)]
     number = len(batches[0])
     for batch in batches:
         batch.complete = False
@@ -186,7 +198,6 @@ def validated() -> Tensor:
 def agreed(rank: int) -> list[str]:
     """What is left of two passes where one process lost the clips of its second."""
     parts = make_parts(statistics="own", devices=2)
-    parts.config.data.bad_files = "drop"
     batches = [make_batch(1), make_batch(2)][: 2 - rank]
     return [batch.id[0] for batch in loop._agreed(parts, batches)]
 
@@ -205,8 +216,9 @@ def process(rank: int, folder: str) -> None:
     found = {"unlike": unlike_steps(rank), "agreed": agreed(rank), "validated": validated()}
     found["averaged"] = averaged(rank)
     hiding.drawn, matching._drawn = the_first, half_way_round  # this process ends with them
-    parts = make_parts(statistics="shared", devices=2)
-    found["same"] = same_steps(parts, rank=rank, world_size=2)
+    for name, shares in SHARES.items():
+        found[name] = same_steps(make_parts(statistics="shared", devices=2), *shares[rank])
+    found["three"] = three_clips([[1, 2], [3]][rank], devices=2)
     torch.save(found, f"{folder}/{rank}.pt")
     distributed.destroy_process_group()
 
@@ -219,20 +231,37 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
     return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
 
 
-def test_half_the_batch_each_is_the_whole_batch(found, monkeypatch):
-    """All four losses, two passes, clipped: weights of model and objective after three steps."""
+@pytest.fixture
+def same_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In this process, those of the two."""
     monkeypatch.setattr(hiding, "drawn", the_first)
     monkeypatch.setattr(matching, "_drawn", half_way_round)
+
+
+@pytest.mark.parametrize("shares", list(SHARES))
+def test_a_part_of_the_batch_each_is_the_whole_batch(found, same_draws, shares):
+    """All four losses, two passes, clipped: weights of model and objective after three steps.
+
+    Also where files were lost, so that passes and processes hold different numbers of clips.
+    """
     start = state(parts := make_parts(statistics="own"))
-    wanted = same_steps(parts)
+    wanted = same_steps(parts, *SHARES[shares][2])
     assert (wanted["norms"] > CLIP_NORM).all()
     for name, value in wanted.items():
         if value.is_floating_point():
-            torch.testing.assert_close(found[0]["same"][name], value, rtol=1e-4, atol=1e-5)
-            assert torch.equal(found[0]["same"][name], found[1]["same"][name]), name
+            torch.testing.assert_close(found[0][shares][name], value, rtol=1e-4, atol=1e-5)
+            assert torch.equal(found[0][shares][name], found[1][shares][name]), name
     own = [name for name in start if name.startswith("objective.")]
     assert {name.split(".")[1] for name in own} == {"contrastive", "matching", "reconstruction"}
     assert not any(torch.equal(start[name], wanted[name]) for name in own)
+
+
+def test_every_clip_weighs_alike_in_one_pass_two_passes_and_two_processes(found, same_draws):
+    """[1, 2] + [3] step as the mean of three."""
+    wanted = three_clips([1, 2, 3])
+    for other in (three_clips([1, 2], [3]), *(each["three"] for each in found)):
+        for name, value in wanted.items():
+            torch.testing.assert_close(other[name], value, rtol=1e-4, atol=1e-5)
 
 
 def test_processes_that_lack_what_others_have_stay_together(found):

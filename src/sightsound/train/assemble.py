@@ -158,7 +158,7 @@ def assemble(config: RunConfig, fabric: Fabric, *, started: bool = False) -> Par
         train_clips=train_clips,
         val_clips=val_clips,
         steps_per_epoch=steps_per_epoch,
-        total=total_steps(settings, steps_per_epoch=steps_per_epoch),
+        total=total_steps(settings, steps_per_epoch=steps_per_epoch, world_size=fabric.world_size),
         notes=notes,
     )
 

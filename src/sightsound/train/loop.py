@@ -160,20 +160,42 @@ def _run(
 
 def _agreed(parts: Parts, batches: list[Batch]) -> list[Batch]:
     """As many `batches` as every process has: a process with more would wait for the others."""
-    if parts.fabric.world_size == 1 or parts.config.data.bad_files == "error":
+    if _are_alike(parts):
         return batches
     count = torch.tensor(len(batches), device=parts.fabric.device)
     return batches[: int(parts.fabric.all_reduce(count, reduce_op="min"))]
 
 
+def _mean_clips(parts: Parts, num_clips: int) -> float:
+    """Clips of a step, of which this process has `num_clips`, as the mean over processes.
+
+    Gradients are averaged over processes, so a sum over clips divided by this becomes their mean.
+    """
+    if _are_alike(parts):
+        return num_clips
+    count = torch.tensor(float(num_clips), device=parts.fabric.device)
+    return float(parts.fabric.all_reduce(count, reduce_op="mean"))
+
+
+def _are_alike(parts: Parts) -> bool:
+    """Whether every process has as many clips as this one."""
+    return parts.fabric.world_size == 1 or parts.config.data.bad_files == "error"
+
+
 def update(parts: Parts, batches: list[Batch], step: int) -> dict[str, float]:
     """Losses and norms of one optimiser step over `batches`, accumulated.
+
+    The step follows the mean over all clips of all passes and processes, however they lie: a pass
+    counts by its clips, also where a loss counts something else (the pairs of contrast and
+    matching, the hidden places), which no pass can know of the others.
 
     Raises:
         FloatingPointError: loss or gradient is not finite; the weights are left as they were.
     """
     settings, seed, rank = parts.config.train, parts.config.seed, parts.fabric.global_rank
     _set_mode(parts)
+    num_clips = sum(map(len, batches))
+    mean_clips = _mean_clips(parts, num_clips)
     logs: dict[str, float] = {"loss": 0.0}
     for index, batch in enumerate(batches):
         generator = torch.Generator(parts.fabric.device)
@@ -188,9 +210,9 @@ def update(parts: Parts, batches: list[Batch], step: int) -> dict[str, float]:
         )
         with parts.fabric.autocast():
             loss, values = parts.objective(parts.model, batch, generator=generator)
-        parts.fabric.backward(loss / len(batches))
+        parts.fabric.backward(loss / (mean_clips / len(batch)))
         for key, value in {"loss": loss, **values}.items():
-            logs[key] = logs.get(key, 0.0) + float(value) / len(batches)
+            logs[key] = logs.get(key, 0.0) + float(value) / (num_clips / len(batch))
     average_gradients(_parameters(parts), parts.fabric)
     logs["gradient_norm"] = _clip(parts, settings.clip_norm)
     _check_finite(logs, batches, step)

@@ -9,8 +9,8 @@ from sightsound.settings import TrainSettings
 DEFAULT_EPOCHS = 30  # a guess that suits a few hundred to a few thousand clips
 
 
-def total_steps(settings: TrainSettings, *, steps_per_epoch: int) -> int:
-    """Optimiser steps of the whole run.
+def total_steps(settings: TrainSettings, *, steps_per_epoch: int, world_size: int = 1) -> int:
+    """Optimiser steps of the whole run, in each of which `world_size` processes take a batch.
 
     Raises:
         ValueError: more than one of epochs, steps, examples is set, or one is not positive.
@@ -26,7 +26,8 @@ def total_steps(settings: TrainSettings, *, steps_per_epoch: int) -> int:
     name, value = next(iter(given.items()), ("epochs", DEFAULT_EPOCHS))
     if value <= 0:
         raise ValueError(f"--train.{name} must be positive, got {value}")
-    per_unit = {"epochs": steps_per_epoch, "steps": 1, "examples": 1 / settings.batch_size}
+    per_step = settings.batch_size * world_size
+    per_unit = {"epochs": steps_per_epoch, "steps": 1, "examples": 1 / per_step}
     return max(1, round(value * per_unit[name]))
 
 
