@@ -234,6 +234,23 @@ def ucf51(folder: Path) -> Case:
     return case
 
 
+ACTIVITYNET = """{"version": "VERSION 1.3", "taxonomy": [], "database": {
+"5n7NCViB5TU": {"duration": 121.44, "subset": "training", "annotations": [
+ {"segment": [24.25, 38.08], "label": "Discus throw"},
+ {"segment": [97.7, 111.1], "label": "Polo"}]},
+"abcdefghijk": {"duration": 60.0, "subset": "validation", "annotations": [
+ {"segment": [1.0, 2.0], "label": "Polo"}]},
+"lmnopqrstuv": {"duration": 9.0, "subset": "testing", "annotations": []}
+}}"""
+
+
+def activitynet(folder: Path) -> Case:
+    path = put(folder, "activity_net.v1-3.min.json", ACTIVITYNET)
+    media = touch(folder / "media", "v_5n7NCViB5TU.mp4")
+    found = ["5n7NCViB5TU_24.25_38.08", "5n7NCViB5TU_97.7_111.1"]
+    return Case([path], media, found, ["abcdefghijk_1_2"])
+
+
 CREMAD_CSV = '"Stimulus_Number","Filename"\n' + "".join(
     f'{number},"{name}"\n'
     for number, name in enumerate(
@@ -298,6 +315,7 @@ CASES = {
     "ave": ave,
     "ucf101": ucf101,
     "ucf51": ucf51,
+    "activitynet": activitynet,
     "cremad": cremad,
     "cavmae": cavmae,
     "huggingface": huggingface,

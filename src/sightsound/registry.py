@@ -59,6 +59,7 @@ DATASETS = {
     "ave": "sightsound.data.datasets.ave:ave",
     "ucf101": "sightsound.data.datasets.ucf101:ucf101",
     "ucf51": "sightsound.data.datasets.ucf101:ucf51",
+    "activitynet": "sightsound.data.datasets.activitynet:activitynet",
     "cremad": "sightsound.data.datasets.cremad:cremad",
     "cavmae": "sightsound.data.datasets.cavmae:cavmae",
     "huggingface": "sightsound.data.datasets.huggingface:huggingface",

@@ -44,6 +44,10 @@ def rows(name: str, case: files.Case, **options) -> Matched:
         ("testlist02", "test"),
         ("kinetics400_val_list_videos", "val"),
         ("validate", "val"),
+        ("AStest", "test"),
+        ("KineticsVal", "val"),
+        ("TRAIN_LIST", "train"),
+        ("CONSTRAINTS", ""),
         ("medieval", ""),
         ("constraints", ""),
         ("latest", ""),
@@ -120,7 +124,7 @@ def test_class_table_with_a_gap(tmp_path):
 
 
 def test_files_that_are_no_text(tmp_path):
-    (tmp_path / "train.csv").write_bytes(b"\xff\xfea\x00")
+    (tmp_path / "train.csv").write_bytes(b"abc, 0, 10, Caf\xe9")
     with pytest.raises(ValueError, match="train.csv' is not a CSV table in UTF-8: "):
         clips("audioset", tmp_path / "train.csv")
     (tmp_path / "trainSet.txt").write_bytes(b"Caf\xe9&a&good&0&10")

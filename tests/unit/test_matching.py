@@ -156,11 +156,43 @@ def test_few_files_that_are_too_short_do_not_matter(tmp_path):
     assert "so are 4 of 5 measured" in matched.coverage.notes[0]
 
 
-def test_files_that_cannot_be_measured_count_as_whole(tmp_path):
+def test_files_that_cannot_be_measured_are_not_called_whole(tmp_path):
+    """Their times are written: of a file that is cut they hold nothing, which is seen."""
     touch(tmp_path, "a.mp4")
     matched = find(tmp_path, span("a", 6))
     assert spans(matched) == [(6.0, 8.0)]
-    assert matched.coverage.notes[0].endswith("whole videos, with times: none could be measured")
+    assert matched.coverage.notes == [
+        ".mp4 files named after the video alone: none of 1 looked at tells whether it is cut "
+        "already (it cannot be read, or its clip is the start of the video); the times of the list "
+        "are written, check with 'sightsound doctor'"
+    ]
+
+
+def test_files_that_cannot_be_measured_do_not_vote(tmp_path):
+    """More than the sample of 20 cannot be read; the one behind them tells."""
+    names = [f"{index:02d}" for index in range(30)]
+    touch(tmp_path, *(f"{name}.mp4" for name in names))
+    video(tmp_path / "29.mp4", 2)
+    matched = find(tmp_path, *(span(name, 6) for name in names))
+    assert set(spans(matched)) == {(0.0, None)}
+    assert matched.coverage.notes[0].endswith("cut already: so are 1 of 1 measured")
+
+
+def test_clips_of_one_stream_are_counted_apart(tmp_path):
+    touch(tmp_path, "a.mp4", "a.wav", "b.mp4", "c.flac", "d.mp4", "d.m4a", "e.opus")
+    clips = [clip(name) for name in "abc"] + [clip(name, split="test") for name in "de"]
+    coverage = find(tmp_path, *clips).coverage
+    counts = {name: (c.found, c.sound_only, c.no_sound_file) for name, c in coverage.splits.items()}
+    assert counts == {"train": (3, 1, 1), "test": (2, 1, 0), "all": (5, 2, 1)}
+    said = "streams of those found: 2 sound alone, 1 pictures without a sound file; 2 others"
+    assert said in coverage.text()
+    assert '"sound_only": 2' in coverage.as_json()
+
+
+def test_pictures_with_sound_inside_lack_nothing(tmp_path):
+    touch(tmp_path, "a.mp4", "b.mkv")
+    coverage = find(tmp_path, clip("a"), clip("b")).coverage
+    assert coverage.splits[ALL].no_sound_file == 0 and "streams of" not in coverage.text()
 
 
 def test_sound_that_is_cut_otherwise_is_not_used(tmp_path):

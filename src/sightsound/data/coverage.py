@@ -14,6 +14,7 @@ from io import StringIO
 from typing import Any
 
 from sightsound.data.listing import Clip
+from sightsound.data.media_index import is_sound
 from sightsound.data.rows import LABEL, SPLITS, Row, id_hash
 from sightsound.registry import unknown_name
 
@@ -29,11 +30,17 @@ class Count:
     found: int
     listed_hash: str  # of the ids, as `Manifest.id_hash`
     found_hash: str
+    sound_only: int = 0  # of those found: their file is one of sound
+    no_sound_file: int = 0  # pictures without a sound file, where others have one
 
     @classmethod
-    def of(cls, listed: Sequence[str], found: Sequence[str]) -> Count:
-        """The numbers and hashes of two lists of ids."""
-        return cls(len(listed), len(found), id_hash(listed), id_hash(found))
+    def of(cls, listed: Sequence[str], found: Sequence[Row], *, apart: bool = False) -> Count:
+        """The numbers and hashes of what is listed and found; `apart`: sound has its own files."""
+        ids = [row.id for row in found]
+        sound = sum(is_sound(row.path.suffix) for row in found)
+        paired = sum(row.audio_path is not None for row in found)
+        alone = len(found) - sound - paired if apart else 0
+        return cls(len(listed), len(found), id_hash(listed), id_hash(ids), sound, alone)
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,7 @@ class Coverage:
             f"{self.dataset}: {total.found} of {total.listed} listed clips found "
             f"({_share(total.found, total.listed)})",
             *_table(self.splits),
+            *_one_stream(self.splits[ALL]),
             *(_class_line(head, counts) for head, counts in self.classes.items()),
         ]
         for splits, videos in self.shared.items():
@@ -103,6 +111,17 @@ def _table(splits: Mapping[str, Count]) -> list[str]:
         "  " + "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip()
         for row in (head, *rows)
     ]
+
+
+def _one_stream(count: Count) -> list[str]:
+    """The clips that lack a stream, as far as names of files tell."""
+    said = {
+        "sound alone": count.sound_only,
+        "pictures without a sound file": count.no_sound_file,
+    }
+    parts = [f"{number} {name}" for name, number in said.items() if number]
+    others = count.found - sum(said.values())
+    return [f"streams of those found: {', '.join(parts)}; {others} others"] if parts else []
 
 
 def _class_line(head: str, counts: Mapping[str, tuple[int, int]]) -> str:
@@ -167,14 +186,17 @@ class Tally:
         notes: list[str],
     ) -> Coverage:
         """The report: `rows` are what was found, `labels` {head: names in order}."""
-        found: dict[str, list[str]] = {}
+        found: dict[str, list[Row]] = {}
         for row in rows:
-            found.setdefault(row.split, []).append(row.id)
+            found.setdefault(row.split, []).append(row)
+        apart = any(row.audio_path is not None for row in rows)
         here = _count(row.labels for row in rows)
         order = [split for split in (*SPLITS, "") if split in self.ids]
-        splits = {split: Count.of(self.ids[split], found.get(split, [])) for split in order}
+        splits = {
+            split: Count.of(self.ids[split], found.get(split, []), apart=apart) for split in order
+        }
         listed = [each for split in order for each in self.ids[split]]
-        splits[ALL] = Count.of(listed, [row.id for row in rows])
+        splits[ALL] = Count.of(listed, rows, apart=apart)
         return Coverage(
             dataset,
             splits,
@@ -200,8 +222,8 @@ class Tally:
         return shared
 
 
-def _without(ids: Sequence[str], found: Sequence[str]) -> list[str]:
-    known = frozenset(found)
+def _without(ids: Sequence[str], found: Sequence[Row]) -> list[str]:
+    known = frozenset(row.id for row in found)
     return [each for each in ids if each not in known]
 
 

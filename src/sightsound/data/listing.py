@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -52,7 +54,7 @@ def youtube_names(video: str, start: float, end: float) -> tuple[str, ...]:
         f"{video}_{first}_{last}",
         f"{video}_{start * 1000:.0f}_{end * 1000:.0f}",
         f"{video}_{first}",
-    )
+    )  # rarer spellings: data/spellings.py
 
 
 # --- files --------------------------------------------------------------------------------------
@@ -65,6 +67,7 @@ def annotation_files(paths: Sequence[Path], *patterns: str) -> list[Path]:
 
     Raises:
         FileNotFoundError: there is no such file or folder, or a folder holds none of the files.
+        ValueError: a file is no text.
     """
     files: list[Path] = []
     for path in paths:
@@ -80,6 +83,8 @@ def annotation_files(paths: Sequence[Path], *patterns: str) -> list[Path]:
             files.append(path)
         else:
             raise FileNotFoundError(f"no file or folder {str(path)!r}.{nearest_path(path)}")
+    for file in files:
+        _check_text(file)
     return list(dict.fromkeys(files))
 
 
@@ -101,29 +106,85 @@ def text_lines(path: Path) -> Iterator[tuple[int, str]]:
         ValueError: the file is not text in UTF-8.
     """
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
+        with path.open(newline="", encoding=_encoding(path)) as file:
             for number, line in enumerate(file, start=1):
                 if line.strip():
                     yield number, line.rstrip("\r\n")
-    except UnicodeDecodeError as error:
+    except UnicodeError as error:
         raise ValueError(f"{str(path)!r} is not text in UTF-8: {error}") from error
 
 
 def csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     """(line number, cells) of every row; blanks around cells and before quotes do not count.
 
+    Cells are divided by commas, or by tabs or semicolons where the first lines are.
+
     Raises:
         ValueError: the file is not a CSV table in UTF-8.
     """
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file, skipinitialspace=True)
+        delimiter = _delimiter(path)
+        with path.open(newline="", encoding=_encoding(path)) as file:
+            reader = csv.reader(file, skipinitialspace=True, delimiter=delimiter)
             for cells in reader:
                 cells = [cell.strip() for cell in cells]
+                if "#NAME?" in cells:  # an id that begins with "-", taken for a formula
+                    problem = "a spreadsheet has replaced an id by #NAME?; take the original file"
+                    raise wrong_line(path, reader.line_num, problem)
                 if any(cells):
                     yield reader.line_num, cells
-    except (UnicodeDecodeError, csv.Error) as error:
+    except (UnicodeError, csv.Error) as error:
         raise ValueError(f"{str(path)!r} is not a CSV table in UTF-8: {error}") from error
+
+
+def _encoding(path: Path) -> str:
+    """UTF-8, or what a byte order mark says: spreadsheets save "Unicode text" as UTF-16."""
+    with path.open("rb") as file:
+        return "utf-16" if file.read(2) in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+
+
+def _delimiter(path: Path) -> str:
+    """A tab where there is one, a semicolon where a line has several, else a comma."""
+    with path.open(newline="", encoding=_encoding(path)) as file:
+        lines = [line for line in islice(file, 20) if not line.startswith("#")]
+    if any("\t" in line.strip() for line in lines):
+        return "\t"
+    several = [line for line in lines if re.sub('"[^"]*"', "", line).count(";") > 1]
+    return ";" if lines and len(several) == len(lines) else ","
+
+
+# How files begin that people give in place of a list.
+_KINDS = {
+    b"\x1f\x8b": ("compressed with gzip", "unpack it first (gunzip)"),
+    b"PK\x03\x04": ("a ZIP archive or an Excel workbook", "unpack it, or save the sheet as CSV"),
+    b"7z\xbc\xaf": ("a 7z archive", "unpack it first"),
+    b"BZh": ("compressed with bzip2", "unpack it first"),
+    b"\xfd7zXZ": ("compressed with xz", "unpack it first"),
+    b"PAR1": ("a Parquet table", "give the CSV or text file beside it"),
+    b"ARROW1": ("an Arrow table", "save it as CSV"),
+    b"\xd0\xcf\x11\xe0": ("an Excel workbook", "save the sheet as CSV"),
+    b"\x89HDF": ("an HDF5 file", "give the lists that it was made from"),
+    b"\x93NUMPY": ("a NumPy array", "give the lists that it was made from"),
+    b"\x80": ("a pickle of Python, which is not opened", "give the CSV or text file beside it"),
+}
+
+
+def _check_text(path: Path) -> None:
+    """Refuse what is no text at all, by its first bytes.
+
+    Raises:
+        ValueError: naming what it is, and what to give instead.
+    """
+    with path.open("rb") as file:
+        head = file.read(512)
+    for magic, (kind, remedy) in _KINDS.items():
+        if head.startswith(magic) and (magic != b"\x80" or head[1:2] in b"\2\3\4\5"):
+            raise ValueError(f"{str(path)!r} is {kind}, not a list; {remedy}")
+    if head[257:262] == b"ustar":
+        raise ValueError(
+            f"{str(path)!r} is a tar archive, not a list; 'sightsound manifest webdataset' reads "
+            "tars of clips, lists must be unpacked"
+        )
 
 
 def named_rows(path: Path, *needed: str) -> Iterator[tuple[int, dict[str, str]]]:
@@ -153,46 +214,65 @@ def read_json(path: Path) -> Any:
         ValueError: it is none.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
-    except ValueError as error:
+        return json.loads(path.read_text(encoding=_encoding(path)))
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{str(path)!r} is not JSON: {error}") from error
 
 
-def wrong_line(path: Path, number: int, message: str) -> ValueError:
-    """The error that line `number` of `path` is not as it should be."""
-    return ValueError(f"{path}, line {number}: {message}")
+def wrong_line(path: Path, place: int | str, message: str) -> ValueError:
+    """The error that a line of `path`, or another place in it, is not as it should be."""
+    return ValueError(f"{path}, {f'line {place}' if isinstance(place, int) else place}: {message}")
 
 
-def seconds(path: Path, number: int, *texts: str) -> list[float]:
+def seconds(path: Path, place: int | str, *texts: str) -> list[float]:
     """Each of `texts` as a number of seconds, `HH:MM:SS.SS` included.
 
     Raises:
-        ValueError: something else, naming the line.
+        ValueError: something else, or less than 0, naming the line.
     """
     try:
         return [_seconds(text) for text in texts]
     except ValueError:
         problem = f"{', '.join(map(repr, texts))}: no times in seconds"
-        raise wrong_line(path, number, problem) from None
+        raise wrong_line(path, place, problem) from None
 
 
 def _seconds(text: str) -> float:
-    if ":" not in text:
-        return float(text)
     parts = [float(part) for part in text.split(":")]
-    return sum(part * 60**place for place, part in enumerate(reversed(parts)))
+    value = sum(part * 60**place for place, part in enumerate(reversed(parts)))
+    if not (math.isfinite(value) and all(part >= 0 for part in parts)):
+        raise ValueError(text)
+    return value
+
+
+def is_header(cells: Sequence[str]) -> bool:
+    """Whether `cells`, which should be times, are the words of a header that somebody added."""
+    return not any(re.search(r"\d|^\W*(nan|inf)", cell, re.IGNORECASE) for cell in cells)
+
+
+def label_named(path: Path, place: int | str, label: str) -> str:
+    """`label` without blanks around it.
+
+    Raises:
+        ValueError: nothing is left, naming the line.
+    """
+    if not label.strip():
+        raise wrong_line(path, place, "the label is empty; name the class, or remove the line")
+    return label.strip()
 
 
 # --- splits and classes -------------------------------------------------------------------------
 
 _SPLITS = {"train": "train", "val": "val", "test": "test", "eval": "test"}
-_IN_A_NAME = re.compile(r"(?<![a-z])(train|val|test|eval)")
+_IN_A_NAME = re.compile(  # AStest, KineticsTrain, VAL_LIST, but not latest
+    r"(?<![a-z])(train|val|test|eval)|(Train|Val|Test|Eval)|(?<![A-Za-z])(TRAIN|VAL|TEST|EVAL)"
+)
 
 
 def split_named(text: str) -> str:
     """train, val or test if `text` says so in any of the usual spellings, else nothing."""
-    found = _IN_A_NAME.search(text.lower())
-    return _SPLITS[found[1]] if found else ""
+    found = _IN_A_NAME.search(text)
+    return _SPLITS[found[0].lower()] if found else ""
 
 
 def file_split(path: Path) -> str:
@@ -240,10 +320,13 @@ def display_names(text: str, names: dict[str, str], *, path: Path, place: str) -
     """The class names behind `text`, machine ids between commas, with stray quotes or not.
 
     Raises:
-        ValueError: an id that is not among `names`.
+        ValueError: an id that is not among `names`, or none at all.
     """
+    found = [mid.strip(' "') for mid in text.split(",")]
+    if not any(found):
+        raise ValueError(f"{path}, {place}: no label; name the classes, or remove the entry")
     try:
-        return tuple(names[mid.strip(' "')] for mid in text.split(","))
+        return tuple(names[mid] for mid in found if mid)  # spreadsheets fill lines with commas
     except KeyError as error:
         problem = unknown_name("label", error.args[0], names)
         raise ValueError(

@@ -23,6 +23,7 @@ from sightsound.data.rows import Row
 
 _LOSSLESS = (".wav", ".flac")
 _SAMPLE = 20  # files of one suffix that are measured
+_TRIES = 100  # of which nothing can be told, until that is given up
 _SLACK_SECONDS = 1.5  # a clip that was cut out may be this much longer than listed
 _MOST_MIXED = 0.2  # share of measured files that may contradict the others
 
@@ -58,17 +59,18 @@ class _Search:
         given = [_Found(Path(file), "") for file in clip.files if os.path.isfile(file)]
         picture = next((found for found in given if not is_sound(found.path.suffix)), None)
         sound = next((found for found in given if is_sound(found.path.suffix)), None)
-        for name in (*clip.names, clip.source) if clip.source else clip.names:
+        for name, cut in _names(clip, self.media):
             if places := self.media.find(name):
                 seen = [place for place in places if not place.is_sound]
                 heard = [place for place in places if place.is_sound]
-                picture = picture or self._one(seen, name, clip)
-                sound = sound or self._one(heard, name, clip)
-            if self.sound is not None and sound is None:
-                sound = self._one(self.sound.find(name), name, clip)
+                picture = picture or self._one(seen, name, unclear=not cut)
+                sound = sound or self._one(heard, name, unclear=not cut)
+        if self.sound is not None and sound is None:
+            for name, cut in _names(clip, self.sound):
+                sound = sound or self._one(self.sound.find(name), name, unclear=not cut)
         return picture, sound
 
-    def _one(self, places: Sequence[Place], name: str, clip: Clip) -> _Found | None:
+    def _one(self, places: Sequence[Place], name: str, *, unclear: bool) -> _Found | None:
         """The first of `places`, if there are any: sound without loss, then by folder."""
         if not places:
             return None
@@ -76,9 +78,23 @@ class _Search:
         if len(places) > 1:
             self.several += 1
             place = min(places, key=lambda p: (p.suffix not in _LOSSLESS, str(p.folder), p.suffix))
-        unclear = name == clip.source and clip.end_seconds is not None
         stem = name.rpartition("/")[2]
         return _Found(place.folder / (stem + place.suffix), place.suffix if unclear else "")
+
+
+def _names(clip: Clip, index: MediaIndex) -> Iterator[tuple[str, bool]]:
+    """Names that the file of `clip` may have; and whether, so called, it is the clip alone."""
+    yield from ((name, True) for name in clip.names)
+    whole = clip.end_seconds is None  # no stretch of the video is listed
+    if clip.source:
+        end = clip.end_seconds or 0.0
+        for each in index.spellings:
+            if each.start and not whole:
+                yield each.name(clip.source, clip.start_seconds, end), True
+        yield clip.source, whole
+        for each in index.spellings:
+            if not each.start:
+                yield each.name(clip.source, clip.start_seconds, end), whole
 
 
 def match(
@@ -213,17 +229,23 @@ def _are_whole(rows: list[Row], undecided: _Undecided, *, suffix: str) -> tuple[
         for index, start, end in _triples(spans)
     ]
     step = max(1, len(found) // _SAMPLE)
-    votes: dict[bool, list[Path]] = {True: [], False: []}
-    for path, start, end in found[::step][:_SAMPLE]:
-        duration = _duration(path)
-        if duration is not None and duration > end - start + _SLACK_SECONDS:
-            votes[True].append(path)
-        elif duration is not None and start > 2 * _SLACK_SECONDS:
-            votes[False].append(path)
+    votes: dict[bool | None, list[Path]] = {True: [], False: [], None: []}
+    for path, start, end in dict.fromkeys([*found[::step], *found[:_TRIES]]):
+        if len(votes[True]) + len(votes[False]) == _SAMPLE or len(votes[None]) == _TRIES:
+            break
+        votes[_vote(path, start, end)].append(path)
     return _verdict(votes, suffix=suffix)
 
 
-def _verdict(votes: dict[bool, list[Path]], *, suffix: str) -> tuple[bool, str]:
+def _vote(path: Path, start: float, end: float) -> bool | None:
+    """Whether a file is longer than its clip; `None` where that cannot be told."""
+    duration = _duration(path)
+    if duration is not None and duration > end - start + _SLACK_SECONDS:
+        return True
+    return False if duration is not None and start > 2 * _SLACK_SECONDS else None
+
+
+def _verdict(votes: dict[bool | None, list[Path]], *, suffix: str) -> tuple[bool, str]:
     answer = len(votes[True]) >= len(votes[False])
     total = len(votes[True]) + len(votes[False])
     if len(votes[not answer]) > _MOST_MIXED * total:
@@ -232,9 +254,16 @@ def _verdict(votes: dict[bool, list[Path]], *, suffix: str) -> tuple[bool, str]:
             f"longer than its clip, {str(votes[False][0])!r} is the clip only; keep whole videos "
             "and clips in two folders and write a manifest of each"
         )
+    if not total:
+        return True, (
+            f"{suffix} files named after the video alone: none of {len(votes[None])} looked at "
+            "tells whether it is cut already (it cannot be read, or its clip is the start of the "
+            "video); the times of the list are written, check with 'sightsound doctor'"
+        )
     kind = "whole videos, with times" if answer else "clips that are cut already"
-    return answer, f"{suffix} files named after the video alone are taken for {kind}: " + (
-        f"so are {len(votes[answer])} of {total} measured" if total else "none could be measured"
+    return answer, (
+        f"{suffix} files named after the video alone are taken for {kind}: so are "
+        f"{len(votes[answer])} of {total} measured"
     )
 
 

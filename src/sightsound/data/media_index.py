@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
 from sightsound.data.rows import SUFFIXES
+from sightsound.data.spellings import Spelling, spellings
 from sightsound.registry import nearest_path
 
 SOUND_SUFFIXES = frozenset(".aac .flac .m4a .mp3 .oga .ogg .opus .wav .wma".split())
@@ -57,6 +59,11 @@ class MediaIndex:
             self._places[stem] = place if known is None else known + place
             self.num_files += 1
             self.example = self.example or (folder / name).relative_to(self.root).as_posix()
+
+    @cached_property
+    def spellings(self) -> list[Spelling]:
+        """How the files here that are stretches of YouTube videos may be called."""
+        return spellings(self._places)
 
     def find(self, name: str) -> tuple[Place, ...]:
         """Where files called `name` plus a suffix lie; folders before it must be theirs."""

@@ -1,7 +1,8 @@
 """AudioSet (Gemmeke et al. 2017): segments of YouTube videos, several of 527 classes each.
 
 `YTID, start_seconds, end_seconds, positive_labels` below three lines that begin with `#`; a blank
-after every comma, so that the quoted labels do not begin their cell. Ids may begin with `-`.
+after every comma, so that the quoted labels do not begin their cell. Ids may begin with `-`. Lists
+that somebody saved again have a plain header, and commas at the end of lines.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from sightsound.data.listing import (
     csv_rows,
     display_names,
     file_split,
+    is_header,
     machine_ids,
     seconds,
     wrong_line,
@@ -45,7 +47,7 @@ def audioset_500k(paths: Sequence[Path]) -> Listing:
 def _clips(path: Path, names: dict[str, str]) -> Iterator[Clip]:
     split = file_split(path)
     for number, cells in csv_rows(path):
-        if cells[0].startswith("#"):
+        if cells[0].startswith("#") or is_header(cells[1:3]):
             continue
         if len(cells) < 4:
             raise wrong_line(path, number, "expected YTID, start_seconds, end_seconds, labels")

@@ -16,6 +16,7 @@ from sightsound.data.listing import (
     Clip,
     Listing,
     annotation_files,
+    label_named,
     split_named,
     text_lines,
     wrong_line,
@@ -67,6 +68,7 @@ def _lines(path: Path) -> Iterator[_Line]:
         if len(cells) != 5:
             raise wrong_line(path, number, "expected Category&VideoID&Quality&StartTime&EndTime")
         label, video, _, start, end = cells
+        label = label_named(path, number, label)
         yield _Line("&".join(cells), label, video, split, empty=start == end)
 
 

@@ -35,7 +35,8 @@ def _clips(path: Path, names: dict[str, str]) -> Iterator[Clip]:
     for number, entry in enumerate(_entries(path)):
         place = f"data[{number}]"
         try:
-            labels, sound = str(entry["labels"]), str(entry.get("wav", ""))
+            labels, sound = entry["labels"], str(entry.get("wav") or "")
+            labels = labels if isinstance(labels, str) else ",".join(labels)
         except (KeyError, TypeError, AttributeError):
             raise ValueError(f"{path}, {place}: expected video_id, wav and labels") from None
         stem = PurePosixPath(sound).stem

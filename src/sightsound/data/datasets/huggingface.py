@@ -46,6 +46,8 @@ def _clips(path: Path) -> Iterator[Clip]:
                 path, number, f"expected file_name and {', '.join(_LABELS[:-1])} or {_LABELS[-1]}"
             )
         several = labels if isinstance(labels, list) else [labels]
+        if not all(isinstance(label, str | int) and str(label).strip() for label in several):
+            raise wrong_line(path, number, f"label {labels!r}; accepted: a name, a number, a list")
         files = tuple(os.path.join(folder, name) for name in names)
         stem = os.path.splitext(names[0])[0].removeprefix("./")
         split = split_named(str(cells.get("split") or "")) or beside

@@ -1,8 +1,9 @@
 """Kinetics-400/600/700 (Kay et al. 2017) and the Kinetics-Sounds subsets: one class per clip.
 
 Tables: `label,youtube_id,time_start,time_end,split`, of Kinetics-400 with `is_cc`; its test table
-has no labels. Clips are called `<id>_<start:06d>_<end:06d>`, in folders of classes or not. Lists of
-PySlowFast and MMAction2: `path label`, `folder frames label`, no header, paths with blanks.
+has no labels. DeepMind's archives hold the same as JSON, `{id: {annotations, subset, ...}}`. Clips
+are called `<id>_<start:06d>_<end:06d>`, in folders of classes or not. Lists of PySlowFast and
+MMAction2: `path label`, `folder frames label`, no header, paths with blanks, several labels or one.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from sightsound.data.listing import (
     annotation_files,
     csv_rows,
     file_split,
+    label_named,
     named_rows,
     read_json,
     seconds,
@@ -27,28 +29,33 @@ from sightsound.data.listing import (
     wrong_line,
     youtube_names,
 )
+from sightsound.data.path_lists import class_map, numbered, read_line
 from sightsound.data.rows import SUFFIXES
 
 _PATTERNS = (
-    *(f"*{split}*.{kind}" for split in ("train", "val", "test") for kind in ("csv", "txt")),
+    *(f"*{split}*.{kind}" for split in ("train", "val", "test") for kind in ("csv", "json", "txt")),
     "label_map*.txt",
 )
 _NEEDED = ("youtube_id", "time_start", "time_end")
 _UNIQUE = re.compile(r"[\w-]{11}(_\d{6}_\d{6})?")  # a YouTube id, perhaps with the seconds
-_LIST_LINE = re.compile(r"(?P<path>.+?)(?:[ ,\t]\d+)?[ ,\t](?P<label>\d+)")
 
 
 def kinetics(paths: Sequence[Path]) -> Listing:
-    """train.csv, val.csv of Kinetics-400, -600 or -700 (its page, or the mirror of CVDF); or lists
-    of PySlowFast or MMAction2 and, for the names of classes, label_map_k400.txt."""
+    """train.csv or train.json, val.csv or val.json of Kinetics-400, -600 or -700 (its page, or the
+    mirror of CVDF); or lists of PySlowFast or MMAction2, with one label or several, and, for the
+    names of classes, label_map_k400.txt."""
     files = annotation_files(paths, *_PATTERNS)
     tables = [file for file in files if _is_table(file)]
-    maps = {file: _label_map(file) for file in files if file not in tables}
-    order = next((names for names in maps.values() if names), None)
+    tables += [file for file in files if file.with_suffix(".csv") not in tables and _is_json(file)]
+    others = [
+        file for file in files if file not in tables and file.with_suffix(".csv") not in tables
+    ]
+    maps = {file: class_map(file) for file in others}
+    order = next((list(map(_plain, names)) for names in maps.values() if names), None)
     notes: list[str] = []
-    lists = [file for file, names in maps.items() if not names]
+    lists = [file for file, names in maps.items() if names is None]
     if lists and order is None:
-        order = _numbered(lists)
+        order = numbered(lists, counts_frames=True)
         notes.append("classes have numbers for names; a label map, given as well, names them")
     listing = Listing((), {"label": order} if order else None, notes)
     listing.clips = _all_clips(tables, lists, order or [], notes)
@@ -85,7 +92,8 @@ def _all_clips(
     tables: list[Path], lists: list[Path], order: list[str], notes: list[str]
 ) -> Iterator[Clip]:
     for file in tables:
-        yield from _table_clips(file, notes)
+        read = _json_clips if file.suffix == ".json" else _table_clips
+        yield from read(file, notes)
     for file in lists:
         yield from _list_clips(file, order)
 
@@ -106,43 +114,63 @@ def _table_clips(path: Path, notes: list[str]) -> Iterator[Clip]:
         video = cells["youtube_id"]
         start, end = seconds(path, number, cells["time_start"], cells["time_end"])
         names = youtube_names(video, start, end)
-        yield Clip(names[0], (_plain(cells["label"]),), split, names, video, start, end)
+        label = _plain(label_named(path, number, cells["label"]))
+        yield Clip(names[0], (label,), split, names, video, start, end)
 
 
 def _plain(label: str) -> str:
     return label.strip('" ').replace("_", " ")
 
 
+# --- JSON ---------------------------------------------------------------------------------------
+
+
+def _is_json(path: Path) -> bool:
+    """Whether `path` is DeepMind's {id: {annotations, subset, ...}}, not a map of classes."""
+    if path.suffix.lower() != ".json":
+        return False
+    content = read_json(path)
+    entries = list(content.values()) if isinstance(content, dict) else []
+    return bool(entries) and all(isinstance(each, dict) and "subset" in each for each in entries)
+
+
+def _json_clips(path: Path, notes: list[str]) -> Iterator[Clip]:
+    unlabelled = 0
+    for video, entry in read_json(path).items():
+        if not entry.get("annotations"):  # the test of the challenge
+            unlabelled += 1
+            continue
+        try:
+            label, (first, last) = entry["annotations"]["label"], entry["annotations"]["segment"]
+        except (KeyError, TypeError, ValueError):
+            raise ValueError(
+                f"{path}, {video!r}: expected annotations with a label and a segment [start, end]"
+            ) from None
+        start, end = seconds(path, repr(video), str(first), str(last))
+        split = split_named(str(entry["subset"])) or file_split(path)
+        names = youtube_names(video, start, end)
+        label = _plain(label_named(path, repr(video), str(label)))
+        yield Clip(names[0], (label,), split, names, video, start, end)
+    if unlabelled:
+        notes.append(f"{unlabelled} clips of {path.name} have no labels and are left out")
+
+
 # --- lists --------------------------------------------------------------------------------------
-
-
-def _label_map(path: Path) -> list[str]:
-    """The class names in `path`, JSON {name: number} or one per line; nothing if it lists clips."""
-    if path.suffix == ".json":
-        numbers = read_json(path)
-        return [_plain(name) for name in sorted(numbers, key=numbers.__getitem__)]
-    lines = [line.strip() for _, line in text_lines(path)]
-    listed = any(_LIST_LINE.fullmatch(line) for line in lines)
-    return [] if listed else [_plain(line) for line in lines]
-
-
-def _numbered(lists: list[Path]) -> list[str]:
-    found = [_LIST_LINE.fullmatch(line.strip()) for file in lists for _, line in text_lines(file)]
-    return [f"class_{index:03d}" for index in range(1 + max(int(m["label"]) for m in found if m))]
 
 
 def _list_clips(path: Path, order: list[str]) -> Iterator[Clip]:
     split = file_split(path)
-    for number, line in text_lines(path):
-        found = _LIST_LINE.fullmatch(line.strip())
-        if not found or int(found["label"]) >= len(order):
+    for number, text in text_lines(path):
+        line = read_line(text, counts_frames=True)
+        known = line and all(each.isdigit() and int(each) < len(order) for each in line.labels)
+        if not line or not line.labels or not known:
             raise wrong_line(path, number, f"expected a path and one of {len(order)} class numbers")
-        name = PurePosixPath(_without_suffix(found["path"]))
+        name = PurePosixPath(_without_suffix(line.path))
         unique = (name.name,) if _UNIQUE.fullmatch(name.name) else ()  # in any folder
         names = ("/".join(name.parts[-2:]).lstrip("/"), *unique)
-        files = (found["path"],) if os.path.isabs(found["path"]) else ()
-        label = order[int(found["label"])]
-        yield Clip(str(name), (label,), split, names, files=files)
+        files = (line.path,) if os.path.isabs(line.path) else ()
+        labels = tuple(order[int(label)] for label in line.labels)
+        yield Clip(str(name), labels, split, names, files=files)
 
 
 def _without_suffix(path: str) -> str:

@@ -14,8 +14,8 @@ from sightsound.data.listing import Clip, Listing, annotation_files, text_lines,
 from sightsound.data.splits import draw_splits
 
 VAL_SHARE = 0.1
-_LIST = re.compile(r"(train|test)list0?(\d)")
-_GROUP = re.compile(r".*_((g\d+)_c\d+)")
+_LIST = re.compile(r"(train|test)list0*(\d)")  # testlist001.txt is DI-MML's, with class numbers
+_GROUP = re.compile(r"v_.*_((g\d+)_c\d+)")
 
 # Sound is kept for the 51 classes that UCF101 added to UCF50 (Soomro et al. 2012); the paper MAFnet
 # counts 6,836 clips with sound.
@@ -27,6 +27,11 @@ HandstandPushups HandstandWalking HeadMassage IceDancing Knitting LongJump Moppi
 ParallelBars PlayingCello PlayingDaf PlayingDhol PlayingFlute PlayingSitar Rafting ShavingBeard
 Shotput SkyDiving SoccerPenalty StillRings SumoWrestling Surfing TableTennisShot Typing UnevenBars
 WallPushups WritingOnBoard""".split()
+
+# Clips of these classes whose files lack a sound track all the same: 6,845 less 9 are 6,836.
+_SILENT = re.compile(
+    r"v_(BasketballDunk_g15_c0[4-7]|HandStandPushups_g14_c0[1-4]|PlayingCello_g19_c06)", re.I
+)
 
 
 def ucf101(paths: Sequence[Path], *, fold: int = 1, seed: int = 0) -> Listing:
@@ -41,19 +46,31 @@ def ucf101(paths: Sequence[Path], *, fold: int = 1, seed: int = 0) -> Listing:
         )
     order = next((_order(file) for file in files if not _LIST.search(file.name)), None)
     order = order or sorted({clip.labels[0] for clip in clips}, key=str.lower)
+    clips = [_in_order(clip, order) for clip in clips]
     return Listing(_with_val(clips, seed=seed), {"label": order}, _notes(fold, seed))
 
 
 def ucf51(paths: Sequence[Path], *, fold: int = 1, seed: int = 0) -> Listing:
     """The same files; the 51 classes whose files have sound."""
     listing = ucf101(paths, fold=fold, seed=seed)
-    listing.clips = [clip for clip in listing.clips if clip.labels[0] in UCF51]
+    clips = [_in_order(clip, UCF51) for clip in listing.clips]
+    listing.clips = [clip for clip in clips if clip.labels[0] in UCF51]
     listing.labels = {"label": UCF51}
+    silent = [clip.id for clip in listing.clips if _SILENT.fullmatch(clip.id)]
+    if silent:
+        listing.notes.append(f"{len(silent)} clips have no sound track: {', '.join(silent)}")
     return listing
 
 
 def _notes(fold: int, seed: int) -> list[str]:
     return [f"official split {fold}; {VAL_SHARE:.0%} of each class's groups held out, seed {seed}"]
+
+
+def _in_order(clip: Clip, order: list[str]) -> Clip:
+    """`clip` with its class as `order` spells it: HandStandPushups is HandstandPushups."""
+    spelt = {name.lower(): name for name in order}
+    label = spelt.get(clip.labels[0].lower(), clip.labels[0])
+    return clip._replace(labels=(label,), group=f"{label}/{clip.group.rpartition('/')[2]}")
 
 
 def _order(path: Path) -> list[str]:
@@ -77,7 +94,10 @@ def _clips(path: Path, *, fold: int) -> Iterator[Clip]:
         if not group or len(name.parts) < 2:
             raise wrong_line(path, number, "expected <class>/v_<class>_gNN_cNN.avi")
         label = name.parts[-2]
-        names = (name.name, f"v_{label}_{group[1]}")  # the lists write v_HandStandPushups_...
+        # Lists and files write HandstandPushups with a small or a large s, whatever the folder.
+        spelt = (label, label.replace("HandS", "Hands"), label.replace("Hands", "HandS"))
+        names = (name.name, *(f"v_{each}_{group[1]}" for each in spelt))
+        names = tuple(dict.fromkeys(names))
         yield Clip(name.name, (label,), kind[1], names, group=f"{label}/{group[2]}")
 
 

@@ -1,12 +1,13 @@
 """VGGSound (Chen et al. 2020): stretches of 10 s of YouTube videos, one of 309 classes each.
 
 vggsound.csv has no header: `youtube_id,start_seconds,label,split`; clips are called
-`<id>_<start:06d>`. The test lists of its repository are `<id>_<start:06d>.mp4,label`; stat.csv is
-`label,count` and more, and gives the order of classes.
+`<id>_<start:06d>`. The lists of its repository are `<id>_<start:06d>.mp4,label`, of the split that
+their name says; stat.csv is `label,count` and more, and gives the order of classes.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from sightsound.data.listing import (
     Listing,
     annotation_files,
     csv_rows,
+    file_split,
+    is_header,
+    label_named,
     seconds,
     split_named,
     wrong_line,
@@ -25,8 +29,8 @@ LENGTH_SECONDS = 10.0
 
 
 def vggsound(paths: Sequence[Path]) -> Listing:
-    """vggsound.csv; stat.csv, if you have it, for its order of classes. Or test.csv of its
-    repository alone. From VGGSound's page."""
+    """vggsound.csv; stat.csv, if you have it, for its order of classes. Or train.csv, test.csv,
+    AStest.csv of its repository. From VGGSound's page."""
     files = annotation_files(paths, "vggsound.csv", "stat.csv")
     orders = {file: _order(file) for file in files}
     clips = (clip for file in files if not orders[file] for clip in _clips(file))
@@ -43,15 +47,22 @@ def _order(path: Path) -> list[str]:
 
 def _clips(path: Path) -> Iterator[Clip]:
     for number, cells in csv_rows(path):
-        if len(cells) == 4 and split_named(cells[3]):
+        if len(cells) == 4 and not is_header(cells[1:2]) and split_named(cells[3]):
             (start,) = seconds(path, number, cells[1])
-            yield _clip(cells[0], start, cells[2], split_named(cells[3]))
-        elif len(cells) == 2 and cells[0].endswith(".mp4"):
-            video, _, start_text = cells[0].removesuffix(".mp4").rpartition("_")
-            (start,) = seconds(path, number, start_text)
-            yield _clip(video, start, cells[1], "test")
+            label = label_named(path, number, cells[2])
+            yield _clip(cells[0], start, label, split_named(cells[3]))
+        elif len(cells) == 2 and (named := _named(cells[0])):
+            (start,) = seconds(path, number, named[1])
+            label = label_named(path, number, cells[1])
+            yield _clip(named[0], start, label, file_split(path))
         elif number > 1:  # the first line may be a header that somebody added
             raise wrong_line(path, number, "expected youtube_id,start_seconds,label,split")
+
+
+def _named(file: str) -> tuple[str, str] | None:
+    """The video and the start that `<id>_<start:06d>.mp4` says; `None`: something else."""
+    video, _, start = os.path.splitext(file)[0].rpartition("_")
+    return (video, start) if video and start.isdigit() else None
 
 
 def _clip(video: str, start: float, label: str, split: str) -> Clip:
