@@ -171,7 +171,7 @@ class ShardSettings:
     short_side: int = 256
     """Pixels of the short side of stored pictures; smaller ones are not enlarged."""
     frames_per_second: float = 10.0
-    """Pictures stored per second; of slower videos every frame is stored."""
+    """Pictures stored per second; of slower videos every frame is stored; 0: every frame of all."""
     quality: int = 94
     """JPEG quality."""
     rate_hz: int = 16000
@@ -183,7 +183,7 @@ class ShardSettings:
 
     def __post_init__(self) -> None:
         _check("", self, "at least 1", "short_side", "rate_hz", "clips_per_shard")
-        _check("", self, "above 0", "frames_per_second")
+        _check("", self, "at least 0", "frames_per_second")
         _check("", self, "between 1 and 100", "quality")
 
 

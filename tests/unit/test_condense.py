@@ -71,6 +71,21 @@ def test_a_stretch_begins_with_the_frame_shown_at_its_start(folder, rate):
     assert len(pictures.jpegs) == (5 if rate == 10 else 13)
 
 
+@pytest.mark.parametrize(
+    ("rate", "stretch", "number"),
+    [
+        (0, {}, 48),
+        (24, {}, 48),
+        (10, {}, 21),
+        (0, {"start_seconds": 0.51, "end_seconds": 1.01}, 13),
+    ],
+)
+def test_it_is_noted_whether_frames_were_left_out(folder, rate, stretch, number):
+    pictures = kept(folder / "fast.mp4", ShardSettings(frames_per_second=rate), **stretch)
+    assert len(pictures.jpegs) == number
+    assert pictures.left_out == (rate == 10)
+
+
 def test_a_stretch_to_the_end_knows_where_the_stream_ends(folder):
     pictures = kept(folder / "fast.mp4", start_seconds=1.5, end_seconds=5.0)
     assert pictures.end_seconds == pytest.approx(2.0, abs=1e-3)

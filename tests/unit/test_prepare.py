@@ -362,7 +362,7 @@ def test_shards_are_not_made_of_shards(clips, tmp_path):
     ("options", "message"),
     [
         (["--quality", "0"], "--quality is 0; accepted: between 1 and 100"),
-        (["--frames_per_second", "0"], "--frames_per_second is 0.0; accepted: above 0"),
+        (["--frames_per_second", "-1"], "--frames_per_second is -1.0; accepted: at least 0"),
         (["--num_workers", "0"], "--num_workers is 0; accepted: at least 1"),
         (["--short_sid", "8"], "unknown option '--short_sid'. Did you mean '--short_side'?"),
     ],

@@ -164,7 +164,9 @@ def test_one_modality_alone(long, modality):
 def test_stored_pictures_smaller_than_the_files(long):
     shards_of(long / "clips.csv", long / "small", short_side=48)
     paths = long / "clips.csv", long / "small"
-    check_same(*(dataset(path, crop="centre") for path in paths))
+    video = dataclasses.replace(FRONT_END.video, short_side=48)
+    front_end = dataclasses.replace(FRONT_END, video=video)
+    check_same(*(dataset(path, crop="centre", front_end=front_end) for path in paths))
 
 
 def test_fewer_pictures_are_late_by_less_than_their_distance(long):

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sightsound.commands.arguments import EXCLUDE, require_data
 from sightsound.commands.terminal import say
 
 if TYPE_CHECKING:
     from sightsound.data.prepare import Summary
+    from sightsound.media.front_end import FrontEnd
     from sightsound.options import Parser
+    from sightsound.settings import DataSettings, ShardSettings
 
 _MOST_CAUSES = 5  # of what went wrong, shown
 
@@ -23,7 +28,9 @@ def prepare(argv: Sequence[str]) -> None:
     """Decode a data set once, to shards that training reads ten times faster."""
     from sightsound.settings import DataSettings, ShardSettings
 
-    options = _prepare_parser().parse_args(list(argv))
+    argv, recipe = _parted(argv)
+    asked = _asked(recipe) if recipe else None
+    options = _prepare_parser(asked).parse_args(argv)
     require_data(options.path)
     data = DataSettings(
         path=options.path,
@@ -33,6 +40,8 @@ def prepare(argv: Sequence[str]) -> None:
     )
     names = [field.name for field in dataclasses.fields(ShardSettings)]
     settings = ShardSettings(**{name: getattr(options, name) for name in names})
+    if asked is not None:
+        asked.check(settings)
 
     from sightsound.data.prepare import prepare as write_shards
 
@@ -45,22 +54,66 @@ def prepare(argv: Sequence[str]) -> None:
             ray_address=options.ray,
             progress=progress,
         )
-    say(_told(summary, options.output))
+    say(_told(summary, settings, options.output, recipe=recipe))
 
 
-def _prepare_parser() -> Parser:
+@dataclass(frozen=True)
+class _Asked:
+    """What a recipe asks of shards."""
+
+    front_end: FrontEnd
+    data: DataSettings
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """What the options are unless they are given."""
+        from sightsound.data.shards.demand import settings_for
+
+        return {**vars(settings_for(self.front_end, self.data)), "task": self.data.task}
+
+    def check(self, settings: ShardSettings) -> None:
+        """Raises `ValueError` if options make shards that the recipe would refuse."""
+        from sightsound.data.shards.demand import check_settings
+
+        check_settings(settings, self.front_end, self.data)
+
+
+def _parted(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The options of this command, and those that say how a run reads clips."""
+    own: list[str] = []
+    recipe: list[str] = []
+    tokens = iter(argv)
+    for token in tokens:
+        name, equals, _ = token.partition("=")
+        if name == "--config" or (name.startswith("--") and "." in name):
+            recipe += [token] if equals else [token, *islice(tokens, 1)]
+        else:
+            own.append(token)
+    return own, recipe
+
+
+def _asked(recipe: Sequence[str]) -> _Asked:
+    from sightsound.configuration import parse_run, settings_parser
+    from sightsound.run import build_front_end
+
+    config, _ = parse_run(settings_parser("sightsound prepare", shown=False), recipe)
+    return _Asked(build_front_end(config.front_end), config.data)
+
+
+def _prepare_parser(asked: _Asked | None) -> Parser:
     from sightsound.options import Parser
     from sightsound.settings import DataSettings, ShardSettings
 
     parser = Parser(
         prog="sightsound prepare",
-        usage="sightsound prepare DATA --output SHARDS [options]",
+        usage="sightsound prepare DATA --output SHARDS [--config RECIPE] [options]",
         description=f"{prepare.__doc__}\n{_TEXT}",
         epilog=_EXAMPLES,
     )
     add = parser.add_argument
     add("path", metavar="DATA", help="Folder of class folders, CSV or Parquet manifest.")
     add("--output", required=True, metavar="SHARDS", help="New folder, or one to be completed.")
+    add("--config", metavar="RECIPE", help=_CONFIG)
     parser.add_class_arguments(ShardSettings)
     add("--num_workers", type=int, default=2, help="Decoding processes.")
     add("--ray", metavar="ADDRESS", help=_RAY)
@@ -68,16 +121,24 @@ def _prepare_parser() -> Parser:
     add("--task", choices=_TASKS, default="auto", help=_TASK)
     limit = DataSettings.time_limit_seconds
     add("--time_limit_seconds", type=float, default=limit, help=_LIMIT)
+    if asked is not None:
+        parser.set_defaults(asked.defaults)
     return parser
 
 
 _TEXT = """
-Writes WebDataset tar files (JPEG, FLAC, JSON) and index.parquet. What train, evaluate and the other
-commands read from them is what they would read from the files: the same windows and crops, pictures
-nearly so, sound to 16 bits. Front ends larger than the stored pictures enlarge them.
+Writes WebDataset tar files (JPEG, FLAC, JSON) and index.parquet. With --config RECIPE, what train,
+evaluate and the other commands read from them is what they would read from the files: the same
+windows, crops and frames, pixels nearly so, sound to 16 bits. Without it, or with smaller numbers,
+they need less room: a frame may then be one shown 1 / frames_per_second earlier. Shards too poor
+for a front end are refused with the command that makes better ones.
 Clips that cannot be read go to quarantine.csv and never stop the run. When it is interrupted, the
 same command goes on."""
 
+_CONFIG = (
+    "Keep what this recipe or run reads: every frame, sides for its crops, its rate of sound, its "
+    "task. Its settings may be changed as in train (--front_end.video.height 128)."
+)
 _RAY = "Work on this Ray cluster (extra `dist`); `local` starts one here, of --num_workers CPUs."
 _TASKS = ["auto", "single", "multi", "heads", "none"]
 _TASK = (
@@ -87,7 +148,7 @@ _TASK = (
 _LIMIT = "A clip that takes longer goes to quarantine; 0: no limit, and a crash ends the run."
 
 _EXAMPLES = """Examples:
-  sightsound prepare videos/ --output shards/
+  sightsound prepare videos/ --output shards/ --config first
   sightsound train shards/ --config first --output runs/a
   sightsound prepare clips.csv --output small/ --short_side 128 --frames_per_second 4
   sightsound prepare clips.csv --output /cluster/shards --ray auto"""
@@ -118,10 +179,15 @@ def _bar() -> Iterator[Callable[[int, int], None]]:
         yield show
 
 
-def _told(summary: Summary, output: str) -> str:
+def _told(summary: Summary, settings: ShardSettings, output: str, *, recipe: Sequence[str]) -> str:
     """What was written, what is missing and why, and what to do next."""
+    from sightsound.data.shards.demand import latest_seconds
+
     clips, shards = _number(summary.num_clips, "clip"), _number(summary.num_shards, "shard")
     lines = [f"{clips} in {shards}, {_size(summary.num_bytes)}"]
+    if summary.num_left_out:
+        poorer, seconds = _number(summary.num_left_out, "clip"), latest_seconds(settings)
+        lines.append(_LEFT_OUT.format(poorer, seconds))
     actions = Counter(fault.action for fault in summary.faults)
     texts = {
         "dropped": ("clip", "left out: nothing of it could be read"),
@@ -135,8 +201,15 @@ def _told(summary: Summary, output: str) -> str:
     lines += [f"  {number} x {cause}" for cause, number in causes.most_common(_MOST_CAUSES)]
     if summary.faults:
         lines.append(f"All of them, with reasons: {Path(output) / 'quarantine.csv'}")
-    lines += ["Train on them:", f"  sightsound train {output} --config first --output runs/a"]
+    how = shlex.join(recipe or ["--config", "first"])
+    lines += ["Train on them:", f"  sightsound train {output} {how} --output runs/a"]
     return "\n".join(lines)
+
+
+_LEFT_OUT = (
+    "{} without some of their frames: what is shown may be {:.2g} s old; --config RECIPE stores "
+    "what a recipe reads"
+)
 
 
 def _size(num_bytes: int) -> str:

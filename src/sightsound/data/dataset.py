@@ -84,8 +84,9 @@ class ClipDataset(Dataset):
             raise ValueError(f"views is {views}; accepted: 1 in training, 1 or more otherwise")
         self.manifest = dataclasses.replace(manifest, rows=())  # labels only: this travels
         self.rows = list(rows)
-        rate_hz = front_end.audio.rate_hz if AUDIO in modalities else None
-        self.reader: Reader = open_reader(manifest, settings, rate_hz=rate_hz)
+        self.reader: Reader = open_reader(
+            manifest, settings, front_end=front_end, modalities=modalities
+        )
         self.front_end = front_end
         self.settings = settings
         self.modalities = tuple(modalities)

@@ -60,6 +60,7 @@ class Summary:
     num_clips: int  # stored
     num_shards: int
     num_bytes: int  # of the shards
+    num_left_out: int  # clips of which frames were left out
     faults: tuple[Fault, ...]
 
 
@@ -292,6 +293,7 @@ def _finish(folder: Path, plans: Sequence[ShardPlan], listed: Manifest) -> Summa
         num_clips=len(places),
         num_shards=len(plans),
         num_bytes=sum(part.size for part in parts.values()),
+        num_left_out=sum(bool(place["left_out"]) for place in places.values()),
         faults=tuple(faults),
     )
 

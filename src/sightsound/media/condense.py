@@ -52,6 +52,7 @@ class Pictures:
     times_seconds: list[float]  # when each of `jpegs` is first shown
     end_seconds: float | None  # of the stream; None if it goes on after the stretch
     jpegs: list[bytes]
+    left_out: bool  # whether the stretch has frames that are not kept
     problems: list[str]
 
 
@@ -161,7 +162,11 @@ def _decoded(
                 return None
             track.check_spared(wanted, None, approximate=approximate)
             track.raise_nothing_decoded(start)
-        pictures = keeper.result(track.end_seconds if ended else None, track.problems(until=limit))
+        pictures = keeper.result(
+            track.end_seconds if ended else None,
+            track.problems(until=limit),
+            spared=track.has_spared,
+        )
         if wanted is not None:
             track.check_spared(wanted, keeper.shown(pictures), approximate=approximate)
         return pictures if pictures.jpegs else None
@@ -170,9 +175,9 @@ def _decoded(
 def _wanted(
     track: VideoTrack, start: float, stop: float, rate: float, *, open_end: bool
 ) -> np.ndarray | None:
-    """Times (T,) at which frames are kept: a regular grid; `None` to keep all of a slow stream."""
+    """Times (T,) of the frames to keep: a regular grid; `None` to keep all, as of slow streams."""
     own_rate = track.stream.average_rate
-    if own_rate and own_rate <= rate * _STEADY:
+    if not rate or own_rate and own_rate <= rate * _STEADY:
         return None
     length = stop - start + (_BEYOND_SECONDS if open_end else 0.0)
     return start + np.arange(max(1, math.ceil(length * rate))) / rate
@@ -194,6 +199,7 @@ class _Keeper:
         self._seen: list[float] = []  # when each frame decoded is first shown
         self._times: list[float] = []
         self._jpegs: list[bytes] = []
+        self._left_out = False
 
     def add(self, time: float, frame: av.VideoFrame) -> None:
         """Take the next frame: the last one is kept if it was wanted before `time`."""
@@ -201,11 +207,23 @@ class _Keeper:
         self._shown = (time, frame)
         self._seen.append(time)
 
-    def result(self, end_seconds: float | None, problems: tuple[str, ...]) -> Pictures:
-        """Everything that was kept; `end_seconds` is `None` if the last frame was not wanted."""
+    def result(
+        self, end_seconds: float | None, problems: tuple[str, ...], *, spared: bool
+    ) -> Pictures:
+        """Everything that was kept; `end_seconds` is `None` if the last frame was not wanted.
+
+        `spared`: some frames were not even decoded.
+        """
         if end_seconds is not None:
             self._keep(before=math.inf)
-        return Pictures(*self._size, self._times, end_seconds, self._jpegs, problems=list(problems))
+        return Pictures(
+            *self._size,
+            self._times,
+            end_seconds,
+            self._jpegs,
+            left_out=self._left_out or spared,
+            problems=list(problems),
+        )
 
     def shown(self, pictures: Pictures) -> Frames:
         """Which of the frames decoded is shown when, in the form of `Frames`."""
@@ -230,6 +248,8 @@ class _Keeper:
         if wanted:
             self._times.append(time)
             self._jpegs.append(self._encoded(frame))
+        else:
+            self._left_out |= before > self._start
 
     def _encoded(self, frame: av.VideoFrame) -> bytes:
         if self._encode is None:

@@ -154,6 +154,11 @@ class VideoTrack(Track):
         if len(wanted) == 0 or (timed and self.stream.codec_context.name in CODECS):
             self._sparing = Sparing(wanted, seconds=self.seconds)
 
+    @property
+    def has_spared(self) -> bool:
+        """Whether a frame was perhaps not decoded because nobody wants it."""
+        return self._sparing is not None and self._sparing.has_spared
+
     def check_spared(self, wanted: np.ndarray, frames: Frames | None, *, approximate: bool) -> None:
         """Raises `NeedsAll` unless `frames` are what decoding everything would have given."""
         if self._sparing is None:

@@ -70,6 +70,11 @@ class VideoFrontEnd:
             return self.window_seconds
         return self.num_frames * self.stride_seconds
 
+    @property
+    def frames_per_second(self) -> float:
+        """How densely the frames lie."""
+        return self.num_frames / self.span_seconds
+
 
 FEATURES = "features"  # name of front ends with frozen encoders
 

@@ -29,6 +29,7 @@ class Sparing:
         self._seconds = seconds
         self._starts: list[float] = []  # of frames around the packet in hand, in order of time
         self._needed: list[float] = []  # starts of frames that must be decoded, in order of time
+        self.has_spared = False  # whether any frame need not be decoded
 
     def planned(self, packets: Iterator[av.Packet]) -> Iterator[tuple[av.Packet, bool]]:
         """(packet, whether its frame is wanted)."""
@@ -61,6 +62,7 @@ class Sparing:
         needed = last >= 0 and self._wanted[last] >= start
         if needed:
             insort(self._needed, start)
+        self.has_spared |= not needed
         passed.append(start)
         if len(passed) > _AHEAD:
             self._starts.remove(passed.popleft())

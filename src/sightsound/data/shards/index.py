@@ -1,8 +1,9 @@
 """The index of a folder of shards: a table of all clips, those that could not be read included.
 
-Its columns are those of a manifest, then `shard`, `key`, `offset`, `size` and `json_size`, which
-are empty where a clip is in no shard. Such clips take part where splits are drawn, so that splits
-are those of the files that shards were made from.
+Its columns are those of a manifest, then `shard`, `key`, `offset`, `size` and `json_size`, and
+whether frames were `left_out` and pictures `reduced`; they are empty where a clip is in no shard.
+Such clips take part where splits are drawn, so that splits are those of the files that shards were
+made from.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from sightsound.files import replaced_when_complete
 INDEX_NAME = "index.parquet"
 ABOUT_NAME = "shards.json"
 LABELS_NAME = "labels.json"
+POORER = ("left_out", "reduced")  # frames that are not stored; pictures stored smaller
 _NUMBERS = ("key", "offset", "size", "json_size")
 _SECONDS = ("start_seconds", "end_seconds")
 
@@ -47,6 +49,16 @@ class Index:
         table = pyarrow.parquet.read_table(self.path, columns=columns)
         table = table.filter(table["key"].is_valid()).sort_by("key")
         return {name: table[name].to_numpy() for name in columns}
+
+    def poorer(self) -> frozenset[str]:
+        """What of `POORER` holds of some clip, or may hold because an old index does not say."""
+        import pyarrow.parquet
+
+        noted = set(POORER) & set(pyarrow.parquet.read_schema(self.path).names)
+        table = pyarrow.parquet.read_table(self.path, columns=["key", *sorted(noted)])
+        table = table.filter(table["key"].is_valid()).drop(["key"])
+        whole = {name for name in noted if table[name].unique().to_pylist() == [False]}
+        return frozenset(POORER) - whole
 
     def paths(self) -> dict[str, tuple[Path, Path]]:
         """{id: where the pictures and the sound of a stored clip are}, as if shards were folders.
@@ -97,7 +109,7 @@ def write_index(path: Path, rows: Sequence[Mapping[str, Any]], *, task: str) -> 
     kinds = {"path": "string", **dict.fromkeys(labels, "string")}
     kinds |= dict.fromkeys(_SECONDS, "double")
     kinds |= dict.fromkeys(("split", "id", "audio_path", "group", "shard"), "string")
-    kinds |= dict.fromkeys(_NUMBERS, "int64")
+    kinds |= dict.fromkeys(_NUMBERS, "int64") | dict.fromkeys(POORER, "bool")
     schema = pyarrow.schema([(n, pyarrow.type_for_alias(kind)) for n, kind in kinds.items()])
     table = pyarrow.Table.from_pylist([dict(row) for row in rows], schema=schema)
     with replaced_when_complete(path) as file:

@@ -49,6 +49,8 @@ class Place:
     offset: int
     size: int
     json_size: int
+    left_out: bool | None = None  # whether it has frames that are not stored; `None`: not noted
+    reduced: bool | None = None  # whether its pictures are stored smaller than they were
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,8 @@ def write_shard(plan: ShardPlan, folder: Path, packed: Iterable[Packed]) -> None
         for clip, parcel in zip(plan.clips, packed, strict=True):
             if parcel.sample is not None:
                 size = len(parcel.sample)
-                places.append(Place(clip.key, file.tell(), size, parcel.json_size))
+                place = (clip.key, file.tell(), size, parcel.json_size)
+                places.append(Place(*place, parcel.left_out, parcel.reduced))
                 file.write(parcel.sample)
             faults += parcel.faults
         file.write(END)
@@ -119,6 +122,8 @@ class Packed:
     sample: np.ndarray | None  # (S,) uint8; `None` if nothing of it could be read
     json_size: int
     faults: tuple[Fault, ...]
+    left_out: bool = False
+    reduced: bool = False
 
 
 def pack_clip(clip: ShardClip, settings: ShardSettings) -> Packed:
@@ -133,10 +138,17 @@ def pack_clip(clip: ShardClip, settings: ShardSettings) -> Packed:
     about = about_row(row, path=clip.path, audio_path=clip.audio_path)
     sample, json_size = pack(clip.key, about, condensed)
     faults = [_fault(clip, *failure, "masked") for failure in condensed.failures]
-    for modality, stream in (("video", condensed.pictures), ("audio", condensed.sound)):
+    pictures = condensed.pictures
+    for modality, stream in (("video", pictures), ("audio", condensed.sound)):
         problems = stream.problems if stream is not None else ()
         faults += [_fault(clip, modality, problem, "partial") for problem in problems]
-    return Packed(np.frombuffer(sample, np.uint8), json_size, tuple(faults))
+    return Packed(
+        np.frombuffer(sample, np.uint8),
+        json_size,
+        tuple(faults),
+        left_out=pictures is not None and pictures.left_out,
+        reduced=pictures is not None and min(pictures.height, pictures.width) > settings.short_side,
+    )
 
 
 def _fault(clip: ShardClip, modality: str, cause: str, action: str) -> Fault:
