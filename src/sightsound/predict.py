@@ -306,6 +306,10 @@ class Predictor:
             for name, x in logits.items()
             if not x.isnan().any()
         }
+        if not scores:
+            raise ValueError(
+                f"the scores of {str(path)!r} are not numbers: the weights of the model are damaged"
+            )
         return Prediction(str(path), scores, present, tuple(dict.fromkeys(batch.problems)))
 
 

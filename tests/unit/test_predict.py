@@ -256,3 +256,12 @@ def test_json():
     assert record["file"] == "a.mp4" and record["label"] == "dog[s]"
     assert list(record["scores"]["audio+video"]) == ["dog[s]", "cat"]
     assert record["problems"][0]["cause"] == "cut short"
+
+
+def test_a_model_that_gives_no_numbers_is_told_apart_from_a_file(tmp_path):
+    model = make_model("audio", "video")
+    with torch.no_grad():
+        for weights in model.parameters():
+            weights.fill_(torch.nan)
+    with pytest.raises(ValueError, match="are not numbers: the weights of the model are damaged"):
+        Predictor(model).predict(write(tmp_path / "a.mp4"), views=1)

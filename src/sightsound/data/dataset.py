@@ -181,7 +181,9 @@ class ClipDataset(Dataset):
             where = windows[self.modalities[0]]
             if any(problem.action == "masked" for problem in problems):
                 raise DecodeError(row.path, where.start_seconds, problems[-1].cause)
-            raise DecodeError(row.path, where.start_seconds, f"no {wanted} in this stretch")
+            causes = "; ".join(problem.cause for problem in problems)
+            why = f" ({causes})" if causes else ""
+            raise DecodeError(row.path, where.start_seconds, f"no {wanted} in this stretch{why}")
         if not self.train:
             self._latest = (cut, streams, tuple(problems))
         return streams

@@ -20,11 +20,12 @@ import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from sightsound.media.decode import DecodeError, opened
+from sightsound.media.downmix import channels_of, mono
 from sightsound.media.fingerprint import RATE_HZ, SECONDS, fingerprint, likeness
 from sightsound.media.frames import VideoTrack, read_frames
 from sightsound.media.packets import Packets, Timing
 from sightsound.media.probe import AudioStreamInfo, VideoStreamInfo, probe
-from sightsound.media.sound import AudioTrack, Samples, channels_of, read_audio
+from sightsound.media.sound import AudioTrack, Samples, read_audio
 
 WHOLE_PIXELS = 300e6  # a clip of no more is decoded whole: 10 s of 1280x720 at 30 frames per second
 PART_PIXELS = 60e6  # that much of a larger one
@@ -331,13 +332,14 @@ def _levels(
     for start, stop in stretches:
         with opened(path, start_seconds=start) as media:
             for time, frame in AudioTrack.find(media).sound(start, stop):
-                samples = _full_scale(channels_of(frame))
-                rows = np.vstack([samples, samples.mean(axis=0)])
+                mixed = mono(frame)
+                rows = np.vstack([_full_scale(channels_of(frame)), mixed])
+                rows = rows[:, np.isfinite(mixed)]
                 if start <= time < stop and (count == 0 or len(rows) == len(squares)):
                     squares = squares + np.square(rows).sum(axis=1)
-                    count += samples.shape[1]
-    *channels, mono = (_decibels(value / max(1, count)) for value in squares)
-    return tuple(channels), mono
+                    count += rows.shape[1]
+    *channels, mixed = (_decibels(value / max(1, count)) for value in squares)
+    return tuple(channels), mixed
 
 
 def _full_scale(samples: np.ndarray) -> np.ndarray:

@@ -42,7 +42,6 @@ from sightsound.media.sound import (
     AudioTrack,
     Samples,
     SoundWindow,
-    mono,
 )
 
 _PIECE_SECONDS = 0.5  # of sound that is kept together: few pieces are few steps
@@ -264,7 +263,7 @@ class _Sound:
         window = SoundWindow(start, stop, rate)
         for own_rate, position, samples in self._pieces:
             window.write(own_rate, position, samples)
-        problems = self._track.problems(since=start, until=stop)
+        problems = self._track.problems(since=start, until=stop) + window.problems()
         return Samples(*window.result(), problems)
 
     def _advance(self, until: float) -> None:
@@ -286,7 +285,7 @@ class _Sound:
             if track is None:
                 return
             for time, frame in track.sound(self._start, math.inf):
-                self._keep(frame.sample_rate, round(time * frame.sample_rate), mono(frame))
+                self._keep(frame.sample_rate, round(time * frame.sample_rate), track.mono(frame))
                 yield time
             if not track.has_sound(self._start):
                 self._track = None

@@ -13,8 +13,10 @@ from pathlib import Path
 import av
 import numpy as np
 import soxr
+from av.stream import Stream
 
-from sightsound.media.decode import Track, opened
+from sightsound.media.decode import DecodeError, Media, Track, opened
+from sightsound.media.downmix import mono
 
 PREROLL_SECONDS = 1.0  # sound decoded ahead of a window: covers overlap, reservoirs, start-up
 # Windows that start before are decoded from the start of the file: only then is a sample the same
@@ -23,16 +25,8 @@ FROM_START_SECONDS = 30.0
 MAX_LATE_PACKETS = 4  # in a row: a single one may have a damaged timestamp
 _GAP_SECONDS = 0.02  # jumps of audio timestamps below this are jitter; lost packets are longer
 _MAX_RATE_HZ = 1_000_000  # more is damage, and would fill the memory
+NO_NUMBERS = "no sample of the audio stream is a number (all are nan or inf)"
 _EDGE_SECONDS = 0.02  # sound on either side of a window that the resampler's filter sees
-# FFmpeg's sample formats; the planar ones have the same names with a "p" behind.
-_SAMPLE_TYPES = {
-    "u8": np.uint8,
-    "s16": np.int16,
-    "s32": np.int32,
-    "s64": np.int64,
-    "flt": np.float32,
-    "dbl": np.float64,
-}
 
 
 @dataclass
@@ -51,8 +45,8 @@ def read_audio(
 
     Sample k is the one nearest to start_seconds + k / rate, and there are
     round((stop_seconds - start_seconds) * rate) of them. What lies outside the stream, or was lost,
-    is zero and not valid. Without an audio stream the result is `None`. Raises `DecodeError` if
-    there is an audio stream but nothing of it can be decoded.
+    is zero and not valid; so are samples that are not numbers. Without an audio stream the result
+    is `None`. Raises `DecodeError` if there is an audio stream but nothing of it can be decoded.
     """
     if not (math.isfinite(start_seconds) and start_seconds <= stop_seconds < math.inf):
         raise ValueError(
@@ -65,18 +59,30 @@ def read_audio(
             return None
         window = SoundWindow(start_seconds, stop_seconds, rate)
         for time, frame in track.sound(start_seconds, stop_seconds):
-            window.write(frame.sample_rate, round(time * frame.sample_rate), mono(frame))
+            window.write(frame.sample_rate, round(time * frame.sample_rate), track.mono(frame))
         if not track.has_sound(start_seconds):
             return None
         samples, valid = window.result()
         problems = track.problems(since=start_seconds, until=stop_seconds)
-        return Samples(samples, valid, problems)
+        return Samples(samples, valid, problems + window.problems())
 
 
 class AudioTrack(Track):
     """The audio stream: its frames in order of reading."""
 
     kind = "audio"
+
+    def __init__(self, media: Media, stream: Stream) -> None:
+        super().__init__(media, stream)
+        self._num_numbers = self._num_others = 0  # samples that are numbers, and those that are not
+
+    def mono(self, frame: av.AudioFrame) -> np.ndarray:
+        """(S,) float32 of a frame of `sound`, nan where a sample is lost; counts them."""
+        samples = mono(frame)
+        num_numbers = int(np.isfinite(samples).sum())
+        self._num_numbers += num_numbers
+        self._num_others += len(samples) - num_numbers
+        return samples
 
     def sound(self, start: float, stop: float) -> Iterator[tuple[float, av.AudioFrame]]:
         """(start, frame) of what may be heard in [start, stop), and a little around it."""
@@ -97,6 +103,8 @@ class AudioTrack(Track):
                 return False
             if self.failures or self.num_packets == 0:
                 self.raise_nothing_decoded(start_seconds)
+        if self._num_others and not self._num_numbers:
+            raise DecodeError(self.media.path, start_seconds, NO_NUMBERS)
         return True
 
     def _sound_seconds(self, frame: av.AudioFrame, expected: float) -> float:
@@ -135,10 +143,18 @@ class SoundWindow:
         self._lines: dict[int, Line] = {}
 
     def write(self, rate: int, position: int, samples: np.ndarray) -> None:
-        """Take decoded sound (S,) at `rate`, from sample `position` after time 0 on."""
+        """Take decoded sound (S,) at `rate`, from sample `position` after time 0 on.
+
+        What is not a number is lost.
+        """
         if rate not in self._lines:
             self._lines[rate] = Line(self._first, self._num_samples, self._rate, rate)
         self._lines[rate].write(position, samples)
+
+    def problems(self) -> tuple[str, ...]:
+        """What was written to the window but is no sound, in sentences."""
+        count = sum(line.num_lost for line in self._lines.values())
+        return (not_numbers(count),) if count else ()
 
     def result(self) -> tuple[np.ndarray, np.ndarray]:
         """samples (S,) float32 and valid (S,) bool."""
@@ -169,14 +185,25 @@ class Line:
         self._skip = first - block * out_step
         self._samples = np.zeros((stop_block - block) * step, dtype=np.float32)
         self._heard = np.zeros(len(self._samples), dtype=bool)
+        self._lost = np.zeros(len(self._samples), dtype=bool)  # what are not numbers
 
     def write(self, position: int, samples: np.ndarray) -> None:
         """Sound (S,) from sample `position` on; what lies outside the window is left out."""
         begin = position - self._first
         low, high = max(begin, 0), min(begin + len(samples), len(self._samples))
         if low < high:
-            self._samples[low:high] = samples[low - begin : high - begin]
-            self._heard[low:high] = True
+            part = samples[low - begin : high - begin]
+            heard = np.isfinite(part)
+            self._samples[low:high] = np.where(heard, part, 0)
+            self._heard[low:high] = heard
+            self._lost[low:high] = ~heard
+
+    @property
+    def num_lost(self) -> int:
+        """How many samples of the window, at the stream's own rate, are not numbers."""
+        ends = self._skip, self._skip + self._num_samples
+        low, high = (-(-n * self._rate // self._out_rate) for n in ends)
+        return int(np.count_nonzero(self._lost[low:high]))
 
     def resampled(self) -> tuple[np.ndarray, np.ndarray]:
         """samples (S,) in [-1, 1] and whether they were heard (S,), at the wanted rate."""
@@ -189,31 +216,11 @@ class Line:
         return np.clip(part, -1.0, 1.0), self._heard[nearest]
 
 
+def not_numbers(count: int) -> str:
+    """What to say of so many samples."""
+    return f"audio: {count} sample(s) are not numbers (nan, inf) and count as lost"
+
+
 def _ratio(rate: int, out_rate: int) -> tuple[int, int]:
     common = math.gcd(rate, out_rate)
     return rate // common, out_rate // common
-
-
-def mono(frame: av.AudioFrame) -> np.ndarray:
-    """The mean of a frame's channels, (S,) float32, full scale 1."""
-    samples = channels_of(frame)
-    if samples.dtype.kind == "f":
-        return samples[0] if len(samples) == 1 else samples.mean(axis=0, dtype=np.float32)
-    bits = 8 * samples.dtype.itemsize - 1
-    middle = 1 << bits if samples.dtype.kind == "u" else 0
-    return ((samples.mean(axis=0, dtype=np.float64) - middle) / (1 << bits)).astype(np.float32)
-
-
-def channels_of(frame: av.AudioFrame) -> np.ndarray:
-    """Samples as decoded, (channels, S).
-
-    Not by PyAV's `to_ndarray`: with eight channels or more, which damage can also fake, it takes
-    what follows the pointers in memory for further planes, and crashes.
-    """
-    num_channels, num_samples = frame.layout.nb_channels, frame.samples
-    kind = _SAMPLE_TYPES[frame.format.name.removesuffix("p")]
-    if frame.format.is_planar:
-        planes = [np.frombuffer(p, kind, num_samples) for p in frame.planes[:num_channels]]
-        return planes[0][None] if num_channels == 1 else np.stack(planes)
-    packed = np.frombuffer(frame.planes[0], kind, num_samples * num_channels)
-    return packed.reshape(num_samples, num_channels).T

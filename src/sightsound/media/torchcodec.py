@@ -22,10 +22,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sightsound.media.decode import DecodeError, opened
+from sightsound.media.downmix import numbers_only
 from sightsound.media.frames import TICK_SECONDS, Frames
 from sightsound.media.geometry import Box, Crop, full_box
 from sightsound.media.probe import read_duration
-from sightsound.media.sound import FROM_START_SECONDS, PREROLL_SECONDS, Line, Samples
+from sightsound.media.sound import (
+    FROM_START_SECONDS,
+    NO_NUMBERS,
+    PREROLL_SECONDS,
+    Line,
+    Samples,
+    not_numbers,
+)
 from sightsound.optional import require
 
 if TYPE_CHECKING:
@@ -113,10 +121,13 @@ class TorchcodecReader:
             start = math.floor((first - PREROLL_SECONDS) * own) / own
             heard = _heard(decoder, start + origin, stop_seconds + _EDGE_SECONDS + origin)
             if heard is not None:
-                mono = heard.data.mean(dim=0).numpy()
+                mono = numbers_only(heard.data.numpy())
+                if np.isnan(mono).all():
+                    raise DecodeError(path, start_seconds, NO_NUMBERS)
                 line.write(round((heard.pts_seconds - origin) * own), mono)
         samples, valid = line.resampled()
-        return Samples(np.where(valid, samples, np.float32(0)), valid)
+        problems = (not_numbers(line.num_lost),) if line.num_lost else ()
+        return Samples(np.where(valid, samples, np.float32(0)), valid, problems)
 
     def close(self) -> None:
         """See `Reader`: nothing is held."""
