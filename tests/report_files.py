@@ -10,9 +10,8 @@ from pathlib import Path
 import numpy as np
 from small import SMALL_MBT
 
-from sightsound.evaluate import Evaluation, Scored, verdict, write
+from sightsound.evaluate import Evaluation, Scored, row_scores, verdict, write
 from sightsound.media.front_end import AudioFrontEnd, FrontEnd, VideoFrontEnd
-from sightsound.metrics import summarise
 from sightsound.models.mbt import MBT
 from sightsound.settings import EvaluateSettings
 
@@ -60,7 +59,7 @@ def write_run(
     streams[rows[-1]].logits[:absent] = np.nan
     settings = EvaluateSettings(bootstrap=bootstrap)
     known = {"task": task, "heads": dict(zip(labels, sizes, strict=True)), "bootstrap": bootstrap}
-    found = {row: summarise(s.filled, s.targets, **known) for row, s in streams.items()}
+    found = {row: row_scores(scored, **known) for row, scored in streams.items()}
     evaluation = Evaluation(found, streams, task, labels, str(run / "gone.csv"), "test", [])
     evaluation.verdict = verdict(evaluation, resamplings=bootstrap)
     evaluation.absent = {row: scored.num_absent for row, scored in streams.items()}

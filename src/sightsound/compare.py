@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +25,11 @@ from sightsound.evaluate import (
     Evaluation,
     Scored,
     class_rows,
+    clips_words,
     hits,
     on_common_clips,
     prediction_rows,
+    right,
     score_table,
     score_words,
     shown_scores,
@@ -95,7 +98,7 @@ def read_evaluation(path: str | Path) -> Evaluation:
     logits = {name: np.array(table[name + suffix].to_pylist(), dtype=float) for name in names}
     summary = json.loads((folder / "summary.json").read_text())
     return Evaluation(
-        rows=summary["rows"],
+        rows={row: _with_nan(scores) for row, scores in summary["rows"].items()},
         streams={name: Scored(ids, values, targets) for name, values in logits.items()},
         task=known["task"],
         labels=labels,
@@ -106,6 +109,10 @@ def read_evaluation(path: str | Path) -> Evaluation:
         directory=folder,
         absent=summary["absent"],
     )
+
+
+def _with_nan(scores: dict[str, float | None]) -> dict[str, float]:
+    return {name: math.nan if value is None else value for name, value in scores.items()}
 
 
 def evaluation_folder(path: str | Path) -> Path:
@@ -219,10 +226,18 @@ def compare(
 def _together(
     common: dict[str, Scored], like: Evaluation, *, resamplings: int, seed: int
 ) -> Evaluation:
-    """One evaluation with a row for each, scored anew; the rest is as in `like`."""
+    """One evaluation with a row for each, scored anew; the rest is as in `like`.
+
+    Every row is of the same clips, with a guess for those that it has no stream of.
+    """
     settings = {"task": like.task, "heads": like.heads, "bootstrap": resamplings, "seed": seed}
-    rows = {name: summarise(s.filled, s.targets, **settings) for name, s in common.items()}
-    return Evaluation(rows, common, like.task, like.labels, like.source, like.split, [])
+    rows = {
+        name: summarise(s.logits, s.targets, present=s.present, **settings)
+        for name, s in common.items()
+    }
+    absent = {name: scored.num_absent for name, scored in common.items()}
+    known = (like.task, like.labels, like.source, like.split)
+    return Evaluation(rows, common, *known, problems=[], absent=absent)
 
 
 def difference(
@@ -230,19 +245,20 @@ def difference(
 ) -> Difference:
     """Row `b` of an evaluation against row `a`: of two models, or of two streams of one model."""
     scores = _score_differences(evaluation, a, b, resamplings=resamplings, seed=seed)
-    right = {name: hits(evaluation, name) > 0 for name in (a, b)}
+    is_right = {name: right(evaluation, name) for name in (a, b)}
     kept = labelled(evaluation.streams[a].targets, heads=evaluation.heads)
-    nearer = (truth_probability(evaluation, b) - truth_probability(evaluation, a))[kept]
+    truth = {name: np.nan_to_num(truth_probability(evaluation, name)[kept]) for name in (a, b)}
+    nearer = truth[b] - truth[a]
     ids = np.array(evaluation.ids)[kept]
     order = np.argsort(-nearer, kind="stable")
     return Difference(
         a=a,
         b=b,
         scores=scores,
-        mcnemar=mcnemar(right[a], right[b]),
+        mcnemar=mcnemar(hits(evaluation, a), hits(evaluation, b)),
         classes=_class_differences(evaluation, a, b),
-        only_a=[str(ids[i]) for i in order[::-1] if right[a][i] and not right[b][i]],
-        only_b=[str(ids[i]) for i in order if right[b][i] and not right[a][i]],
+        only_a=[str(ids[i]) for i in order[::-1] if is_right[a][i] and not is_right[b][i]],
+        only_b=[str(ids[i]) for i in order if is_right[b][i] and not is_right[a][i]],
         verdict=_verdict(evaluation, a, b, scores[MAIN_SCORE[evaluation.task]]),
     )
 
@@ -292,9 +308,14 @@ def _only(evaluation: Evaluation, other: Evaluation, name: str) -> str:
 
 
 def _common(scored: dict[str, Scored]) -> dict[str, Scored]:
-    """Each on the clips that all have, in the order of the first."""
+    """Each on the clips that all have, in the order of the first.
+
+    A clip that lacks the stream of every row tells nothing about any, and is left out.
+    """
     first = next(iter(scored))
-    ids = on_common_clips(scored)[first].ids
+    together = on_common_clips(scored)
+    there = {i for each in together.values() for i in each.only(each.present).ids}
+    ids = [clip for clip in together[first].ids if clip in there]
     common = {name: _in_order(each, ids=ids) for name, each in scored.items()}
     if not ids:
         examples = ", ".join(f"{name}: {s.ids[0]!r}" for name, s in scored.items())
@@ -333,10 +354,11 @@ def _score_differences(
         kept = labelled(scored.targets, heads=evaluation.heads)
         kept |= evaluation.task == "multi"
         functions[name] = score_functions(
-            scored.filled[kept],
+            scored.logits[kept],
             scored.targets[kept],
             task=evaluation.task,
             heads=evaluation.heads,
+            present=scored.present[kept],
         )
     draws = {"num_clips": int(kept.sum()), "resamplings": resamplings, "seed": seed}
     return {
@@ -346,9 +368,9 @@ def _score_differences(
 
 
 def truth_probability(evaluation: Evaluation, row: str) -> np.ndarray:
-    """(n,) how probable the labels of each clip are, on average."""
+    """(n,) how probable the labels of each clip are, on average; nan without the stream."""
     scored = evaluation.streams[row]
-    values = probabilities(torch.from_numpy(scored.filled), evaluation.task, evaluation.heads)
+    values = probabilities(torch.from_numpy(scored.logits), evaluation.task, evaluation.heads)
     count = np.maximum(scored.targets.sum(1), 1)
     return (values.numpy() * scored.targets).sum(1) / count
 
@@ -359,7 +381,7 @@ def _class_differences(evaluation: Evaluation, a: str, b: str) -> list[dict[str,
     chosen = dataclasses.replace(
         evaluation, streams={name: evaluation.streams[name] for name in (a, b)}
     )
-    lines = list(class_rows(chosen))
+    lines = list(class_rows(chosen, guessed=True))
     half = len(lines) // 2
     found = [
         {
@@ -412,6 +434,8 @@ def as_text(comparison: Comparison) -> str:
     for name, row in comparison.rows.items():
         count = comparison.left_out[name]
         extra = f"; {count} more clips of its own are left out" if count else ""
+        absent = common.absent[name]
+        extra += f"; a guess for {clips_words(absent)} without such a stream" if absent else ""
         lines.append(f"{name}: {row}{extra}")
     lines += ["", score_table(common)]
     for found in comparison.differences:
@@ -478,6 +502,7 @@ def as_json(comparison: Comparison) -> str:
         name: {
             "row": row,
             "left_out": comparison.left_out[name],
+            "absent": common.absent[name],
             "scores": common.rows[name],
             "modality_confusion": comparison.confusion.get(name),
         }
@@ -532,13 +557,17 @@ def write_comparison(comparison: Comparison, directory: Path) -> None:
 
 
 def _clip_lines(comparison: Comparison) -> list[dict[str, Any]]:
-    """One line per clip: truth, what each says and whether that is right (1 or 0)."""
+    """One line per clip: truth, what each says and whether that is right (1 or 0).
+
+    Nothing where a clip has no label, or not the stream.
+    """
     common = comparison.common
     kept = labelled(common.streams[next(iter(common.streams))].targets, heads=common.heads)
     lines = list(prediction_rows(common))
-    for name in common.streams:
-        right = np.full(len(kept), np.nan)
-        right[kept] = hits(common, name) > 0
-        for line, value in zip(lines, right, strict=True):
+    for name, scored in common.streams.items():
+        values = np.full(len(kept), np.nan)
+        values[kept] = right(common, name)
+        values[~scored.present] = np.nan
+        for line, value in zip(lines, values, strict=True):
             line[f"{name} right"] = None if np.isnan(value) else int(value)
     return lines

@@ -108,7 +108,7 @@ def _draw(
     truth: str,
 ) -> None:
     scored = evaluation.streams[BOTH]
-    counts = confusion(scored.filled, scored.targets)
+    counts = confusion(scored.logits, scored.targets)
     labels = next(iter(evaluation.labels.values()))
     figure = confusion_figure(counts, labels, title="Test clips, both streams")
     save_picture(figure, folder / "confusion.png")

@@ -1,7 +1,8 @@
 """Scores of a model on a split: both streams, each alone, and what two unimodal models make of it.
 
-The same clips and views for every row, logits averaged over views, one table. Clips without a
-stream get an even score where that stream alone is asked for, and are counted.
+The same clips and views for every row, logits averaged over views, one table. The row of a stream
+is of the clips that have it; the others are counted. Where rows are compared on the same clips,
+such a clip counts as a guess, see `metrics`.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from sightsound.data.sampling import eval_batches
 from sightsound.extract import Progress, with_features
 from sightsound.files import csv_text, write_whole
 from sightsound.metrics import (
+    Score,
     joint_top_k_hits,
     labelled,
     per_class,
@@ -50,6 +52,7 @@ from sightsound.types import AUDIO, VIDEO, Batch, Problem
 MAIN_SCORE = {"single": "top1", "multi": "map", "heads": "top1", "none": "loss"}
 SCORE_WORDS = {"top1": "top-1", "top5": "top-5", "map": "mAP"}
 LATE = "average of both models"
+WIDEST = 240  # columns of the table: a terminal that is narrower wraps its lines, and cuts nothing
 TRAINED = {AUDIO: "audio model", VIDEO: "video model"}
 
 
@@ -62,14 +65,19 @@ class Scored:
     targets: np.ndarray  # (n, K)
 
     @property
-    def filled(self) -> np.ndarray:
-        """(n, K) logits; an even score where there is no stream."""
-        return np.nan_to_num(self.logits, nan=0.0)
+    def present(self) -> np.ndarray:
+        """(n,) bool: clips that have this stream."""
+        return ~np.isnan(self.logits).any(1)
 
     @property
     def num_absent(self) -> int:
         """Clips without this stream."""
-        return int(np.isnan(self.logits).any(1).sum())
+        return int((~self.present).sum())
+
+    def only(self, kept: np.ndarray) -> Scored:
+        """The clips for which `kept` (n,) is true."""
+        ids = [clip for clip, is_kept in zip(self.ids, kept, strict=True) if is_kept]
+        return Scored(ids, self.logits[kept], self.targets[kept])
 
 
 @dataclass
@@ -127,8 +135,7 @@ def score_clips(
         scored = collect({name: predictor}, loader, batch_size=batch_size)[name]
     finally:
         model.train(was_training)
-    scores = summarise(scored.filled, scored.targets, task=predictor.task, heads=model.heads)
-    return scores, loader.problems
+    return row_scores(scored, task=predictor.task, heads=model.heads), loader.problems
 
 
 def collect(
@@ -230,7 +237,13 @@ def evaluate(
         streams = with_late_average(streams)
     evaluation = Evaluation(
         rows={
-            row: _summary(scored, predictor, settings=settings, seed=seed)
+            row: row_scores(
+                scored,
+                task=predictor.task,
+                heads=predictor.model.heads,
+                bootstrap=settings.bootstrap,
+                seed=seed,
+            )
             for row, scored in streams.items()
         },
         streams=streams,
@@ -373,9 +386,7 @@ def on_common_clips(streams: dict[str, Scored]) -> dict[str, Scored]:
     common = set.intersection(*(set(scored.ids) for scored in streams.values()))
     result = {}
     for name, scored in streams.items():
-        kept = [index for index, clip in enumerate(scored.ids) if clip in common]
-        ids = [scored.ids[index] for index in kept]
-        result[name] = Scored(ids, scored.logits[kept], scored.targets[kept])
+        result[name] = scored.only(np.array([clip in common for clip in scored.ids], bool))
     return result
 
 
@@ -389,17 +400,19 @@ def with_late_average(streams: dict[str, Scored]) -> dict[str, Scored]:
     return streams | {LATE: Scored(audio.ids, mean, audio.targets)}
 
 
-def _summary(
-    scored: Scored, predictor: Predictor, *, settings: EvaluateSettings, seed: int
+def row_scores(
+    scored: Scored, *, task: str, heads: dict[str, int], bootstrap: int = 0, seed: int = 0
 ) -> dict[str, float]:
-    return summarise(
-        scored.filled,
-        scored.targets,
-        task=predictor.task,
-        heads=predictor.model.heads,
-        bootstrap=settings.bootstrap,
-        seed=seed,
-    )
+    """`metrics.summarise` of the clips that have the stream; nan where none of them has it.
+
+    Raises:
+        ValueError: no clip has a label.
+    """
+    here, asked = scored.only(scored.present), {"task": task, "heads": heads}
+    if len(here.ids) and (task == "multi" or labelled(here.targets, heads=heads).any()):
+        return summarise(here.logits, here.targets, bootstrap=bootstrap, seed=seed, **asked)
+    guessed = summarise(scored.logits, scored.targets, present=scored.present, **asked)
+    return dict.fromkeys(guessed, math.nan) | {"num_clips": 0}
 
 
 # ---------------------------------------------------------------------------- in words
@@ -408,15 +421,16 @@ def _summary(
 def verdict(evaluation: Evaluation, *, resamplings: int, seed: int = 0) -> str:
     """Whether looking and listening together beats the better single stream, in one sentence."""
     score = MAIN_SCORE[evaluation.task]
-    singles = [row for row in evaluation.rows if row not in (BOTH, LATE)]
+    singles = [row for row in evaluation.streams if row not in (BOTH, LATE)]
     if BOTH not in evaluation.rows or not singles or math.isnan(evaluation.rows[BOTH][score]):
         return ""
-    best = max(singles, key=lambda row: evaluation.rows[row][score])
-    values = evaluation.rows[BOTH][score], evaluation.rows[best][score]
-    words = f"{BOTH} {100 * values[0]:.1f} %, {best} {100 * values[1]:.1f} %"
-    if values[0] <= values[1]:
+    shares = {row: paired_score(evaluation, row) for row in (BOTH, *singles)}
+    best = max(singles, key=shares.get)
+    words = f"{BOTH} {100 * shares[BOTH]:.1f} %, {best} {100 * shares[best]:.1f} %"
+    words += _guessed_words(evaluation.streams[best].num_absent)
+    if shares[BOTH] <= shares[best]:
         return f"Fusion does not beat the better single stream here: {words}."
-    points = 100 * (values[0] - values[1])
+    points = 100 * (shares[BOTH] - shares[best])
     low, high = _difference_interval(evaluation, best, resamplings=resamplings, seed=seed)
     if low is not None and low <= 0:
         return (
@@ -425,6 +439,15 @@ def verdict(evaluation: Evaluation, *, resamplings: int, seed: int = 0) -> str:
         )
     interval = f" (95 % interval {100 * low:.1f} to {100 * high:.1f})" if low is not None else ""
     return f"Fusion beats the better single stream by {points:.1f} points{interval}: {words}."
+
+
+def _guessed_words(count: int) -> str:
+    return f" with a guess for {clips_words(count)} without it" if count else ""
+
+
+def clips_words(count: int) -> str:
+    """Such as "1 clip" or "12 clips"."""
+    return f"{count} clip{'s' if count != 1 else ''}"
 
 
 def _difference_interval(
@@ -437,6 +460,25 @@ def _difference_interval(
     return found.low, found.high
 
 
+def paired_score(evaluation: Evaluation, row: str) -> float:
+    """The main score on all clips; those without the stream count as a guess."""
+    if evaluation.task != "multi":
+        return float(hits(evaluation, row).mean())
+    return _average_precision(evaluation, row)(np.ones(len(evaluation.ids)))
+
+
+def _average_precision(evaluation: Evaluation, row: str) -> Score:
+    scored = evaluation.streams[row]
+    functions = score_functions(
+        scored.logits,
+        scored.targets,
+        task=evaluation.task,
+        heads=evaluation.heads,
+        present=scored.present,
+    )
+    return functions["map"]
+
+
 def paired_difference(
     evaluation: Evaluation, a: str, b: str, *, resamplings: int, seed: int
 ) -> Paired:
@@ -444,21 +486,28 @@ def paired_difference(
     draws = {"resamplings": resamplings, "seed": seed}
     if evaluation.task != "multi":
         return paired_bootstrap(hits(evaluation, a), hits(evaluation, b), **draws)
-    scores = (
-        score_functions(scored.filled, scored.targets, task="multi", heads=evaluation.heads)["map"]
-        for scored in (evaluation.streams[a], evaluation.streams[b])
-    )
+    scores = (_average_precision(evaluation, row) for row in (a, b))
     return paired_scores(*scores, num_clips=len(evaluation.ids), **draws)
 
 
 def hits(evaluation: Evaluation, row: str) -> np.ndarray:
-    """(n,) 1 where the likeliest class, or combination of classes, is right; of labelled clips."""
+    """(n,) 1 where the likeliest class, or combination of classes, is right; of labelled clips.
+
+    Where there is no such stream, how likely a guess is right.
+    """
     scored, heads = evaluation.streams[row], evaluation.heads
-    kept = labelled(scored.targets, heads=heads)
-    logits, targets = scored.filled[kept], scored.targets[kept]
+    scored = scored.only(labelled(scored.targets, heads=heads))
+    asked = {"k": 1, "present": scored.present}
     if evaluation.task == "heads":
-        return joint_top_k_hits(logits, targets, heads=heads, k=1)
-    return top_k_hits(logits, targets, k=1)
+        return joint_top_k_hits(scored.logits, scored.targets, heads=heads, **asked)
+    return top_k_hits(scored.logits, scored.targets, **asked)
+
+
+def right(evaluation: Evaluation, row: str) -> np.ndarray:
+    """(n,) bool: the labelled clips that have the stream and are a hit."""
+    scored = evaluation.streams[row]
+    kept = labelled(scored.targets, heads=evaluation.heads)
+    return scored.present[kept] & (hits(evaluation, row) > 0)
 
 
 def spoilt(evaluation: Evaluation) -> ModalityConfusion | None:
@@ -481,7 +530,8 @@ def _title(evaluation: Evaluation) -> str:
 
 
 def _absent_words(row: str, count: int) -> str:
-    return f"{row}: {count} clips have no such stream; they get an even score."
+    have = "have" if count != 1 else "has"
+    return f"{row}: {clips_words(count)} {have} no such stream; this row is of the others."
 
 
 def _problem_words(problems: Sequence[Problem]) -> str:
@@ -500,11 +550,15 @@ def score_table(evaluation: Evaluation) -> str:
     table = Table(box=None, pad_edge=False)
     table.add_column("")
     for score in shown:
-        table.add_column(score_words(score), justify="right")
+        table.add_column(score_words(score), justify="right", no_wrap=True)
+    counted = len({values["num_clips"] for values in evaluation.rows.values()}) > 1
+    if counted:
+        table.add_column("clips", justify="right")
     for name, values in evaluation.rows.items():
-        table.add_row(Text(name), *(_cell(values, score) for score in shown))
+        cells = [_cell(values, score) for score in shown]
+        table.add_row(Text(name), *cells, *([str(values["num_clips"])] if counted else []))
     buffer = io.StringIO()
-    Console(file=buffer, width=100).print(table)
+    Console(file=buffer, width=WIDEST).print(table)
     return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
 
 
@@ -523,6 +577,8 @@ def shown_scores(evaluation: Evaluation) -> list[str]:
 
 
 def _cell(values: dict[str, float], score: str) -> str:
+    if math.isnan(values[score]):
+        return "–"
     text = f"{100 * values[score]:.1f}"
     if f"{score}_low" not in values:
         return text
@@ -537,7 +593,7 @@ def write(evaluation: Evaluation, directory: Path, *, settings: EvaluateSettings
     directory.mkdir(parents=True, exist_ok=True)
     confusion = spoilt(evaluation)
     summary = {
-        "rows": evaluation.rows,
+        "rows": {row: _without_nan(scores) for row, scores in evaluation.rows.items()},
         "verdict": evaluation.verdict,
         "source": evaluation.source,
         "ids": id_hash(evaluation.ids),
@@ -554,22 +610,34 @@ def write(evaluation: Evaluation, directory: Path, *, settings: EvaluateSettings
     evaluation.directory = directory
 
 
-def class_rows(evaluation: Evaluation) -> Iterator[dict[str, Any]]:
-    """One line per row of the table and class; see `metrics.per_class`."""
+def _without_nan(scores: dict[str, float]) -> dict[str, float | None]:
+    """JSON has no nan: a score that does not exist is null."""
+    return {name: None if math.isnan(value) else value for name, value in scores.items()}
+
+
+def class_rows(evaluation: Evaluation, *, guessed: bool = False) -> Iterator[dict[str, Any]]:
+    """One line per row of the table and class; see `metrics.per_class`.
+
+    Of the clips that have the row's stream; `guessed`: of all, so that rows can be compared.
+    """
     for name, scored in evaluation.streams.items():
-        rows = per_class(
-            scored.filled,
-            scored.targets,
+        chosen = scored if guessed else scored.only(scored.present)
+        lines = per_class(
+            chosen.logits,
+            chosen.targets,
             task=evaluation.task,
             heads=evaluation.heads,
             labels=evaluation.labels,
+            present=chosen.present,
         )
-        for row in rows:
-            yield {"stream": name, **row}
+        yield from ({"stream": name, **line} for line in lines)
 
 
 def prediction_rows(evaluation: Evaluation) -> Iterator[dict[str, Any]]:
-    """One line per clip: truth, and class and probability of every row of the table."""
+    """One line per clip: truth, and class and probability of every row of the table.
+
+    `None` for both where the clip has no such stream.
+    """
     truth = next(iter(evaluation.streams.values()))
     decided = {name: _decided(scored, evaluation) for name, scored in evaluation.streams.items()}
     for index, clip in enumerate(truth.ids):
@@ -579,16 +647,17 @@ def prediction_rows(evaluation: Evaluation) -> Iterator[dict[str, Any]]:
         yield line
 
 
-def _decided(scored: Scored, evaluation: Evaluation) -> list[tuple[str, str]]:
+def _decided(scored: Scored, evaluation: Evaluation) -> list[tuple[str | None, str | None]]:
     """Likeliest class, or one per head, and its probability, of each clip."""
-    values = probabilities(torch.from_numpy(scored.filled), evaluation.task, evaluation.heads)
+    values = probabilities(torch.from_numpy(scored.logits), evaluation.task, evaluation.heads)
     parts = values.split(list(evaluation.heads.values()), dim=1)
-    cells = []
-    for index in range(len(scored.ids)):
+    cells: list[tuple[str | None, str | None]] = []
+    for index, is_present in enumerate(scored.present):
         best = [part[index].max(0) for part in parts]
         pairs = zip(best, evaluation.labels.values(), strict=True)
         names = "|".join(classes[int(top.indices)] for top, classes in pairs)
-        cells.append((names, "|".join(f"{float(top.values):.4f}" for top in best)))
+        shares = "|".join(f"{float(top.values):.4f}" for top in best)
+        cells.append((names, shares) if is_present else (None, None))
     return cells
 
 
@@ -612,7 +681,8 @@ def _write_parquet(path: Path, evaluation: Evaluation) -> None:
     import pyarrow.parquet
 
     rows = list(prediction_rows(evaluation))
-    columns = {name: [row[name] for row in rows] for name in rows[0]}
+    text = pyarrow.string()  # also of a stream that no clip has
+    columns = {name: pyarrow.array([row[name] for row in rows], text) for name in rows[0]}
     for name, scored in evaluation.streams.items():
         columns[f"{name} logits"] = scored.logits.tolist()
     labels = {"labels": json.dumps(evaluation.labels), "task": evaluation.task}

@@ -1,8 +1,16 @@
 """Scores of predictions: accuracy, mean average precision, joint accuracy, with intervals.
 
-Everything takes whole arrays, scores (n, K) and targets (n, K), one row per clip, and NumPy alone;
-logits and probabilities give the same accuracies and average precisions. Several heads lie side by
-side. Intervals are percentile bootstraps over clips.
+Everything takes whole arrays, scores (n, K) and targets (n, K), one row per clip, and NumPy alone.
+Several heads lie side by side. Intervals are percentile bootstraps over clips.
+
+Average precision ranks clips against one another, so it is taken from probabilities: of one label,
+softmax within the head (an offset of all logits of a clip changes none). Of several labels logits
+give the same order as their sigmoids. `average_precisions` ranks what it is given.
+
+A clip may have no scores, because it lacks the stream that a model looks at; where two rows are
+compared on the same clips it can not be left out. `present` (n,) says which clips have scores, the
+others then count as a guess: each class ranks where its mean probability does, and a hit is as
+likely as with classes drawn at random, 1/K for one label of K classes.
 
 Two conventions are those of the official MBT code: the accuracy of several labels is the target's
 value at the highest score (so a clip without a label counts 0), and average precision is that of
@@ -34,30 +42,37 @@ def summarise(
     bootstrap: int = 0,
     seed: int = 0,
     empty_class: EmptyClass = "skip",
+    present: np.ndarray | None = None,
 ) -> dict[str, float]:
-    """Every score that fits `task`, as shares in [0, 1].
+    """Every score that fits `task`, as shares in [0, 1]; `scores` are logits.
 
     "top1", "top5" and "map" for one or several labels. For several heads "top1" and "top5" are
     joint (verb and noun both right, of the pairs' products) and "verb_top1" ... are each head's.
     "num_clips" counts the clips scored: with one label or heads, those without a label are not.
     With `bootstrap` resamplings each score has its 95 % interval, "top1_low" and "top1_high";
-    that of "map" needs five clips of every class.
+    that of "map" needs five clips of every class. Clips that are not `present` (n,) are guessed.
 
     Raises:
         ValueError: unknown task, shapes that do not fit, scores that are not finite, no clips.
     """
     if bootstrap < 0:
         raise ValueError(f"bootstrap is {bootstrap}; accepted: 0 (no intervals) or more")
-    scores, targets = _checked(scores, targets, task=task, heads=heads)
+    scores, targets, present = _checked(scores, targets, present, task=task, heads=heads)
+    if not len(scores):
+        raise ValueError(
+            "scores and targets are empty; give at least one clip: is the split empty?"
+        )
     if task != "multi":
         kept = labelled(targets, heads=heads)
-        scores, targets = scores[kept], targets[kept]
+        scores, targets, present = scores[kept], targets[kept], present[kept]
         if not kept.any():
             raise ValueError(
                 f"none of the {len(kept)} clips has a label in every head {sorted(heads)}; nothing "
                 "can be scored: does this split carry labels?"
             )
-    parts = score_functions(scores, targets, task=task, heads=heads, empty_class=empty_class)
+    parts = score_functions(
+        scores, targets, task=task, heads=heads, empty_class=empty_class, present=present
+    )
     result = {"num_clips": len(scores)}
     for name, score in parts.items():
         result[name] = score(np.ones(len(scores)))
@@ -83,22 +98,33 @@ def per_class(
     task: str,
     heads: dict[str, int],
     labels: dict[str, Sequence[str]],
+    present: np.ndarray | None = None,
 ) -> list[dict[str, object]]:
     """One row per class: how many clips, how often found, how often right, what it is taken for.
 
-    `labels` {head: class names}. Keys: head, label, num_clips, recall, precision,
-    average_precision, mistaken_for. With several labels, where nothing is decided, recall,
-    precision and mistaken_for are `None`; a score that does not exist (no clip, nothing predicted)
-    is `None`, too.
+    `scores` are logits, `labels` {head: class names}. Keys: head, label, num_clips, recall,
+    precision, average_precision, mistaken_for. With several labels, where nothing is decided,
+    recall, precision and mistaken_for are `None`; a score that does not exist (no clip, nothing
+    predicted) is `None`, too. Clips that are not `present` (n,) are guessed in recall and average
+    precision.
     """
-    scores, targets = _checked(scores, targets, task=task, heads=heads)
+    scores, targets, present = _checked(scores, targets, present, task=task, heads=heads)
     rows = []
     for head, columns in head_slices(heads).items():
-        part, truth = scores[:, columns], targets[:, columns]
+        part, truth, there = scores[:, columns], targets[:, columns], present
         if task != "multi":
             kept = truth.sum(1) > 0
-            part, truth = part[kept], truth[kept]
-        rows += _class_rows(part, truth, head=head, labels=labels[head], decided=task != "multi")
+            part, truth, there = part[kept], truth[kept], present[kept]
+        ranked = ranked_by(part, task=task, heads={head: len(labels[head])}, present=there)
+        rows += _class_rows(
+            part,
+            truth,
+            there,
+            precisions=average_precisions(ranked, truth),
+            head=head,
+            labels=labels[head],
+            decided=task != "multi",
+        )
     return rows
 
 
@@ -110,32 +136,81 @@ def confusion(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
     return counts
 
 
-def top_k_hits(scores: np.ndarray, targets: np.ndarray, *, k: int) -> np.ndarray:
+def top_k_hits(
+    scores: np.ndarray, targets: np.ndarray, *, k: int, present: np.ndarray | None = None
+) -> np.ndarray:
     """(n,) the largest target among the k highest scores: 1 if a right class is among them.
 
-    Equal scores are ordered by class index.
+    Equal scores are ordered by class index. Clips that are not `present` (n,) are guessed.
     """
     highest = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-    return np.take_along_axis(targets, highest, axis=1).max(1)
+    hits = np.take_along_axis(targets, highest, axis=1).max(1)
+    if present is None or present.all():
+        return hits
+    guessed = guessed_hits((targets > 0).sum(1), num_classes=targets.shape[1], k=k)
+    return np.where(present, hits, guessed)
 
 
 def joint_top_k_hits(
-    scores: np.ndarray, targets: np.ndarray, *, heads: dict[str, int], k: int
+    scores: np.ndarray,
+    targets: np.ndarray,
+    *,
+    heads: dict[str, int],
+    k: int,
+    present: np.ndarray | None = None,
 ) -> np.ndarray:
     """(n,) 1 if the right combination of all heads is among the k likeliest.
 
-    A combination's probability is the product of its classes' softmax; `scores` are logits.
+    A combination's probability is the product of its classes' softmax; `scores` are logits. The k
+    likeliest are made of the k likeliest of each head, so that no other is looked at. Clips that
+    are not `present` (n,) are guessed.
     """
-    parts = [(_softmax(scores[:, s]), targets[:, s]) for s in head_slices(heads).values()]
-    joint, truth = parts[0]
-    for part, part_truth in parts[1:]:
-        joint = (joint[:, :, None] * part[:, None, :]).reshape(len(joint), -1)
-        truth = (truth[:, :, None] * part_truth[:, None, :]).reshape(len(joint), -1)
-    return top_k_hits(joint, truth, k=k)
+    joint, truth = np.ones((len(scores), 1)), np.ones((len(scores), 1))
+    for columns in head_slices(heads).values():
+        part, part_truth = _highest(_softmax(scores[:, columns]), targets[:, columns], k=k)
+        joint = (joint[:, :, None] * part[:, None, :]).reshape(len(scores), -1)
+        truth = (truth[:, :, None] * part_truth[:, None, :]).reshape(len(scores), -1)
+        joint, truth = _highest(joint, truth, k=k)
+    hits = top_k_hits(joint, truth, k=k)
+    if present is None or present.all():
+        return hits
+    right = [(targets[:, columns] > 0).sum(1) for columns in head_slices(heads).values()]
+    guessed = guessed_hits(np.prod(right, axis=0), num_classes=math.prod(heads.values()), k=k)
+    return np.where(present, hits, guessed)
+
+
+def guessed_hits(num_right: np.ndarray, *, num_classes: int, k: int) -> np.ndarray:
+    """(n,) probability that k classes drawn at random hold one of `num_right` (n,) right ones.
+
+    One less that of k misses in a row, without putting back: 1/K for k = 1 and one right class.
+    """
+    left = num_classes - np.arange(min(k, num_classes))
+    return 1 - np.prod(1 - num_right[:, None] / left, axis=1)
+
+
+def ranked_by(
+    scores: np.ndarray, *, task: str, heads: dict[str, int], present: np.ndarray | None = None
+) -> np.ndarray:
+    """(n, K) what average precision ranks clips by, from logits (n, K).
+
+    The softmax of each head, or with several labels the logits, in the order of their sigmoids.
+    Clips that are not `present` (n,) rank as the mean probability of the others.
+    """
+    if task == "multi":
+        ranked, mean = np.array(scores, dtype=float), _logit_of_mean
+    else:
+        parts = [_softmax(scores[:, columns]) for columns in head_slices(heads).values()]
+        ranked, mean = np.concatenate(parts, axis=1), _mean
+    if present is not None and not present.all():
+        ranked[~present] = mean(ranked[present]) if present.any() else 0.0
+    return ranked
 
 
 def average_precisions(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """(K,) average precision of each class; nan for a class without a positive clip."""
+    """(K,) average precision of each class; nan for a class without a positive clip.
+
+    Clips are ranked by `scores` as they are; see `ranked_by` for those of logits.
+    """
     return np.array([ranking(np.ones(len(scores))) for ranking in _rankings(scores, targets)])
 
 
@@ -189,21 +264,24 @@ def score_functions(
     task: str,
     heads: dict[str, int],
     empty_class: EmptyClass = "skip",
+    present: np.ndarray | None = None,
 ) -> dict[str, Score]:
     """{name: score as a function of how often each clip counts}, those of `summarise`.
 
-    With one label or heads every clip must have a label in every head, see `labelled`. Rankings
-    are computed once.
+    `scores` are logits. With one label or heads every clip must have a label in every head, see
+    `labelled`; those not `present` (n,) are guessed. Rankings are computed once.
     """
     if task != "heads":
-        hits = {f"top{k}": top_k_hits(scores, targets, k=k) for k in (1, 5)}
+        hits = {f"top{k}": top_k_hits(scores, targets, k=k, present=present) for k in (1, 5)}
         functions = {name: _weighted_mean(values) for name, values in hits.items()}
-        rankings = list(_rankings(scores, targets))
+        ranked = ranked_by(scores, task=task, heads=heads, present=present)
+        rankings = list(_rankings(ranked, targets))
         return functions | {"map": _weighted_map(rankings, empty_class=empty_class)}
-    hits = {f"top{k}": joint_top_k_hits(scores, targets, heads=heads, k=k) for k in (1, 5)}
+    joint = {"heads": heads, "present": present}
+    hits = {f"top{k}": joint_top_k_hits(scores, targets, k=k, **joint) for k in (1, 5)}
     for head, s in head_slices(heads).items():
         for k in (1, 5):
-            hits[f"{head}_top{k}"] = top_k_hits(scores[:, s], targets[:, s], k=k)
+            hits[f"{head}_top{k}"] = top_k_hits(scores[:, s], targets[:, s], k=k, present=present)
     return {name: _weighted_mean(values) for name, values in hits.items()}
 
 
@@ -257,18 +335,27 @@ def _ranking(scores: np.ndarray, positive: np.ndarray) -> Score:
 
 
 def _class_rows(
-    scores: np.ndarray, targets: np.ndarray, *, head: str, labels: Sequence[str], decided: bool
+    scores: np.ndarray,
+    targets: np.ndarray,
+    present: np.ndarray,
+    *,
+    precisions: np.ndarray,
+    head: str,
+    labels: Sequence[str],
+    decided: bool,
 ) -> list[dict[str, object]]:
-    counts, precisions = confusion(scores, targets), average_precisions(scores, targets)
+    counts = confusion(scores[present], targets[present])
+    hits = top_k_hits(scores, targets, k=1, present=present)
     rows = []
     for index, label in enumerate(labels):
         wrong = np.where(np.arange(len(labels)) == index, 0, counts[index])
+        own = targets[:, index] > 0
         rows.append(
             {
                 "head": head,
                 "label": label,
-                "num_clips": int((targets[:, index] > 0).sum()),
-                "recall": _share(counts[index, index], counts[index].sum()) if decided else None,
+                "num_clips": int(own.sum()),
+                "recall": _share(hits[own].sum(), own.sum()) if decided else None,
                 "precision": _share(counts[index, index], counts[:, index].sum())
                 if decided
                 else None,
@@ -281,8 +368,24 @@ def _class_rows(
     return rows
 
 
-def _share(part: int, whole: int) -> float | None:
+def _share(part: float, whole: int) -> float | None:
     return float(part / whole) if whole else None
+
+
+def _highest(values: np.ndarray, others: np.ndarray, *, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The k highest of `values` (n, K) of each row, in their order, and those of `others` there."""
+    places = np.sort(np.argsort(-values, axis=1, kind="stable")[:, :k], axis=1)
+    return np.take_along_axis(values, places, axis=1), np.take_along_axis(others, places, axis=1)
+
+
+def _mean(values: np.ndarray) -> np.ndarray:
+    return values.mean(0)
+
+
+def _logit_of_mean(logits: np.ndarray) -> np.ndarray:
+    """(K,) the logit of the mean probability, log(mean p / mean (1 - p)), without overflow."""
+    yes, no = (np.logaddexp.reduce(-np.logaddexp(0, -x)) for x in (logits, -logits))
+    return yes - no
 
 
 def _softmax(scores: np.ndarray) -> np.ndarray:
@@ -291,9 +394,14 @@ def _softmax(scores: np.ndarray) -> np.ndarray:
 
 
 def _checked(
-    scores: np.ndarray, targets: np.ndarray, *, task: str, heads: dict[str, int]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Both as float64; see `summarise` for what is refused."""
+    scores: np.ndarray,
+    targets: np.ndarray,
+    present: np.ndarray | None,
+    *,
+    task: str,
+    heads: dict[str, int],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Scores and targets as float64, and who is present; see `summarise` for what is refused."""
     if task not in TASKS:
         raise unknown_name("task", task, TASKS)
     scores, targets = np.asarray(scores, dtype=float), np.asarray(targets, dtype=float)
@@ -303,14 +411,12 @@ def _checked(
             f"scores are {scores.shape} and targets {targets.shape}; both must be "
             f"(n, {num_classes}) for heads {heads}"
         )
-    if not len(scores):
-        raise ValueError(
-            "scores and targets are empty; give at least one clip: is the split empty?"
-        )
-    if not np.isfinite(scores).all():
-        bad = int((~np.isfinite(scores)).any(1).argmax())
+    present = np.ones(len(scores), bool) if present is None else present
+    finite = np.isfinite(scores).all(1)
+    if not finite[present].all():
+        bad = int((present & ~finite).argmax())
         raise ValueError(
             f"scores of row {bad} are not finite: {scores[bad]}; the model has diverged, or its "
             "input held nan"
         )
-    return scores, targets
+    return scores, targets, present

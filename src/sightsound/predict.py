@@ -199,7 +199,7 @@ class Predictor:
         """`logits` of a batch that is ready: other streams are left out, absent ones masked."""
         inputs = {name: x for name, x in batch.inputs.items() if name in modalities}
         if batch.complete and inputs:
-            return self.model(inputs).logits.float()
+            return _finite(self.model(inputs).logits.float(), batch.id)
         num_classes = sum(self.model.heads.values())
         logits = torch.full((len(batch), num_classes), torch.nan, device=self.device)
         seen = torch.zeros(len(batch), dtype=torch.bool, device=self.device)
@@ -211,7 +211,8 @@ class Predictor:
                 "valid": {name: batch.valid[name][seen] for name in inputs},
             }
             chosen = {name: x[seen] for name, x in inputs.items()}
-            logits[seen] = self.model(chosen, **masks).logits.float()
+            ids = [batch.id[place] for place in seen.nonzero().flatten().tolist()]
+            logits[seen] = _finite(self.model(chosen, **masks).logits.float(), ids)
         return logits
 
     def clips(
@@ -327,6 +328,22 @@ def saved_config(model: str | Path) -> RunConfig | None:
         if (folder / "config.yaml").is_file():
             return load_config(folder / "config.yaml")
     return None
+
+
+def _finite(logits: Tensor, ids: Sequence[str]) -> Tensor:
+    """`logits` (B, K) of a model; not a number stands for an absent stream and nothing else.
+
+    Raises:
+        ValueError: some are infinite or not numbers.
+    """
+    bad = ~logits.isfinite().all(1)
+    if bad.any():
+        raise ValueError(
+            f"the model's scores of clip {ids[int(bad.int().argmax())]!r} are not finite: it has "
+            "diverged, or the clip's values are not numbers; look at its training log, and at the "
+            "clip with 'sightsound preview'"
+        )
+    return logits
 
 
 def nan_mean(logits: Tensor) -> Tensor:

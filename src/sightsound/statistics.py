@@ -98,14 +98,19 @@ class McNemar:
 
 
 def mcnemar(hits_a: np.ndarray, hits_b: np.ndarray) -> McNemar:
-    """McNemar's test of two models' hits on the same clips, (n,) each; above 0 is a hit.
+    """McNemar's test of two models' hits on the same clips, (n,) each: 1, 0, or the chance of one.
+
+    A guess, where a model lacks the clip's stream, is expected to be right so often: its clip
+    counts in part, and the sums are rounded.
 
     With fewer than 25 clips that only one gets right the binomial test, exactly; otherwise
     chi-square with continuity correction, (max(0, |only_a - only_b| - 1))^2 / (only_a + only_b),
     one degree of freedom (Edwards 1948).
     """
-    hits_a, hits_b = (hits > 0 for hits in _pair(hits_a, hits_b))
-    only_a, only_b = int((hits_a & ~hits_b).sum()), int((hits_b & ~hits_a).sum())
+    hits_a, hits_b = _pair(hits_a, hits_b)
+    only_a, only_b = (
+        round(float(hits.sum())) for hits in (hits_a * (1 - hits_b), hits_b * (1 - hits_a))
+    )
     return McNemar(only_a, only_b, _discordant_p(only_a, only_b))
 
 
@@ -221,11 +226,13 @@ def modality_confusion(
     """What the second stream spoils: hits (n,) of both streams together and of each one alone.
 
     The measure of VGGSounder (Zverev et al. 2025): mu_M = clips right with stream M alone and wrong
-    with both, over all clips; a value above 0 is a hit. `either` = audio + video - each.
+    with both, over all clips. Hits are 1, 0, or, for a guess, the chance of one. `either` = audio +
+    video - each.
     """
-    audio, both = (hits > 0 for hits in _pair(hits_audio, hits_both))
-    video, _ = (hits > 0 for hits in _pair(hits_video, hits_both))
-    spoilt = [right & ~both for right in (audio, video, audio & video, audio | video)]
+    audio, both = _pair(hits_audio, hits_both)
+    video, _ = _pair(hits_video, hits_both)
+    each = audio * video
+    spoilt = [right * (1 - both) for right in (audio, video, each, audio + video - each)]
     return ModalityConfusion(*(float(clips.mean()) for clips in spoilt))
 
 

@@ -31,8 +31,8 @@ def vggsounder_json(evaluation: Evaluation, *, classes: Sequence[str] | None = N
     """Every clip of the evaluation, by the video id in its name.
 
     "predictions": the likeliest class, with several labels all of at least one half; none where
-    the clip has no such stream. "logits", if `classes` is given, in its order; even where the clip
-    has no such stream.
+    the clip has no such stream. "logits", if `classes` is given, in its order; none, too, where the
+    clip has no such stream.
 
     Raises:
         ValueError: several heads, classes that the model lacks, two clips of one name.
@@ -63,7 +63,8 @@ def vggsounder_json(evaluation: Evaluation, *, classes: Sequence[str] | None = N
         table[name] = {"predictions": found}
         if columns is not None:
             table[name]["logits"] = {
-                key: scored.filled[index, columns].tolist() for key, scored in streams.items()
+                key: scored.logits[index, columns].tolist() if scored.present[index] else []
+                for key, scored in streams.items()
             }
     return json.dumps(table) + "\n"
 

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 from report_files import BOTH, HEARD, RESAMPLINGS, SEEN, Tables, write_run
-from scipy.special import expit, softmax
+from scipy.special import comb, expit, softmax
 from scipy.stats import binomtest, chi2
 from sklearn import metrics
 
@@ -20,8 +20,8 @@ AVERAGE = "average of both alone"
 WORDS = ["ant", "bee", "cat", "dog", "eel", "fox"]
 CASES = {
     "single": {"labels": {"label": WORDS}, "absent": 4},
-    "multi": {"labels": {"label": WORDS[:4]}},
-    "heads": {"labels": {"verb": ["cut", "peel"], "noun": ["egg", "leek", "pea"]}},
+    "multi": {"labels": {"label": WORDS[:4]}, "absent": 5},
+    "heads": {"labels": {"verb": ["cut", "peel"], "noun": ["egg", "leek", "pea"]}, "absent": 3},
 }
 
 
@@ -42,13 +42,22 @@ class Predictions:
         heard, seen = self.logits[HEARD], self.logits[SEEN]
         self.logits[AVERAGE] = np.nanmean([heard, seen], axis=0)
 
-    def filled(self, row: str) -> np.ndarray:
-        return np.nan_to_num(self.logits[row])
+    def there(self, row: str) -> np.ndarray:
+        """Places of the clips that have the row's stream."""
+        return np.flatnonzero(~np.isnan(self.logits[row]).any(1))
 
     def parts(self, row: str) -> dict[str, np.ndarray]:
-        """{head: (n, K) logits}."""
+        """{head: (n, K) logits}, nan where there is no such stream."""
         ends = np.cumsum([len(names) for names in self.labels.values()])
-        return dict(zip(self.labels, np.split(self.filled(row), ends[:-1], axis=1), strict=True))
+        return dict(zip(self.labels, np.split(self.logits[row], ends[:-1], axis=1), strict=True))
+
+    def shares(self, row: str) -> dict[str, np.ndarray]:
+        """{head: (n, K) probabilities}, the mean of the class where there is no such stream."""
+        found = {}
+        for head, part in self.parts(row).items():
+            values = expit(part) if self.task == "multi" else softmax(part, axis=1)
+            found[head] = np.where(np.isnan(values), np.nanmean(values, axis=0), values)
+        return found
 
     def classes(self, head: str) -> np.ndarray:
         """(n,) the number of each clip's class."""
@@ -61,16 +70,13 @@ class Predictions:
         return np.array([[name in truth for name in names] for truth in self.truth], dtype=int)
 
     def right(self, row: str) -> np.ndarray:
-        """(n,) whether the likeliest class, or classes, are right."""
-        if self.task == "multi":
-            best = self.filled(row).argmax(1)
-            return self.several()[np.arange(len(best)), best]
-        parts = self.parts(row)
-        hits = [parts[head].argmax(1) == self.classes(head) for head in parts]
-        return np.all(hits, axis=0).astype(int)
+        """(n,) whether the likeliest class, or classes, are right; a guess without the stream."""
+        return self.hits("top1", row)
 
-    def says(self, row: str, place: int) -> str:
+    def says(self, row: str, place: int) -> str | None:
         """The likeliest class of a clip, of each head."""
+        if place not in self.there(row):
+            return None
         parts = self.parts(row).items()
         return "|".join(self.labels[head][part[place].argmax()] for head, part in parts)
 
@@ -80,7 +86,7 @@ class Predictions:
         return self.several() if self.task == "multi" else np.eye(len(names))[self.classes(head)]
 
     def mean_average_precision(self, row: str, drawn: np.ndarray) -> float:
-        truth, scores = self.targets()[drawn], self.filled(row)[drawn]
+        truth, scores = self.targets()[drawn], next(iter(self.shares(row).values()))[drawn]
         there = truth.any(0)
         found = metrics.average_precision_score(truth[:, there], scores[:, there], average=None)
         return float(np.mean(found))
@@ -89,23 +95,26 @@ class Predictions:
         """A score of the clips drawn."""
         if name == "map":
             return self.mean_average_precision(row, drawn)
-        head, k = name.rpartition("_")[0] or "label", int(name[-1])
-        if self.task == "heads" and head == "label":
-            return float(self._joint(row, k)[drawn].mean())
-        if self.task == "multi":
-            best = np.argsort(-self.filled(row), axis=1)[:, :k]
-            return float(np.take_along_axis(self.several(), best, 1).max(1)[drawn].mean())
-        truth, logits = self.classes(head)[drawn], self.parts(row)[head][drawn]
-        if k == 1:
-            return metrics.accuracy_score(truth, logits.argmax(1))
-        best = np.argsort(-logits, axis=1, kind="stable")[:, :k]  # scikit-learn orders ties anew
-        return float((best == truth[:, None]).any(1).mean())
+        return float(self.hits(name, row)[drawn].mean())
 
-    def _joint(self, row: str, k: int) -> np.ndarray:
-        verb, noun = (softmax(part, axis=1) for part in self.parts(row).values())
-        joint = (verb[:, :, None] * noun[:, None]).reshape(len(verb), -1)
-        truth = self.classes("verb") * noun.shape[1] + self.classes("noun")
-        return (np.argsort(-joint, axis=1)[:, :k] == truth[:, None]).any(1).astype(float)
+    def hits(self, name: str, row: str) -> np.ndarray:
+        """(n,) of each clip; without the stream the chance that k classes at random hit."""
+        head, k = name.rpartition("_")[0], int(name[-1])
+        if self.task == "heads" and not head:
+            verb, noun = self.shares(row).values()
+            scores = (verb[:, :, None] * noun[:, None]).reshape(len(verb), -1)
+            truth = self.classes("verb") * noun.shape[1] + self.classes("noun")
+            truth = np.eye(scores.shape[1])[truth]
+        elif self.task == "multi":
+            scores, truth = self.parts(row)["label"], self.several()
+        else:
+            scores = self.parts(row)[head or "label"]
+            truth = np.eye(scores.shape[1])[self.classes(head or "label")]
+        best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+        found = np.take_along_axis(truth, best, 1).max(1).astype(float)
+        number, right = truth.shape[1], truth.sum(1)
+        guess = 1 - comb(number - right, k) / comb(number, k) if number > k else np.ones(len(found))
+        return np.where(np.isnan(self.logits[row]).any(1), guess, found)
 
 
 def draws(number: int) -> list[np.ndarray]:
@@ -116,7 +125,8 @@ def draws(number: int) -> list[np.ndarray]:
 
 def interval(predictions: Predictions, name: str, row: str) -> tuple[float, float]:
     """The central 95 % of a score over the resamplings."""
-    drawn = draws(len(predictions.ids))
+    there = predictions.there(row)
+    drawn = [there[part] for part in draws(len(there))]
     return tuple(np.percentile([predictions.score(name, row, part) for part in drawn], [2.5, 97.5]))
 
 
@@ -136,15 +146,15 @@ def percent(value: float | None, *, signed: bool = False) -> str:
 
 def test_scores_and_intervals(case):
     predictions, page = case
-    everything = np.arange(len(predictions.ids))
     known = page.numbers["scores"][BOTH]
     names = [name for name in known if f"{name}_low" in known]
     assert set(names) >= {"top1", "top5"}
     lines = {line[0]: " ".join(line[1:]) for line in page.tables["score-table"][1:]}
     assert list(lines) == list(page.numbers["scores"]) == [BOTH, HEARD, SEEN, AVERAGE]
     for row, values in page.numbers["scores"].items():
+        assert values["num_clips"] == len(predictions.there(row))
         for name in names:
-            found = predictions.score(name, row, everything)
+            found = predictions.score(name, row, predictions.there(row))
             assert values[name] == pytest.approx(found), (row, name)
             low, high = interval(predictions, name, row)
             assert (values[f"{name}_low"], values[f"{name}_high"]) == pytest.approx((low, high))
@@ -169,7 +179,7 @@ def test_paired_tests(case):
         found = gap(np.arange(number)), low, high, p
         assert [values[name] for name in ("difference", "low", "high", "p")] == pytest.approx(found)
         both, other = predictions.right(BOTH), predictions.right(row)
-        only = int((both > other).sum()), int((other > both).sum())
+        only = round((both * (1 - other)).sum()), round((other * (1 - both)).sum())
         assert (values["only_both"], values["only_other"]) == only
         test = _mcnemar(*only)
         assert values["mcnemar_p"] == pytest.approx(test)
@@ -194,23 +204,38 @@ def test_classes(case):
     values = iter(page.numbers["classes"])
     for head, names in predictions.labels.items():
         if predictions.task == "multi":
-            truth = predictions.several()
-            scores = {
-                row: metrics.average_precision_score(truth, predictions.filled(row), average=None)
-                for row in predictions.logits
-            }
+            truth, shares = predictions.several(), predictions.shares
+            guessed, scores = (
+                {
+                    row: metrics.average_precision_score(
+                        truth[of(row)], shares(row)[head][of(row)], average=None
+                    )
+                    for row in predictions.logits
+                }
+                for of in (lambda row: slice(None), predictions.there)
+            )
             counts = truth.sum(0)
         else:
             truth = predictions.classes(head)
             known = {"labels": np.arange(len(names)), "average": None, "zero_division": np.nan}
             taken = {row: predictions.parts(row)[head].argmax(1) for row in predictions.logits}
-            scores = {row: metrics.recall_score(truth, taken[row], **known) for row in taken}
+            scores = {
+                row: metrics.recall_score(truth[there], taken[row][there], **known)
+                for row in taken
+                for there in [predictions.there(row)]
+            }
+            name = f"{head}_top1" if predictions.task == "heads" else "top1"
+            hits = {row: predictions.hits(name, row) for row in taken}
+            guessed = {
+                row: [values[truth == k].mean() for k in range(len(names))]
+                for row, values in hits.items()
+            }
             counts = np.bincount(truth, minlength=len(names))
             precision = metrics.precision_score(truth, taken[BOTH], **known)
             pairs = metrics.confusion_matrix(truth, taken[BOTH], labels=known["labels"])
         for k, name in enumerate(names):
             value, line = next(values), next(lines)
-            gain = scores[BOTH][k] - max(scores[HEARD][k], scores[SEEN][k])
+            gain = guessed[BOTH][k] - max(guessed[HEARD][k], guessed[SEEN][k])
             assert (value["label"], value["head"], value["num_clips"]) == (name, head, counts[k])
             assert value["scores"] == pytest.approx({row: s[k] for row, s in scores.items()})
             assert value["gain"] == pytest.approx(gain)
@@ -219,7 +244,7 @@ def test_classes(case):
             shown += [percent(gain, signed=True)]
             if predictions.task != "multi":
                 own = (truth == k).astype(int)
-                ranked = metrics.average_precision_score(own, predictions.parts(BOTH)[head][:, k])
+                ranked = metrics.average_precision_score(own, predictions.shares(BOTH)[head][:, k])
                 expected = None if math.isnan(precision[k]) else pytest.approx(precision[k])
                 assert value["precision"] == expected
                 assert value["average_precision"] == pytest.approx(ranked)
@@ -260,12 +285,12 @@ def test_pairs_that_are_confused(case):
 
 def test_modality_confusion(case):
     predictions, page = case
-    both, heard, seen = (predictions.right(row) > 0 for row in (BOTH, HEARD, SEEN))
+    both, heard, seen = (predictions.right(row) for row in (BOTH, HEARD, SEEN))
     expected = {
-        "audio": (heard & ~both).mean(),
-        "video": (seen & ~both).mean(),
-        "each": (heard & seen & ~both).mean(),
-        "either": ((heard | seen) & ~both).mean(),
+        "audio": (heard * (1 - both)).mean(),
+        "video": (seen * (1 - both)).mean(),
+        "each": (heard * seen * (1 - both)).mean(),
+        "either": ((1 - (1 - heard) * (1 - seen)) * (1 - both)).mean(),
     }
     assert page.numbers["modality_confusion"] == pytest.approx(expected)
     heard_text, seen_text, either = (percent(expected[k]) for k in ("audio", "video", "either"))
@@ -316,14 +341,14 @@ def test_clips_where_fusion_helps_and_harms(case):
     for row in predictions.logits:
         if predictions.task == "multi":
             own = predictions.several()
-            truth[row] = (expit(predictions.filled(row)) * own).sum(1) / own.sum(1)
+            truth[row] = (expit(predictions.logits[row]) * own).sum(1) / own.sum(1)
         else:
             shares = [
                 softmax(part, axis=1)[np.arange(len(part)), predictions.classes(head)]
                 for head, part in predictions.parts(row).items()
             ]
             truth[row] = np.mean(shares, axis=0)
-    change = truth[BOTH] - np.maximum(truth[HEARD], truth[SEEN])
+    change = truth[BOTH] - np.fmax(truth[HEARD], truth[SEEN])
     kinds = {"helps": change, "harms": -change}
     if predictions.task != "multi":
         kinds["mistakes"] = np.where(predictions.right(BOTH), 0, 1 - truth[BOTH])
@@ -342,6 +367,11 @@ def test_clips_where_fusion_helps_and_harms(case):
             )
             assert f"{clip['label']} {said}" in page.text
             for row, said in clip["rows"].items():
+                words = predictions.says(row, place)
+                assert said["says"] == words
+                if words is None:
+                    assert said["truth"] is None
+                    assert next(lines) == [f"{row}: no such stream", ""]
+                    continue
                 assert said["truth"] == pytest.approx(truth[row][place])
-                words = f"{row}: {predictions.says(row, place)}"
-                assert next(lines) == [words, f"{percent(truth[row][place])} %"]
+                assert next(lines) == [f"{row}: {words}", f"{percent(truth[row][place])} %"]

@@ -11,11 +11,18 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
-from scipy import stats
+from scipy import special, stats
 from sklearn import metrics as sklearn
 
 from sightsound.cli import main
-from sightsound.compare import as_text, compare, difference, names_of, read_evaluation
+from sightsound.compare import (
+    as_text,
+    compare,
+    difference,
+    names_of,
+    read_evaluation,
+    write_comparison,
+)
 from sightsound.evaluate import Evaluation, Scored, write
 from sightsound.metrics import summarise
 from sightsound.predict import BOTH
@@ -49,7 +56,7 @@ def evaluation(
     for place, row in enumerate(rows):
         logits = noise.normal(size=targets.shape) + (skill - 0.2 * place) * targets
         streams[row] = Scored(ids, logits.astype(np.float32), targets)
-    scores = {r: summarise(s.filled, targets, task=task, heads=sizes) for r, s in streams.items()}
+    scores = {r: summarise(s.logits, targets, task=task, heads=sizes) for r, s in streams.items()}
     return Evaluation(scores, streams, task, labels, "clips.csv", "test", [])
 
 
@@ -112,7 +119,9 @@ def test_differences_equal_scikit_learn_and_scipy():
     ).confidence_interval
     np.testing.assert_allclose([top1.low, top1.high], expected, rtol=0, atol=1e-12)
     precisions = [
-        sklearn.average_precision_score(a.streams[BOTH].targets, e.streams[BOTH].logits)
+        sklearn.average_precision_score(
+            a.streams[BOTH].targets, special.softmax(e.streams[BOTH].logits.astype(float), axis=1)
+        )
         for e in (a, b)
     ]
     assert found.scores["map"].difference == pytest.approx(precisions[1] - precisions[0])
@@ -167,7 +176,7 @@ def test_several_labels_and_heads(task: str, labels: dict):
     sizes = {head: len(names) for head, names in labels.items()}
     for name, each in made.items():
         scored = each.streams[BOTH]
-        expected = summarise(scored.filled, scored.targets, task=task, heads=sizes)
+        expected = summarise(scored.logits, scored.targets, task=task, heads=sizes)
         assert {s: found.common.rows[name][s] for s in expected} == expected
     first, second = found.differences
     assert first.verdict.startswith("b is better than a: ") and first.scores["top1"].low > 0
@@ -232,6 +241,36 @@ def test_what_cannot_be_compared():
         scored.ids = [f"other{clip}" for clip in scored.ids]
     with pytest.raises(ValueError, match="no clip is in all of them.*a: 'test/0.mp4', b: 'other"):
         compare({"a": made, "b": other})
+
+
+def test_rows_that_lack_clips_are_compared_with_a_guess_for_them(tmp_path: Path):
+    """Of 60 clips a lacks the sound of 0 and 1, b that of 1 and 2; clip 1 tells nothing."""
+    made = {"a": evaluation(2.0), "b": evaluation(2.0)}  # the same model otherwise
+    made["a"].streams["audio alone"].logits[:2] = np.nan
+    made["b"].streams["audio alone"].logits[1:3] = np.nan
+    found = compare(made, stream="audio", resamplings=50)
+    assert found.common.ids == [f"test/{k}.mp4" for k in range(60) if k != 1]
+    assert found.left_out == {"a": 1, "b": 1} and found.common.absent == {"a": 1, "b": 1}
+    whole = evaluation(2.0).streams["audio alone"]
+    is_right = (whole.logits.argmax(1) == whole.targets.argmax(1)).tolist()
+    others = sum(is_right[3:])
+    assert found.common.rows["a"]["top1"] == pytest.approx((others + is_right[2] + 1 / 3) / 59)
+    assert found.common.rows["b"]["top1"] == pytest.approx((others + is_right[0] + 1 / 3) / 59)
+    only = found.differences[0]
+    assert only.scores["top1"].difference == pytest.approx((is_right[0] - is_right[2]) / 59)
+    assert only.only_a == ["test/2.mp4"] * is_right[2]
+    assert only.only_b == ["test/0.mp4"] * is_right[0] and sum(is_right[:3:2])
+    write_comparison(found, tmp_path)
+    lines = list(csv.DictReader((tmp_path / "clips.csv").read_text().splitlines()))
+    cells = ("a", "a probability", "a right")
+    assert [lines[0][name] for name in cells] == [""] * 3 and all(lines[1][n] for n in cells)
+    assert "a: audio alone; 1 more clips of its own are left out; a guess for 1 clip" in as_text(
+        found
+    )
+    for each in made.values():
+        each.streams["audio alone"].logits[:] = np.nan
+    with pytest.raises(ValueError, match="no clip is in all of them"):
+        compare(made, stream="audio")
 
 
 def test_names_are_short_where_they_can_be(tmp_path: Path):

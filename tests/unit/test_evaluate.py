@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ import pyarrow.parquet
 import pytest
 import torch
 
+from sightsound.compare import read_evaluation
 from sightsound.data.rows import Manifest, Row
 from sightsound.evaluate import (
     LATE,
@@ -18,10 +21,15 @@ from sightsound.evaluate import (
     Scored,
     Sums,
     clips_of,
+    hits,
     late_jobs,
     on_common_clips,
     paired_difference,
+    paired_score,
+    right,
+    row_scores,
     scored_split,
+    spoilt,
     verdict,
     with_late_average,
     write,
@@ -30,6 +38,7 @@ from sightsound.metrics import summarise
 from sightsound.predict import BOTH, Predictor
 from sightsound.report.numbers import against
 from sightsound.settings import EvaluateSettings
+from sightsound.statistics import mcnemar
 from sightsound.types import Batch, Problem
 
 LABELS = {"label": ["cat", "dog", "owl"]}
@@ -50,8 +59,8 @@ def scored(num_right: int, *, num_classes: int = 3, absent: int = 0, seed: int =
 def evaluation(streams: dict[str, Scored], *, task: str = "single", bootstrap: int = 200):
     heads = {"label": 3}
     rows = {
-        name: summarise(s.filled, s.targets, task=task, heads=heads, bootstrap=bootstrap)
-        for name, s in streams.items()
+        name: row_scores(each, task=task, heads=heads, bootstrap=bootstrap)
+        for name, each in streams.items()
     }
     return Evaluation(rows, streams, task, LABELS, "videos", "test", [])
 
@@ -75,7 +84,7 @@ def test_logits_are_averaged_over_the_views_that_have_the_stream():
     np.testing.assert_array_equal(found["audio"].logits, [[1, 2, 3], nan])
     np.testing.assert_array_equal(found["video"].logits, [[2, 3, 4], [4, 4, 4]])
     assert found["audio"].num_absent == 1 and found["video"].num_absent == 0
-    np.testing.assert_array_equal(found["audio"].filled[1], [0, 0, 0])
+    assert found["audio"].present.tolist() == [True, False]
 
 
 def test_late_average_uses_what_is_there():
@@ -157,7 +166,7 @@ def test_words_for_heads():
     streams = {BOTH: right, "audio alone": Scored(right.ids, 5 * half, targets)}
     sizes = {"verb": 2, "noun": 2}
     rows = {
-        name: summarise(s.filled, s.targets, task="heads", heads=sizes)
+        name: summarise(s.logits, s.targets, task="heads", heads=sizes)
         for name, s in streams.items()
     }
     found = Evaluation(rows, streams, "heads", heads, "videos", "test", [])
@@ -173,7 +182,9 @@ def test_text_says_what_matters(tmp_path):
     found.directory = tmp_path
     text = found.text()
     assert text.startswith("40 clips of videos, split test (ids ")
-    assert "audio alone: 3 clips have no such stream; they get an even score." in text
+    assert "audio alone: 3 clips have no such stream; this row is of the others." in text
+    assert re.search(r"\n +top-1 +mAP +clips\n", text), "counts, where rows differ in them"
+    assert re.search(r"\naudio alone .* 37\n", text)
     assert "Files with problems: 1 dropped; the first: a.mp4: no stream" in text
     assert f"Predictions, classes and scores: {tmp_path}" in text
     assert "top-5" not in text, "of three classes"
@@ -224,6 +235,91 @@ def test_empty_split_is_named(tmp_path):
     manifest = Manifest(rows, LABELS, "single", tmp_path)
     with pytest.raises(ValueError, match=r"has no clips in split 'test'; it has: train \(choose"):
         clips_of(manifest, "test")
+
+
+@pytest.mark.parametrize("task", ["single", "multi"])
+def test_a_clip_without_sound_does_not_spoil_what_sound_alone_scores(tmp_path, task):
+    """One in a hundred: mAP of a perfect stream was .467 when the clip ranked as logit 0."""
+    targets = np.eye(3)[np.arange(100) % 3]
+    logits = (40 * targets - 30).astype(np.float32)  # far below 0 wherever the class is wrong
+    silent = logits.copy()
+    silent[1] = np.nan
+    ids = [f"{k}.mp4" for k in range(100)]
+    streams = {BOTH: Scored(ids, logits, targets), "audio alone": Scored(ids, silent, targets)}
+    found = evaluation(streams, task=task)
+    found.absent = {row: each.num_absent for row, each in streams.items()}
+    for row, number in ((BOTH, 100), ("audio alone", 99)):
+        scores = found.rows[row]
+        assert (scores["map"], scores["top1"], scores["num_clips"]) == (1, 1, number)
+    assert found.absent == {BOTH: 0, "audio alone": 1}
+    write(found, tmp_path, settings=EvaluateSettings())
+    classes = read(tmp_path / "per_class.csv")
+    assert {line["average_precision"] for line in classes} == {"1.0"}
+    assert [int(line["num_clips"]) for line in classes[3:]] == [34, 32, 33]
+
+
+def test_on_the_same_clips_a_missing_stream_is_a_guess():
+    """40 clips, the first 10 without sound: 30 right, and 10 of which one in three is."""
+    streams = {BOTH: scored(39), "audio alone": scored(40, absent=10), "video alone": scored(8)}
+    found = evaluation(streams)
+    assert found.rows["audio alone"]["top1"] == 1 > found.rows[BOTH]["top1"]
+    assert paired_score(found, "audio alone") == pytest.approx((30 + 10 / 3) / 40)
+    text = verdict(found, resamplings=100)
+    assert text.startswith("Fusion beats the better single stream by 14.2 points (95 % interval ")
+    assert text.endswith("audio alone 83.3 % with a guess for 10 clips without it.")
+    np.testing.assert_allclose(hits(found, "audio alone")[:10], 1 / 3)
+    assert right(found, "audio alone").tolist() == [False] * 10 + [True] * 30
+    test = mcnemar(hits(found, BOTH), hits(found, "audio alone"))
+    assert (test.only_a, test.only_b) == (round(10 * 2 / 3), 1)
+    shares = spoilt(found)
+    assert shares.audio == pytest.approx(1 / 40), "of those ten both are right together"
+
+
+def test_files_name_no_class_for_a_stream_that_a_clip_lacks(tmp_path):
+    streams = {BOTH: scored(40), "audio alone": scored(20, absent=2)}
+    write(evaluation(streams), tmp_path, settings=EvaluateSettings())
+    lines = read(tmp_path / "predictions.csv")
+    cells = [(line["audio alone"], line["audio alone probability"]) for line in lines]
+    assert cells[:2] == [("", "")] * 2 and all(map(all, cells[2:]))
+    table = pyarrow.parquet.read_table(tmp_path / "predictions.parquet")
+    assert table["audio alone"].to_pylist()[:3] == [None, None, lines[2]["audio alone"]]
+
+
+def test_a_stream_that_no_clip_has(tmp_path):
+    streams = {BOTH: scored(40), "audio alone": scored(40, absent=40), "video alone": scored(4)}
+    found = evaluation(streams)
+    assert math.isnan(found.rows["audio alone"]["top1"])
+    assert found.rows["audio alone"]["num_clips"] == 0
+    found.verdict = verdict(found, resamplings=50)
+    assert "beats the better single stream by 66.7 points" in found.verdict
+    assert re.search(r"\naudio alone +– +– +0\n", found.text())
+    write(found, tmp_path, settings=EvaluateSettings())
+    text = (tmp_path / "summary.json").read_text()
+    assert json.loads(text)["rows"]["audio alone"]["top1"] is None and "NaN" not in text
+    again = read_evaluation(tmp_path)
+    assert again.rows[BOTH] == found.rows[BOTH] and again.text().count("–") == 2
+    assert {line["label"] for line in read(tmp_path / "per_class.csv")} == {"cat", "dog", "owl"}
+    assert against(again, resamplings=20, seed=0)["audio alone"]["only_both"] == round(40 * 2 / 3)
+
+
+def test_without_any_label_nothing_is_scored():
+    none = Scored(["a", "b"], np.array([[1.0, 2], [np.nan, np.nan]]), np.zeros((2, 2)))
+    with pytest.raises(ValueError, match="none of the 2 clips has a label in every head"):
+        row_scores(none, task="single", heads={"label": 2})
+
+
+def test_a_table_with_two_heads_shows_whole_intervals():
+    heads = {"verb": [f"v{k}" for k in range(9)], "noun": [f"n{k}" for k in range(9)]}
+    targets = np.tile(np.eye(9)[np.arange(27) % 9], 2)
+    each = Scored([str(k) for k in range(27)], 9 * targets, targets)
+    sizes = {"verb": 9, "noun": 9}
+    rows = {
+        row: row_scores(each, task="heads", heads=sizes, bootstrap=20)
+        for row in (BOTH, "average of both models")
+    }
+    found = Evaluation(rows, dict.fromkeys(rows, each), "heads", heads, "videos", "test", [])
+    lines = found.text().splitlines()
+    assert all(line.count("100.0 (100.0-100.0)") == 6 for line in lines[3:5])
 
 
 @pytest.mark.parametrize(

@@ -118,6 +118,15 @@ def test_clips_without_any_wanted_stream_are_nan():
     assert torch.equal(logits["audio+video"][1], logits["video"][1])
 
 
+@pytest.mark.parametrize("audio", [[True, True], [False, True]], ids=["all", "one alone"])
+def test_a_model_that_has_diverged_is_no_absent_stream(audio):
+    model = make_model("audio", "video")
+    with torch.no_grad():
+        next(model.parameters()).fill_(torch.nan)
+    with pytest.raises(ValueError, match="scores of clip '.*' are not finite: it has diverged, or"):
+        Predictor(model).logits(make_batch(audio, [True, True]))
+
+
 def test_inference_leaves_no_gradient_and_no_dropout():
     predictor = Predictor(make_model().train(), device="cpu")
     assert not predictor.model.training

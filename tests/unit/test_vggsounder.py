@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from sightsound.cli import main
-from sightsound.evaluate import Evaluation, Scored, write
-from sightsound.metrics import summarise
+from sightsound.evaluate import Evaluation, Scored, row_scores, write
 from sightsound.predict import BOTH
 from sightsound.settings import EvaluateSettings
 from sightsound.vggsounder import read_classes, vggsounder_json, video_id
@@ -29,10 +28,7 @@ def evaluation(task: str = "single") -> Evaluation:
         "video alone": Scored(IDS, -both, TARGETS),
         "audio model": Scored(IDS, both, TARGETS),
     }
-    rows = {
-        name: summarise(s.filled, TARGETS, task=task, heads={"label": 3})
-        for name, s in streams.items()
-    }
+    rows = {name: row_scores(each, task=task, heads={"label": 3}) for name, each in streams.items()}
     return Evaluation(rows, streams, task, LABELS, "clips.csv", "test", [])
 
 
@@ -45,7 +41,7 @@ def test_layout_and_order_of_classes():
         },
         "-0jeONf82dE_000021": {
             "predictions": {"a": [], "v": ["hail"], "av": ["thunder"]},
-            "logits": {"a": [0, 0], "v": [-2, 3], "av": [2, -3]},
+            "logits": {"a": [], "v": [-2, 3], "av": [2, -3]},
         },
     }
 

@@ -23,15 +23,12 @@ from sightsound.evaluate import (
     hits,
     paired_difference,
     prediction_rows,
+    right,
+    row_scores,
     spoilt,
     with_late_average,
 )
-from sightsound.metrics import (
-    confusion,
-    head_slices,
-    labelled,
-    summarise,
-)
+from sightsound.metrics import confusion, head_slices, labelled
 from sightsound.predict import BOTH, probabilities
 from sightsound.statistics import (
     Calibration,
@@ -59,9 +56,8 @@ def with_average(evaluation: Evaluation, *, resamplings: int, seed: int) -> Eval
         return evaluation
     alone = {TRAINED[name]: streams[row] for name, row in ALONE.items()}
     scored = with_late_average(alone)[LATE]
-    row = summarise(
-        scored.filled,
-        scored.targets,
+    row = row_scores(
+        scored,
         task=evaluation.task,
         heads=evaluation.heads,
         bootstrap=resamplings,
@@ -153,23 +149,34 @@ def in_words(paired: Paired) -> str:
 def classes(evaluation: Evaluation) -> list[dict[str, Any]]:
     """One entry per class, in the order of the classes.
 
-    `scores` {row: recall, with several labels average precision}; `gain` is that of both streams
-    over the better of `single_rows`. Precision, average precision and what a class is taken for are
-    those of the first row.
+    `scores` {row: recall, with several labels average precision} of the clips that have the row's
+    stream; `gains` {row: that of both streams on all clips, less that of this one with a guess for
+    clips without it}, of `single_rows`, and `gain` the least of them. Precision, average precision
+    and what a class is taken for are those of the first row.
     """
     score = CLASS_SCORE[evaluation.task]
-    rows: dict[str, list[dict[str, Any]]] = {}
-    for line in class_rows(evaluation):
-        rows.setdefault(line["stream"], []).append(line)
+    rows, compared = _by_row(evaluation), _by_row(evaluation, guessed=True)
+    chosen = ("head", "label", "num_clips", "precision", "average_precision", "mistaken_for")
     found = []
     for index, line in enumerate(next(iter(rows.values()))):
         scores = {row: lines[index][score] for row, lines in rows.items()}
-        chosen = ("head", "label", "num_clips", "precision", "average_precision", "mistaken_for")
+        values = {row: lines[index][score] for row, lines in compared.items()}
+        gains = {
+            row: None if values[row] is None else values[BOTH] - values[row]
+            for row in single_rows(evaluation).values()
+        }
+        gain = None if not gains or None in gains.values() else min(gains.values())
         entry = {name: line[name] for name in chosen}
-        single = [scores[row] for row in single_rows(evaluation).values()]
-        gain = None if not single or None in single else scores[BOTH] - max(single)
-        found.append(entry | {"scores": scores, "gain": gain})
+        found.append(entry | {"scores": scores, "gains": gains, "gain": gain})
     return found
+
+
+def _by_row(evaluation: Evaluation, *, guessed: bool = False) -> dict[str, list[dict[str, Any]]]:
+    """{row: its lines of `class_rows`}."""
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for line in class_rows(evaluation, guessed=guessed):
+        rows.setdefault(line["stream"], []).append(line)
+    return rows
 
 
 def single_rows(evaluation: Evaluation) -> dict[str, str]:
@@ -188,8 +195,9 @@ def confused(evaluation: Evaluation) -> list[dict[str, Any]]:
     if evaluation.task == "multi":
         return []
     scored, found = next(iter(evaluation.streams.values())), []
+    scored = scored.only(scored.present)
     for head, columns in head_slices(evaluation.heads).items():
-        counts = confusion(scored.filled[:, columns], scored.targets[:, columns])
+        counts = confusion(scored.logits[:, columns], scored.targets[:, columns])
         names = evaluation.labels[head]
         for true, taken in np.argwhere(counts * (1 - np.eye(len(counts), dtype=int))):
             number = int(counts[true, taken])
@@ -209,8 +217,8 @@ def calibrations(evaluation: Evaluation) -> dict[str, Calibration]:
     task = "multi" if evaluation.task == "multi" else "single"
     found = {}
     for row, scored in evaluation.streams.items():
-        there = ~np.isnan(scored.logits).any(1)
-        logits, targets = torch.from_numpy(scored.logits[there]), scored.targets[there]
+        here = scored.only(scored.present)
+        logits, targets = torch.from_numpy(here.logits), here.targets
         values = probabilities(logits, evaluation.task, evaluation.heads).numpy()
         for head, columns in head_slices(evaluation.heads).items():
             truth = targets[:, columns]
@@ -227,7 +235,8 @@ def clips(evaluation: Evaluation) -> dict[str, list[dict[str, Any]]]:
     """{kind: clips}: where both streams help and harm most, and the surest mistakes.
 
     Measured by how probable the clip's own classes are: with both streams, less that with the
-    better stream alone. `rows` {row: what it says, and how probable it finds the truth}.
+    better stream alone. `rows` {row: what it says, and how probable it finds the truth}, both
+    `None` where the clip has no such stream.
     """
     truth = {row: truth_probability(evaluation, row) for row in evaluation.streams}
     whole = next(iter(truth))
@@ -241,12 +250,12 @@ def clips(evaluation: Evaluation) -> dict[str, list[dict[str, Any]]]:
 
     alone = [truth[row] for row in ALONE.values() if row in truth]
     if whole == BOTH and alone:
-        change = truth[whole] - np.max(alone, axis=0)
+        change = truth[whole] - np.fmax.reduce(alone)  # of one stream where there is one
         show("helps", change)
         show("harms", -change)
     if evaluation.task != "multi":
         wrong = np.zeros(len(known))
-        wrong[known] = hits(evaluation, whole) == 0
+        wrong[known] = ~right(evaluation, whole)
         show("mistakes", wrong * (1 - truth[whole]))
     return found
 

@@ -17,7 +17,6 @@ from sightsound.explain.figures.curves import learning_curves
 from sightsound.explain.figures.embedding import embedding_figure
 from sightsound.explain.figures.style import MANY
 from sightsound.metrics import confusion, head_slices, labelled
-from sightsound.predict import BOTH
 from sightsound.report.embedding import PLACES, Vectors
 from sightsound.report.numbers import ALONE, CLASS_SCORE, calibrations, single_rows
 from sightsound.types import AUDIO, VIDEO
@@ -60,7 +59,8 @@ def _of_head(evaluation: Evaluation, classes: Sequence[dict[str, Any]]) -> dict[
     bars = class_bars(scores, labels, score=word)
     found = {"classes": ("How well each class is told", _BARS.format(word), bars)}
     for modality, row in singles.items():
-        figure = gain_bars(scores[BOTH] - scores[row], labels, over=row, score=word)
+        gains = _column([line["gains"][row] for line in classes])
+        figure = gain_bars(gains, labels, over=row, score=word)
         title = f"What fusion adds to {_OVER[row]}"
         found[f"gain_over_{modality}"] = (title, f"{title}: a bar per class. {_IN_TABLE}", figure)
     if singles:
@@ -84,7 +84,8 @@ def _confusion(evaluation: Evaluation, head: str) -> dict[str, tuple]:
     if evaluation.task == "multi":
         return {}
     scored, columns = next(iter(evaluation.streams.values())), head_slices(evaluation.heads)[head]
-    counts = confusion(scored.filled[:, columns], scored.targets[:, columns])
+    scored = scored.only(scored.present)
+    counts = confusion(scored.logits[:, columns], scored.targets[:, columns])
     title = "What is taken for what"
     return {"confusion": (title, _CONFUSION, confusion_figure(counts, evaluation.labels[head]))}
 
