@@ -307,10 +307,6 @@ class Predictor:
             for name, x in logits.items()
             if not x.isnan().any()
         }
-        if not scores:
-            raise ValueError(
-                f"the scores of {str(path)!r} are not numbers: the weights of the model are damaged"
-            )
         return Prediction(str(path), scores, present, tuple(dict.fromkeys(batch.problems)))
 
 
@@ -339,9 +335,8 @@ def _finite(logits: Tensor, ids: Sequence[str]) -> Tensor:
     bad = ~logits.isfinite().all(1)
     if bad.any():
         raise ValueError(
-            f"the model's scores of clip {ids[int(bad.int().argmax())]!r} are not finite: it has "
-            "diverged, or the clip's values are not numbers; look at its training log, and at the "
-            "clip with 'sightsound preview'"
+            f"the scores of {ids[int(bad.int().argmax())]!r} are not numbers: the weights of the "
+            "model are damaged, or its training diverged; metrics.jsonl of its run says when"
         )
     return logits
 
