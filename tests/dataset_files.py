@@ -302,21 +302,117 @@ def huggingface(folder: Path) -> Case:
     return Case([train, test], media, ["train/a", "train/sub/b", "test/a"], ["test/gone"])
 
 
+VGGSOUNDER_CSV = """video_id,label,modality,background_music,static_image,voice_over
+--i-y1v8Hy8_000000,child singing,AV,False,False,True
+--i-y1v8Hy8_000000,"child speech, kid speaking",AV,False,False,True
+-0BIyqJj9ZU_000030,baby laughter,A,False,False,False
+-0BIyqJj9ZU_000030,people belly laughing,V,False,False,False
+"""
+
+
+def vggsounder(folder: Path) -> Case:
+    path = put(folder, "vggsounder.csv", VGGSOUNDER_CSV)
+    media = touch(folder / "media", "--i-y1v8Hy8_000000.mp4")
+    return Case([path], media, ["--i-y1v8Hy8_000000"], ["-0BIyqJj9ZU_000030"])
+
+
+EPIC_SOUNDS_HEADER = (
+    "annotation_id,participant_id,video_id,start_timestamp,stop_timestamp,description,class,"
+    "class_id\n"
+)
+EPIC_SOUNDS_VALIDATION = (
+    EPIC_SOUNDS_HEADER
+    + """P01_11_0,P01,P01_11,00:00:02.069,00:00:02.993,clang / clatter,metal-only collision,0
+P01_11_1,P01,P01_11,00:00:03.065,00:00:14.447,paper rustle,rustle,1
+P01_11_3,P01,P01_11,00:00:21.163,01:00:21.783,sniffle,human,2
+"""
+)
+EPIC_SOUNDS_TRAIN = EPIC_SOUNDS_VALIDATION.replace("P01_11", "P01_01")
+
+
+def epic_sounds(folder: Path) -> Case:
+    lists = folder / "epic-sounds-annotations"
+    put(lists, "EPIC_Sounds_train.csv", EPIC_SOUNDS_TRAIN)
+    put(lists, "EPIC_Sounds_validation.csv", EPIC_SOUNDS_VALIDATION)
+    put(lists, "sound_events_not_categorised.csv", "annotation_id\n")
+    media = touch(folder / "EPIC-KITCHENS", "P01/videos/P01_01.MP4")
+    numbers = (0, 1, 3)
+    return Case([lists], media, [f"P01_01_{n}" for n in numbers], [f"P01_11_{n}" for n in numbers])
+
+
+def llp(folder: Path) -> Case:
+    lists = folder / "data"
+    train = "BjCEufrlXm4_20_30\tSpeech,Dog\n-AdKA_1Q_Tg_0_10\tFrying_(food)\n"
+    put(lists, "AVVP_train.csv", "filename\tevent_labels\n" + train)
+    put(lists, "AVVP_val_pd.csv", "filename\tevent_labels\n7nSYwyaP4QE_50_60\tDog\n")
+    put(lists, "AVVP_dataset_full.csv", "filename\tevent_labels\n" + train)
+    put(lists, "AVVP_eval_audio.csv", "filename\tonset\toffset\tevent_labels\n")
+    media = touch(folder / "LLP_dataset", "video/BjCEufrlXm4.mp4", "video/-AdKA_1Q_Tg_0_10.mp4")
+    return Case([lists], media, ["BjCEufrlXm4_20_30", "-AdKA_1Q_Tg_0_10"], ["7nSYwyaP4QE_50_60"])
+
+
+def path_list(folder: Path) -> Case:
+    paths = [
+        put(folder, "train.txt", "dogs/a b.mp4 barking\ndogs/c.mp4 barking howling\n"),
+        put(folder, "val.txt", "cats/d.mp4 purring\n"),
+    ]
+    media = touch(folder / "media", "train/dogs/a b.mp4", "dogs/c.mkv")
+    return Case(paths, media, ["dogs/a b.mp4", "dogs/c.mp4"], ["cats/d.mp4"])
+
+
+def _task(number: int, url: str, split: str, choice: str) -> str:
+    return f"""{{"id": {number}, "data": {{"video": "{url}", "split": "{split}"}}, "annotations": [
+ {{"id": 5, "was_cancelled": false, "result": [{{"from_name": "choice", "to_name": "video",
+  "type": "choices", "value": {{"choices": ["{choice}"]}}}}]}}], "predictions": []}}"""
+
+
+LABEL_STUDIO = (
+    _task(1, "/data/upload/3/0a1b2c3d-dog_park.mp4", "train", "dog"),
+    _task(2, "/data/local-files/?d=clips/cat%201.mp4", "train", "cat"),
+    _task(3, "s3://bucket/gone.mp4", "test", "cat"),
+)
+
+
+def label_studio(folder: Path) -> Case:
+    path = put(folder, "project-3.json", f"[{', '.join(LABEL_STUDIO)}]")
+    media = touch(folder / "media", "clips/cat 1.mp4", "dog_park.mp4")
+    return Case([path], media, ["0a1b2c3d-dog_park", "cat 1"], ["gone"])
+
+
+FIFTYONE = """{"classes": ["cat", "dog"], "labels": {
+"a": [{"label": 1, "timestamps": [0.5, 2.0], "confidence": null, "attributes": {}},
+      {"label": 0, "timestamps": [3.0, 4.5]}],
+"b": [{"label": 0, "timestamps": [1.0, 2.0]}]
+}}"""
+
+
+def fiftyone(folder: Path) -> Case:
+    path = put(folder, "train/labels.json", FIFTYONE)
+    media = touch(folder / "train", "data/a.mp4")
+    return Case([path], media, ["a#0.5", "a#3"], ["b#1"])
+
+
 CASES = {
     "audioset": audioset,
     "audioset-500k": audioset,
     "vggsound": vggsound,
+    "vggsounder": vggsounder,
     "epic-kitchens": epic_kitchens,
+    "epic-sounds": epic_sounds,
     "kinetics": kinetics,
     "kinetics-sounds-31": kinetics_sounds,
     "kinetics-sounds-32": kinetics_sounds_32,
     "kinetics-sounds-34": kinetics_sounds,
     "moments": moments,
+    "llp": llp,
     "ave": ave,
     "ucf101": ucf101,
     "ucf51": ucf51,
     "activitynet": activitynet,
     "cremad": cremad,
     "cavmae": cavmae,
+    "list": path_list,
     "huggingface": huggingface,
+    "label-studio": label_studio,
+    "fiftyone": fiftyone,
 }

@@ -356,7 +356,9 @@ def test_empty_labels(tmp_path, name, file, text):
 
 
 @pytest.mark.parametrize("content", ["[]", "3", '"a"', "null", "{}", '{"a": {"b": 1}}', "[[1]]"])
-@pytest.mark.parametrize("name", ["kinetics", "activitynet", "cavmae", "huggingface"])
+@pytest.mark.parametrize(
+    "name", ["kinetics", "activitynet", "cavmae", "huggingface", "label-studio", "fiftyone"]
+)
 def test_foreign_json_is_one_sentence(tmp_path, capsys, name, content):
     file = "metadata.jsonl" if name == "huggingface" else "train.json"
     path = put(tmp_path, file, content)

@@ -33,6 +33,7 @@ class Clip(NamedTuple):
     end_seconds: float | None = None
     files: tuple[str, ...] = ()  # whole paths, which come before any name
     group: str = ""
+    untrimmed: bool = False  # whatever file is found is all of the recording, not the clip alone
 
 
 @dataclass
@@ -263,6 +264,7 @@ def label_named(path: Path, place: int | str, label: str) -> str:
 
 # --- splits and classes -------------------------------------------------------------------------
 
+_FOLDERS = frozenset("train training val valid validation test testing eval".split())
 _SPLITS = {"train": "train", "val": "val", "test": "test", "eval": "test"}
 _IN_A_NAME = re.compile(  # AStest, KineticsTrain, VAL_LIST, but not latest
     r"(?<![a-z])(train|val|test|eval)|(Train|Val|Test|Eval)|(?<![A-Za-z])(TRAIN|VAL|TEST|EVAL)"
@@ -288,6 +290,12 @@ def file_split(path: Path) -> str:
             "val, test or eval"
         )
     return split
+
+
+def folder_split(path: Path) -> str:
+    """The split that the folder of `path` is of, as in `validation/labels.json`, or nothing."""
+    name = path.absolute().parent.name.lower()
+    return split_named(name) if name in _FOLDERS else ""
 
 
 def class_table(path: Path) -> dict[str, str] | None:

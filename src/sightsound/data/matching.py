@@ -178,10 +178,13 @@ def _check_splits(rows: list[Row]) -> None:
 
 
 def _row(clip: Clip, main: _Found, extra: _Found | None) -> Row:
+    times = (clip.start_seconds, clip.end_seconds) if clip.untrimmed else (0.0, None)
     return Row(
         id=clip.id,
         path=main.path,
         labels=clip.labels,
+        start_seconds=times[0],
+        end_seconds=times[1],
         split=clip.split,
         audio_path=extra.path if extra is not None else None,
         group=clip.group,

@@ -16,6 +16,7 @@ from sightsound.data.listing import (
     Clip,
     Listing,
     annotation_files,
+    folder_split,
     named_rows,
     split_named,
     text_lines,
@@ -24,7 +25,6 @@ from sightsound.data.listing import (
 
 _PATTERNS = ("metadata.csv", "metadata.jsonl", "*/metadata.csv", "*/metadata.jsonl")
 _LABELS = ("label", "labels", "category", "class")
-_FOLDERS = frozenset("train training val valid validation test testing eval".split())
 _FILES = ("file_name", "video_file_name", "audio_file_name")
 
 
@@ -36,8 +36,7 @@ def huggingface(paths: Sequence[Path]) -> Listing:
 
 
 def _clips(path: Path) -> Iterator[Clip]:
-    folder = path.absolute().parent
-    beside = split_named(folder.name) if folder.name.lower() in _FOLDERS else ""
+    folder, beside = path.absolute().parent, folder_split(path)
     for number, cells in _entries(path):
         names = [str(cells[column]) for column in _FILES if cells.get(column)]
         labels = next((cells[column] for column in _LABELS if column in cells), None)
