@@ -172,7 +172,7 @@ every_fused_mbt = pytest.mark.parametrize("name, variant", FUSED_MBT, ids=[v for
 # softmax takes no notice of a constant: its gradient is zero, or what rounding leaves of it
 WITHOUT_EFFECT = {"attention.scorer.2.bias"}
 
-ALONE = 2e-6  # one example alone or in a batch: matrix products may round otherwise
+ALONE = 1e-12  # of float64: alone or in a batch, matrix products may round otherwise
 
 
 def build(name: str, variant: str) -> torch.nn.Module:
@@ -409,8 +409,8 @@ def test_without_bottlenecks_at_test_time_nothing_crosses():
 @every_fused
 def test_a_mixed_batch_gives_each_example_the_numbers_it_gets_alone(name: str, variant: str):
     """Example 0 has both streams, 1 lacks the first modality, 2 the second."""
-    model = build(name, variant)
-    inputs = random_inputs(model)
+    model = build(name, variant).double()
+    inputs = doubled(random_inputs(model))
     present = everything_masked(model)["present"]
     mixed = model(inputs, present=present)
     first, second = model.modalities
@@ -423,6 +423,10 @@ def test_a_mixed_batch_gives_each_example_the_numbers_it_gets_alone(name: str, v
             close(mixed.encoded[stream][row], alone.encoded[stream][0])
             if mixed.modality_logits:
                 close(mixed.modality_logits[stream][row], alone.modality_logits[stream][0])
+
+
+def doubled(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: stream.double() for name, stream in inputs.items()}
 
 
 def close(ours: Tensor, expected: Tensor) -> None:
@@ -454,8 +458,8 @@ def test_what_lies_in_an_absent_stream_changes_nothing(name: str, variant: str, 
 
 @every_fused
 def test_a_stream_that_no_example_has_equals_one_left_out(name: str, variant: str):
-    model = build(name, variant)
-    inputs = random_inputs(model)
+    model = build(name, variant).double()
+    inputs = doubled(random_inputs(model))
     for kept, lost in itertools.permutations(model.modalities):
         present = {kept: torch.ones(3).bool(), lost: torch.zeros(3).bool()}
         close(model(inputs, present=present).logits, model({kept: inputs[kept]}).logits)
@@ -500,8 +504,8 @@ def test_all_true_masks_are_no_masks(name: str, variant: str):
 
 @every_fused
 def test_a_stream_of_padding_only_is_absent(name: str, variant: str):
-    model = build(name, variant)
-    inputs = random_inputs(model)
+    model = build(name, variant).double()
+    inputs = doubled(random_inputs(model))
     valid = {AUDIO: torch.zeros_like(everything_masked(model)["valid"][AUDIO])}
     close(model(inputs, valid=valid).logits, model({VIDEO: inputs[VIDEO]}).logits)
 

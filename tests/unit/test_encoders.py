@@ -305,7 +305,9 @@ def test_pickled_objects_are_not_read(tmp_path):
 def test_a_damaged_safetensors_file(tmp_path):
     path = saved(tmp_path, "net.safetensors", VGGISH)
     path.write_bytes(path.read_bytes()[:-10])
-    with pytest.raises(ValueError, match="is a damaged .safetensors file.*fetch it again"):
+    with pytest.raises(
+        ValueError, match=r"net.safetensors' is damaged \(safetensors: .*; fetch it again"
+    ):
         load_encoder(f"vggish:{path}")
 
 
