@@ -2,8 +2,9 @@
 
 Time 0 is the earliest start of a video or audio stream, and all times are seconds on the clock of
 the container, so streams that start late, edit lists and large offsets need no care from callers.
-Files are read from the start in one sequential pass, packet by packet: a packet that fails costs
-what it holds, not the rest of the file. Everything here runs in the calling thread.
+Files are read in one sequential pass, packet by packet, from the start or from a keyframe that
+`seek.py` finds: a packet that fails costs what it holds, not the rest of the file. Everything here
+runs in the calling thread.
 
 `probe.py` says what a file holds, `frames.py` reads its pictures, `sound.py` its sound.
 """
@@ -14,14 +15,17 @@ import math
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from typing import ClassVar, Literal, NoReturn, Self
 
 import av
 from av.container import InputContainer
 from av.stream import Discard, Disposition, Stream
+
+from sightsound.media.seek import seek
 
 _MAX_READ_ERRORS = 50  # in a row, without one packet between them: then the rest is lost
 _MISSING_SECONDS = 0.25  # a stream that ends this much before its header says is truncated
@@ -47,14 +51,17 @@ def opened(path: str | Path, *, start_seconds: float) -> Iterator[Media]:
         cause = "not a file" if os.path.exists(path) else "no such file"
         raise DecodeError(path, start_seconds, cause)
     try:
-        # "file:" keeps FFmpeg from reading a protocol or a pattern into a name.
-        with av.open(f"file:{os.fspath(path)}", metadata_errors="replace") as container:
-            media = Media(path, container)
+        with closing(Media(path, _container(path))) as media:
             if not media.real_streams():
                 raise DecodeError(path, start_seconds, "no video and no audio stream")
             yield media
     except (av.FFmpegError, OSError) as error:
         raise DecodeError(path, start_seconds, _describe(error)) from error
+
+
+def _container(path: str | Path) -> InputContainer:
+    # "file:" keeps FFmpeg from reading a protocol or a pattern into a name.
+    return av.open(f"file:{os.fspath(path)}", metadata_errors="replace")
 
 
 def _describe(error: Exception) -> str:
@@ -70,6 +77,15 @@ class Media:
         self.container = container
         streams = [s for s in self.real_streams() if s.start_time is not None]
         self.origin = min((s.start_time * s.time_base for s in streams), default=Fraction(0))
+
+    def close(self) -> None:
+        """Close the file."""
+        self.container.close()
+
+    def reopen(self) -> None:
+        """Back to the start, with all streams new."""
+        self.close()
+        self.container = _container(self.path)
 
     def real_streams(self) -> list[Stream]:
         """Video, without attached pictures, and audio."""
@@ -129,18 +145,27 @@ class Track:
         self._scale = base.numerator * origin.denominator
         self._offset = origin.numerator * base.denominator
         self._divisor = base.denominator * origin.denominator
+        self.is_sought = False  # packets before the first one were not read
         self.num_packets = 0
         self.num_frames = 0
         self.failures: list[tuple[float, str]] = []  # to read or decode a packet: when, why
         self.end_seconds: float | None = None  # of the last frame decoded
-        self._use_one_thread()
+        self.use_alone()
 
-    def _use_one_thread(self) -> None:
+    def use_alone(self) -> None:
+        """Read no other stream of the file, and decode in this thread."""
         self.stream.codec_context.thread_count = 1
         self.stream.codec_context.thread_type = "NONE"
         for stream in self.media.container.streams:
             chosen = stream.index == self.stream.index
             stream.discard = Discard.default if chosen else Discard.all
+
+    def reopen(self) -> None:
+        """Back to the start of the file, whose other streams are no longer those of before."""
+        index = self.stream.index  # FFmpeg frees what it says of a stream when it closes the file
+        self.media.reopen()
+        self.stream = self.media.container.streams[index]
+        self.use_alone()
 
     @classmethod
     def find(cls, media: Media) -> Self | None:
@@ -195,12 +220,18 @@ class Track:
                 found.append(f"{kind}: ends at {end:.2f} s, its header says {expected:.2f} s")
         return tuple(found)
 
-    def packets(self) -> Iterator[av.Packet]:
-        """All packets, then the empty one that flushes the decoder; read errors are survived."""
+    def packets(self, since: float = -math.inf) -> Iterator[av.Packet]:
+        """All packets, then the empty one that flushes the decoder; read errors are survived.
+
+        What comes before a keyframe that is shown by `since` seconds may be left out.
+        """
         errors = 0
+        first = seek(self, since)
+        self.is_sought = first is not None
+        found = iter([first] if self.is_sought else [])
         while errors <= _MAX_READ_ERRORS:
             try:
-                for packet in self.media.packets([self.stream]):
+                for packet in chain(found, self.media.packets([self.stream])):
                     errors = 0
                     self.num_packets += packet.size > 0
                     yield packet

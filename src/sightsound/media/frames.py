@@ -138,7 +138,7 @@ class VideoTrack(Track):
 
     def __init__(self, media: Media, stream: Stream) -> None:
         super().__init__(media, stream)
-        self._num_skipped = 0  # packets left out before the keyframe
+        self._has_skipped = False  # packets before the keyframe
         self._keyframe_seconds = -math.inf  # where decoding starts if something was skipped
         rate = stream.average_rate
         self._frame_seconds = float(1 / rate) if rate else 0.0
@@ -186,9 +186,10 @@ class VideoTrack(Track):
         Raises `NeedsAll` if what was left out before it turns out to be needed.
         """
         last = -math.inf
-        packets = self.packets()
         if _INDEXED_CONTAINERS & set(self.media.container.format.name.split(",")):
-            packets = self._from_last_keyframe(packets, from_seconds)
+            packets = self._from_last_keyframe(self.packets(from_seconds), from_seconds)
+        else:
+            packets = self.packets()
         if self._sparing is not None:
             packets = self._spared(packets)
         elif self.media.container.format.name in _UNTIMED_CONTAINERS:
@@ -210,7 +211,7 @@ class VideoTrack(Track):
             end = time + self._frame_seconds
             self.end_seconds = end if self._sparing is None else max(end, self.end_seconds or end)
             yield time, end, frame
-        if last == -math.inf and self._num_skipped:
+        if last == -math.inf and self._has_skipped:
             raise NeedsAll
 
     def _timed(self, frames: Iterator[av.VideoFrame]) -> Iterator[tuple[float, av.VideoFrame]]:
@@ -268,7 +269,7 @@ class VideoTrack(Track):
     def _check_keyframe(self, time: float, frame: av.VideoFrame) -> None:
         """With x264's intra-refresh, say, keyframes in name only are P frames that show rubbish."""
         shown = abs(time - self._keyframe_seconds) < TICK_SECONDS
-        if self._num_skipped and not (shown and frame.pict_type == PictureType.I):
+        if self._has_skipped and not (shown and frame.pict_type == PictureType.I):
             raise NeedsAll
 
     def _next_seconds(self, last: float) -> float:
@@ -291,9 +292,9 @@ class VideoTrack(Track):
                 yield from packets
                 return
             if packet.is_keyframe:
-                self._num_skipped += len(held)
+                self._has_skipped |= self.is_sought or bool(held)
                 self._keyframe_seconds = (
-                    self.seconds(packet.pts) if self._num_skipped else -math.inf
+                    self.seconds(packet.pts) if self._has_skipped else -math.inf
                 )
                 held.clear()
             held.append(packet)

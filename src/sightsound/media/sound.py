@@ -87,7 +87,9 @@ class AudioTrack(Track):
     def sound(self, start: float, stop: float) -> Iterator[tuple[float, av.AudioFrame]]:
         """(start, frame) of what may be heard in [start, stop), and a little around it."""
         expected = math.nan
-        for frame in self.decoded(self._around(self.packets(), start=start, stop=stop)):
+        first = start - PREROLL_SECONDS if start > FROM_START_SECONDS else -math.inf
+        packets = self._around(self.packets(first), first=first, stop=stop)
+        for frame in self.decoded(packets):
             time = self._sound_seconds(frame, expected)
             if not (0 < frame.sample_rate <= _MAX_RATE_HZ and frame.layout.nb_channels):
                 self.failures.append((time, f"impossible rate of {frame.sample_rate} Hz"))
@@ -115,10 +117,9 @@ class AudioTrack(Track):
         return expected if math.isnan(time) or abs(time - expected) < _GAP_SECONDS else time
 
     def _around(
-        self, packets: Iterator[av.Packet], *, start: float, stop: float
+        self, packets: Iterator[av.Packet], *, first: float, stop: float
     ) -> Iterator[av.Packet]:
-        """Leaves out packets well before `start` and ends well after `stop`."""
-        first = start - PREROLL_SECONDS if start > FROM_START_SECONDS else -math.inf
+        """Leaves out packets that end before `first`, and ends well after `stop`."""
         num_late = 0
         for packet in packets:
             if packet.pts is not None:

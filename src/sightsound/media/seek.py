@@ -1,0 +1,80 @@
+"""Going to a place far into a file without reading what lies before it.
+
+    packets    k . . . . k . . . . k . . . . k . .      k: decoding may start here
+    asked for                         ^ since
+    sought                         ^                    the last k at least a second earlier
+
+What is read from there on is what reading from the start comes to in the end, packet by packet:
+`frames.py` and `sound.py` leave out the same packets either way, so pictures and sound are the same
+to the bit. That needs timestamps that are stored or counted in bytes, and an index that is true:
+files are sought into where the container has both, and the first packet shows where the index led.
+If that is too late, it is tried again from further back, and in the end from the start.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import av
+from av.stream import Discard, Stream
+
+if TYPE_CHECKING:
+    from sightsound.media.decode import Track
+
+NEAR_SECONDS = 30.0  # what lies before is read in a few milliseconds
+_MARGIN_SECONDS = 1.0  # indexes tell when packets are decoded; they are shown up to so much later
+_BACK_SECONDS = (0.0, 10.0, 60.0)  # further back each time, where an index is not quite true
+# Timestamps stored with the packets, and an index; where it is missing FFmpeg makes one.
+_INDEXED = frozenset({"mov", "mp4", "matroska", "webm"})
+# Matroska indexes pictures only, where there are any.
+_INDEXED_BY_PICTURES = frozenset({"matroska", "webm"})
+_COUNTED = frozenset({"wav", "w64", "aiff", "au"})  # of PCM every sample has as many bytes
+_NUMBERED = frozenset({"flac"})  # each packet says which sample is its first
+
+
+def can_seek(track: Track) -> bool:
+    """Whether reading from the middle gives the packets that reading from the start would."""
+    names = set(track.media.container.format.name.split(","))
+    is_pcm = track.stream.codec_context.name.startswith("pcm_")
+    return bool(names & (_INDEXED | _NUMBERED) or (is_pcm and names & _COUNTED))
+
+
+def seek(track: Track, since: float) -> av.Packet | None:
+    """The packet to go on from: a keyframe that is shown by `since` seconds.
+
+    `None`: nothing was left out, and the file is at its start. It may have been opened anew.
+    """
+    if since <= NEAR_SECONDS or not can_seek(track):
+        return None
+    for back in _BACK_SECONDS:
+        aim = since - _MARGIN_SECONDS - back
+        packet = _landed(track, aim) if aim > NEAR_SECONDS / 2 else None
+        if packet is not None and packet.is_keyframe and _time(track, packet) <= since:
+            return packet
+    track.reopen()
+    return None
+
+
+def _landed(track: Track, aim: float) -> av.Packet | None:
+    """The first packet after a jump to `aim` seconds; `None` if that fails or nothing follows."""
+    guide = _guide(track)
+    ticks = math.floor((aim + float(track.media.origin)) / float(guide.time_base))
+    guide.discard = Discard.default  # FFmpeg does not index what it discards
+    try:
+        track.media.container.seek(ticks, stream=guide)
+        track.use_alone()
+        return next(track.media.packets([track.stream]), None)
+    except av.FFmpegError:
+        return None
+
+
+def _guide(track: Track) -> Stream:
+    """The stream whose index is used."""
+    if _INDEXED_BY_PICTURES & set(track.media.container.format.name.split(",")):
+        return next(iter(track.media.streams("video")), track.stream)
+    return track.stream
+
+
+def _time(track: Track, packet: av.Packet) -> float:
+    return math.inf if packet.pts is None else track.seconds(packet.pts)

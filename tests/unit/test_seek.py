@@ -1,0 +1,249 @@
+"""Places far into a file are sought: the same pictures and sound as by reading all, sooner."""
+
+import re
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+
+from sightsound.media import seek
+from sightsound.media.decode import Media
+from sightsound.media.frames import read_frames
+from sightsound.media.sequential import SequentialReader
+from sightsound.media.sound import read_audio
+
+SECONDS, FPS, RATE = 60, 10, 16000
+PLACES = np.random.default_rng(0).uniform(seek.NEAR_SECONDS + 3, SECONDS + 1, 6)
+OPEN_GROUPS = "bframes=3:keyint=20:min-keyint=20:scenecut=0:open-gop=1"
+
+
+def pictures(codec, options, pix_fmt="yuv420p"):
+    def add(container):
+        stream = container.add_stream(codec, rate=FPS, options=options)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, pix_fmt
+        stream.codec_context.gop_size = 20
+        rng = np.random.default_rng(1)
+        for index in range(SECONDS * FPS):
+            pixels = np.full((48, 64, 3), 60, np.uint8)
+            pixels[:, index % 64] = 250
+            pixels[8:16, 8:16] = rng.integers(0, 255, 3)
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            frame.pts, frame.time_base = index, Fraction(1, FPS)
+            yield from ((packet, stream) for packet in stream.encode(frame))
+        yield from ((packet, stream) for packet in stream.encode(None))
+
+    return add
+
+
+def sound(codec, options=None, rate=RATE):
+    def add(container):
+        stream = container.add_stream(codec, rate=rate, layout="mono", options=options or {})
+        length = stream.codec_context.frame_size or 1024
+        kind = stream.codec_context.codec.audio_formats[0].name
+        kind = {"s32p": "s16p", "s32": "s16"}.get(kind, kind)
+        stream.codec_context.format = kind
+        rng = np.random.default_rng(2)
+        for start in range(0, SECONDS * rate, length):
+            noise = rng.normal(0, 0.1, (1, length)).clip(-1, 1)
+            samples = noise * 32767 if "s16" in kind else noise
+            samples = samples.astype(np.int16 if "s16" in kind else np.float32)
+            frame = av.AudioFrame.from_ndarray(samples, format=kind, layout="mono")
+            frame.sample_rate, frame.pts, frame.time_base = rate, start, Fraction(1, rate)
+            yield from ((packet, stream) for packet in stream.encode(frame))
+        yield from ((packet, stream) for packet in stream.encode(None))
+
+    return add
+
+
+def late(add, seconds):
+    """The same stream, later."""
+
+    def moved(container):
+        for packet, stream in add(container):
+            ticks = round(seconds / packet.time_base)
+            packet.pts, packet.dts = packet.pts + ticks, packet.dts + ticks
+            yield packet, stream
+
+    return moved
+
+
+def write(path, *streams, muxer=None, format=None):
+    """A file of `SECONDS`, its streams in turn as their packets are decoded."""
+    with av.open(str(path), "w", options=muxer or {}, format=format) as container:
+        packets = [list(found) for found in [add(container) for add in streams]]
+        packets = [each for found in packets for each in found]
+        for packet, stream in sorted(packets, key=lambda each: each[0].dts * each[0].time_base):
+            packet.stream = stream
+            container.mux(packet)
+    return path
+
+
+@pytest.fixture
+def check(monkeypatch):
+    """Asserts that answers are those of reading all; says which share of packets is read."""
+    num_read = [0]
+    packets = Media.packets
+
+    def counted(self, streams):
+        for packet in packets(self, streams):
+            num_read[0] += 1
+            yield packet
+
+    def answer(question):
+        num_read[0] = 0
+        return question(), num_read[0]
+
+    def run(*questions):
+        shares = []
+        for question in questions:
+            found, num_sought = answer(question)
+            with monkeypatch.context() as patch:
+                patch.setattr(seek, "can_seek", lambda track: False)
+                expected, num_all = answer(question)
+            for name, value in vars(expected).items():
+                assert np.array_equal(getattr(found, name), value), name
+            shares.append(num_sought / num_all)
+        return np.mean(shares)
+
+    monkeypatch.setattr(Media, "packets", counted)
+    return run
+
+
+CUES = b"\x1c\x53\xbb\x6b"
+CLUSTER_POSITION = re.compile(rb"\xf1([\x81-\x84])")  # and its length: RFC 9559, 5.1.5.1.2.2
+
+
+def led_to_the_end(content):
+    """A Matroska file all of whose index entries lead to the last cluster that has one."""
+    index = content.rindex(CUES)
+    head, index = content[:index], bytearray(content[index:])
+    places = [(m.end(), m.end() + m[1][0] - 0x80) for m in CLUSTER_POSITION.finditer(index)]
+    first, last = places[-1]
+    for begin, end in places:
+        if end - begin == last - first:  # the first few are stored in fewer bytes
+            index[begin:end] = index[first:last]
+    return head + bytes(index)
+
+
+def looks(path):
+    """Questions for pictures at all places."""
+    return [lambda t=t: read_frames(path, t + np.linspace(0, 1, 4), (24, 32)) for t in PLACES]
+
+
+def listens(path):
+    """Questions for sound at all places."""
+    return [lambda t=t: read_audio(path, t, t + 0.5, RATE) for t in PLACES]
+
+
+X264 = {"preset": "veryfast", "x264-params": OPEN_GROUPS}
+X265 = {"preset": "ultrafast", "x265-params": OPEN_GROUPS + ":log-level=none"}
+VPX = {"deadline": "realtime", "cpu-used": "8", "lag-in-frames": "5", "g": "20"}
+MPEG4 = {"bf": "2", "g": "20"}
+FRAGMENTS = "frag_keyframe+empty_moov"
+INDEXED = {"movflags": f"{FRAGMENTS}+dash+global_sidx"}
+PICTURES = [
+    ("clip.mp4", "libx264", X264, None),
+    ("clip.mkv", "libx264", X264, None),
+    ("clip.mp4", "libx264", X264, {"movflags": FRAGMENTS}),
+    ("clip.mp4", "libx264", X264, {"movflags": FRAGMENTS + "+skip_trailer"}),
+    ("clip.mp4", "libx264", X264, INDEXED),
+    ("clip.mov", "libx265", X265, None),
+    ("clip.mkv", "libx265", X265, None),
+    ("clip.webm", "libvpx-vp9", VPX, None),
+    ("clip.mp4", "libvpx-vp9", VPX, None),
+    ("clip.mkv", "mpeg4", MPEG4, None),
+    ("clip.mov", "mpeg4", MPEG4, None),
+]
+
+
+@pytest.mark.parametrize("name, codec, options, muxer", PICTURES)
+def test_pictures_are_those_of_reading_from_the_start(tmp_path, check, name, codec, options, muxer):
+    path = write(tmp_path / name, pictures(codec, options), muxer=muxer)
+    assert check(*looks(path)) < 0.3
+
+
+SOUND = [
+    ("clip.m4a", "aac", None),
+    ("clip.mp4", "libopus", None),
+    ("clip.webm", "libopus", None),
+    ("clip.mp4", "flac", None),
+    ("clip.mka", "flac", None),
+    ("clip.flac", "flac", None),
+    ("clip.mp4", "libmp3lame", None),
+    ("clip.mka", "libmp3lame", None),
+    ("clip.m4a", "aac", {"movflags": FRAGMENTS}),
+    ("clip.m4a", "alac", None),
+    ("clip.mov", "pcm_s16le", None),
+    ("clip.mka", "pcm_s16le", None),
+    ("clip.wav", "pcm_s16le", None),
+    ("clip.w64", "pcm_s16le", None),
+    ("clip.aiff", "pcm_s16be", None),
+    ("clip.au", "pcm_s16be", None),
+]
+
+
+@pytest.mark.parametrize("name, codec, muxer", SOUND)
+def test_sound_is_that_of_reading_from_the_start(tmp_path, check, name, codec, muxer):
+    path = write(tmp_path / name, sound(codec), muxer=muxer)
+    assert check(*listens(path)) < 0.3
+
+
+@pytest.mark.parametrize("name", ["clip.mp4", "clip.mkv", "clip.mov"])
+def test_both_streams_one_late(tmp_path, check, name):
+    path = write(tmp_path / name, pictures("libx264", X264), late(sound("aac"), 1.7))
+    assert check(*looks(path), *listens(path)) < 0.35
+
+
+@pytest.mark.parametrize("name, codec", [("clip.ogg", "flac"), ("clip.mp3", "libmp3lame")])
+def test_without_an_index_everything_is_read(tmp_path, check, name, codec):
+    path = write(tmp_path / name, sound(codec))
+    assert check(*listens(path)) == 1
+
+
+@pytest.mark.parametrize("name", ["clip.ts", "clip.avi", "clip.flv"])
+def test_pictures_without_stored_times_or_index_are_read_from_the_start(tmp_path, check, name):
+    path = write(tmp_path / name, pictures("libx264", X264))
+    assert check(*looks(path)) == 1
+
+
+def test_matroska_without_an_index(tmp_path, check):
+    streams = pictures("libx264", X264), sound("aac")
+    path = write(tmp_path / "clip.mkv", *streams, muxer={"live": "1"})
+    assert CUES not in path.read_bytes()
+    assert check(*looks(path), *listens(path)) < 0.3
+
+
+def test_an_index_that_leads_too_far_is_given_up(tmp_path, check):
+    path = write(tmp_path / "clip.mkv", pictures("libx264", X264), sound("aac"))
+    path.write_bytes(led_to_the_end(path.read_bytes()))
+    assert check(*looks(path)[:3], *listens(path)[:3]) > 0.9
+
+
+def test_a_table_that_calls_every_frame_a_keyframe_is_seen_through(tmp_path, check):
+    """ISO/IEC 14496-12, 8.6.2: without the box `stss` every sample is a sync sample."""
+    path = write(tmp_path / "clip.mp4", pictures("libx264", X264))
+    content = path.read_bytes()
+    assert content.count(b"stss") == 1
+    path.write_bytes(content.replace(b"stss", b"free"))
+    found = [look() for look in looks(path)]
+    path.write_bytes(content)
+    for look, seen in zip(looks(path), found, strict=True):
+        assert np.array_equal(seen.pixels, look().pixels)
+
+
+def test_questions_in_order_start_far_into_a_file(tmp_path, check):
+    path = write(tmp_path / "clip.mkv", pictures("libx264", X264), sound("aac"))
+    times = np.arange(45.0, 50.0, 0.5)
+
+    def ask(what):
+        reader = SequentialReader(path, times)
+        answer = (
+            reader.frames(path, times, (24, 32))
+            if what == "video"
+            else reader.sound(path, 45.0, 50.0, RATE)
+        )
+        reader.close()
+        return answer
+
+    assert check(lambda: ask("video"), lambda: ask("audio")) < 0.3
