@@ -97,6 +97,7 @@ def build_model(section: dict[str, Any], manifest: Manifest, front_end: FrontEnd
         front_end=front_end.to_dict(),
         labels=manifest.labels,
         task=manifest.task,
+        prevalence=manifest.prevalence(),
     )
     return model
 

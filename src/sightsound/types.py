@@ -128,3 +128,4 @@ class ModelInfo:
     labels: dict[str, list[str]] = field(default_factory=dict)  # {head: class names in order}
     task: str = "single"  # single, multi, heads; none: pre-trained without labels
     provenance: dict = field(default_factory=dict)
+    prevalence: list[float] = field(default_factory=list)  # (K,) see `Manifest.prevalence`

@@ -107,3 +107,19 @@ def test_mixing_does_not_part_what_the_objective_pairs(folder, augment, losses, 
     else:
         with pytest.raises(ValueError, match=re.escape(message)):
             assembled(config)
+
+
+def test_a_model_of_several_labels_knows_how_often_each_comes(folder, tmp_path):
+    lines = [f"{folder}/train/cat/{k}.mp4,{'cat|dog' if k % 2 else 'cat'},train" for k in range(10)]
+    lines.append(f"{folder}/val/dog/0.mp4,dog,held_out")
+    (tmp_path / "clips.csv").write_text("\n".join(["path,label,split", *lines]))
+    parts = assembled(configuration(tmp_path / "clips.csv"))
+    assert parts.model.info.prevalence == [1.0, 0.5]
+    assert parts.notes == ["split held_out: 1 clips, not trained on"]
+
+
+def test_a_split_to_score_that_nobody_knows_is_refused(folder):
+    config = configuration(folder)
+    config.evaluate.split = "held_out"
+    with pytest.raises(ValueError, match="unknown split 'held_out'; known: test, train, val"):
+        assembled(config)

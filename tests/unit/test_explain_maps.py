@@ -410,11 +410,21 @@ def test_shapley_values_add_up_to_more_than_an_even_chance(make):
         assert sum(one.effects.values()) == pytest.approx(one.probability - 1 / 3, abs=1e-5)
 
 
-def test_the_even_chance_of_several_labels_is_a_half():
+def test_several_labels_start_from_the_prevalence_of_the_class():
+    predictor = predictor_of(mbt())
+    predictor.task = "multi"
+    names = predictor.labels["label"]
+    predictor.model.info.prevalence = [0.02, 0.3, 0.07]
+    for name, share in zip(names, predictor.model.info.prevalence, strict=True):
+        for one in explain_maps(predictor, batch_of(predictor), method="shapley", shown=name):
+            assert sum(one.effects.values()) == pytest.approx(one.probability - share, abs=1e-5)
+
+
+def test_several_labels_of_unknown_prevalence_start_from_one_class_of_all():
     predictor = predictor_of(mbt())
     predictor.task = "multi"
     for one in explain_maps(predictor, batch_of(predictor), method="shapley"):
-        assert sum(one.effects.values()) == pytest.approx(one.probability - 0.5, abs=1e-5)
+        assert sum(one.effects.values()) == pytest.approx(one.probability - 1 / 3, abs=1e-5)
 
 
 # --- features -----------------------------------------------------------------------------------

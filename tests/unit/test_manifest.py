@@ -344,6 +344,15 @@ def test_bad_labels_json_is_refused(tmp_path, text, match):
         load(path)
 
 
+def test_prevalence_is_that_of_the_training_clips(tmp_path):
+    text = "path,label,split\na.mp4,rain|wind,train\nb.mp4,wind,train\nc.mp4,rain,val\n"
+    manifest = load(make_table(tmp_path, text))
+    assert manifest.labels == {"label": ["rain", "wind"]}
+    assert manifest.prevalence() == [0.5, 1.0]
+    (one_each := tmp_path / "one").mkdir()
+    assert load(make_table(one_each, text.replace("|wind", ""))).prevalence() == []
+
+
 def test_a_table_may_have_splits_of_its_own(tmp_path):
     text = "path,label,split\n"
     for number, split in enumerate(("train", "test_seen", "test_unseen", "eval", "holdout")):

@@ -24,6 +24,7 @@ def model() -> MBT:
     model.info.labels = {"label": ["cat", "dog"]}
     model.info.front_end = FrontEnd().to_dict()
     model.info.provenance = {"run": "first"}
+    model.info.prevalence = [0.25, 0.5]
     return model
 
 

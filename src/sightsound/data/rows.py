@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import functools
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,6 +93,15 @@ class Manifest:
     def splits(self) -> list[str]:
         """Names of the splits that have clips; see `splits_of`."""
         return splits_of(self.rows)
+
+    def prevalence(self) -> list[float]:
+        """Share of the training clips that have each class, of several labels; else nothing."""
+        rows = self.split("train")
+        if self.task != "multi" or not rows:
+            return []
+        ((head, names),) = self.labels.items()
+        counts = Counter(name for row in rows for name in row.names(head))
+        return [counts[name] / len(rows) for name in names]
 
     def target(self, row: Row) -> np.ndarray:
         """(K,) float32, 1 at every class of `row`; heads lie side by side."""

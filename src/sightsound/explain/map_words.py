@@ -69,9 +69,9 @@ def share_lines(looked: Looked) -> list[str]:
     if maps.method == "leave_one_out":
         lines.append(f"of the probability is lost without it: {_points(maps.effects)}")
     if shapley is not None:
-        even = 100 * (shapley.probability - sum(shapley.effects.values()))
+        nothing = 100 * (shapley.probability - sum(shapley.effects.values()))
         points = _points(shapley.effects)
-        lines.append(f"of the probability: {points}, from {even:.0f} % with neither (Shapley)")
+        lines.append(f"of the probability: {points}, from {nothing:.0f} % with neither (Shapley)")
     if maps.streams and len(maps.shares) > 1:
         lines.append(f"of the map: {percentages(maps.shares)}")
     crossed = [

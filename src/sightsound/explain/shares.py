@@ -3,8 +3,8 @@
 `leave_one_out`: what the class loses without a stream. `shapley`: what a stream adds, on average
 over both orders in which the two can come (Shapley 1953); so the parts add up to what the model
 says with both beyond what it says with neither. No model answers without any stream: an even score
-over the classes of the head (for several labels: one half) stands for that, not the frequencies of
-the training data.
+over the classes of the head stands for that, and with several labels, where classes do not share
+one, the class's prevalence, its share of the training clips.
 
 Both are probabilities. Absent streams are masked, as in data that lack them, and have no share.
 """
@@ -40,7 +40,7 @@ def left_out_of(question: Question) -> dict[str, Tensor]:
 
 
 def shapley_of(question: Question) -> dict[str, Tensor]:
-    """{modality: (B,)}: exact Shapley values; they sum to the probability minus the even one."""
+    """{modality: (B,)}: exact Shapley values; they sum to the probability less that of nothing."""
     names = frozenset(question.inputs)
     value = _values(question)
     found = {}
@@ -56,24 +56,29 @@ def _of_present(question: Question, values: Mapping[str, Tensor]) -> dict[str, T
     return {name: x.masked_fill(~question.present[name], 0.0) for name, x in values.items()}
 
 
-def even_probability(question: Question) -> Tensor:
-    """(B,) of the class asked about if nothing is known: one of its head's classes, or a half."""
-    if question.task == "multi":
-        return torch.full_like(question.places, 0.5, dtype=torch.float32)
-    sizes = torch.tensor(list(question.model.heads.values()), device=question.places.device)
-    return 1 / sizes.repeat_interleave(sizes)[question.places]
+def probability_of_nothing(question: Question) -> Tensor:
+    """(B,) of the class asked about if nothing is seen or heard.
+
+    One of its head's classes; of several labels its prevalence. A model that does not know it, from
+    elsewhere or trained before it was stored, has one class of all, too: a clip of one label.
+    """
+    places, known = question.places, question.model.info.prevalence
+    if question.task == "multi" and known:
+        return torch.tensor(known, device=places.device)[places]
+    sizes = torch.tensor(list(question.model.heads.values()), device=places.device)
+    return 1 / sizes.repeat_interleave(sizes)[places]
 
 
 def _values(question: Question) -> Callable[[frozenset[str]], Tensor]:
     """The probability (B,) of the class asked about from some of the streams alone.
 
-    Where a clip has none of them it is the even one.
+    Where a clip has none of them it is `probability_of_nothing`.
     """
 
     @functools.cache
     @torch.inference_mode()
     def value(names: frozenset[str]) -> Tensor:
-        found = even_probability(question)
+        found = probability_of_nothing(question)
         there = torch.stack([question.present[name] for name in names] or [found < 0]).any(0)
         if there.any():
             part = question.rows(there.nonzero().flatten())

@@ -2,7 +2,7 @@
 
 Whose: the Shapley value of a stream is the mean of what it adds to nothing and of what it adds to
 the other; the two add up to what both gain over nothing, which is an even guess among the classes
-of each head, as in `explain/shares.py`.
+of each head: with several labels right as often as the classes of the clip are among all.
 """
 
 from __future__ import annotations

@@ -111,7 +111,7 @@ def assemble(config: RunConfig, fabric: Fabric, *, started: bool = False) -> Par
     if config.evaluate.split != AUTO:
         manifest.split(config.evaluate.split)  # a name that nobody knows is an error now
     for name in (name for name in manifest.splits if name not in SPLITS):
-        notes.append(f"split {name}: {len(manifest.split(name))} clips that are not trained on")
+        notes.append(f"split {name}: {len(manifest.split(name))} clips, not trained on")
     _check_classes(manifest)
     if manifest.task == UNLABELLED:
         _check_trains_without_labels(settings)
