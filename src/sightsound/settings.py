@@ -235,6 +235,9 @@ class TrainSettings:
     """Epochs between validations."""
     patience: int = 0
     """Stop after this many validations in a row without a better score; 0: never."""
+    keep: Literal["best", "last"] = "best"
+    """The model of which validation: the best, or the last one, which owes nothing to the clips of
+    validation, so that they may be scored, too."""
     skip_video: float = 0.0
     """Probability that a step leaves the weights of the video path as they are (MAFnet)."""
     skip_audio: float = 0.0

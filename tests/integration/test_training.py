@@ -17,6 +17,7 @@ from sightsound.data.synthetic import write_demo
 from sightsound.media.decode import DecodeError
 from sightsound.run import RunConfig
 from sightsound.settings import AugmentSettings, DataSettings, TrainSettings
+from sightsound.train import loop
 from sightsound.train.loop import train
 
 MODEL = {
@@ -106,6 +107,21 @@ def test_accumulated_passes_give_the_same_weights(clips, tmp_path):
     ours, theirs = weights(parts), weights(whole)
     for name in ours:  # sums in another order
         torch.testing.assert_close(ours[name], theirs[name], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("keep", "step"), [("best", 1), ("last", 3)])
+def test_the_model_of_the_best_or_of_the_last_validation_is_kept(
+    clips, tmp_path, monkeypatch, keep, step
+):
+    """Scores fall from validation to validation."""
+    found = iter([0.9, 0.8, 0.7])
+    monkeypatch.setattr(loop, "_scores", lambda *_: ({"top1": next(found)}, []))
+    options = {"steps": 3, "evaluate_every": 0.25, "batch_size": 8}  # four steps in an epoch
+    run = train(configuration(clips, tmp_path / "run", keep=keep, **options))
+    info = load_model(str(run / "model")).info
+    score = {1: 0.9, 3: 0.7}[step]
+    assert (info.provenance["step"], info.provenance["val_top1"]) == (step, score)
+    assert f"its {keep} model in" in (run / "log.txt").read_text()
 
 
 def test_options_work_together(clips, tmp_path):

@@ -103,7 +103,12 @@ def test_the_more_balanced_subset(capsys, tmp_path, monkeypatch):
     text = complaint(capsys, *argv)
     assert "only 2 training clips were found, fewer than 500000; write a manifest of all" in text
     assert not (tmp_path / "out").exists()
+    assert audioset.audioset_500k([tmp_path / "csv"]).per_class == 200_000  # arXiv v1, footnote 1
     monkeypatch.setattr(audioset, "NUM_500K", 1)
+    assert "At most 200000 clips of a class; of other splits all 1 are" in run(capsys, *argv)
+    monkeypatch.setattr(audioset, "PER_CLASS_500K", 0)
+    assert "--per_class is 0; write a manifest of all of them" in complaint(capsys, *argv)
+    monkeypatch.setattr(audioset, "PER_CLASS_500K", 1)
     assert "At most 1 clips of a class; of other splits all 1 are kept" in run(capsys, *argv)
     rows = load_manifest(DataSettings(path=str(tmp_path / "out" / "m.csv"), task="multi")).rows
     assert sorted(row.split for row in rows) == ["test", "train"]

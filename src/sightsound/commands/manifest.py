@@ -132,7 +132,7 @@ def _write(
     if listing.num_train is None:
         write_manifest(matched.rows, output)
     else:
-        chosen = _write_subset(matched, output, clips=listing.num_train, seed=seed)
+        chosen = _write_subset(matched, listing, output, seed=seed)
     write_whole(report, coverage.as_json(**source))
     write_whole(missing, coverage.missing_csv())
     return f"{chosen}written: {output}, {labels.name}, {report.name}, {missing.name}"
@@ -150,16 +150,19 @@ def _check_labels(path: Path, labels: dict[str, list[str]]) -> None:
         )
 
 
+_CHOOSE = (
+    "write a manifest of all of them with 'sightsound manifest audioset' and choose with "
+    "'sightsound subset'"
+)
+
+
 def _check_number(matched: Matched, *, clips: int | None) -> None:
     found = sum(row.split == "train" for row in matched.rows)
     if clips is not None and found < clips:
-        raise ValueError(
-            f"only {found} training clips were found, fewer than {clips}; write a manifest of all "
-            "of them with 'sightsound manifest audioset' and choose with 'sightsound subset'"
-        )
+        raise ValueError(f"only {found} training clips were found, fewer than {clips}; {_CHOOSE}")
 
 
-def _write_subset(matched: Matched, output: Path, *, clips: int, seed: int) -> str:
+def _write_subset(matched: Matched, listing: Listing, output: Path, *, seed: int) -> str:
     """Write all rows, then those of a more balanced subset in their place."""
     from sightsound.data.manifest import write_manifest
     from sightsound.data.subset import build_subset
@@ -167,6 +170,10 @@ def _write_subset(matched: Matched, output: Path, *, clips: int, seed: int) -> s
     everything = output.with_name(f".all-{output.name}")
     try:
         write_manifest(matched.rows, everything)
-        return build_subset(everything, output, clips=clips, seed=seed).text() + "\n"
+        limits = {"clips": listing.num_train, "per_class": listing.per_class}
+        return build_subset(everything, output, **limits, seed=seed).text() + "\n"
+    except ValueError as error:  # the cap leaves too few
+        reason = str(error).replace(f" of {everything}", "").partition(";")[0]
+        raise ValueError(f"{reason}; {_CHOOSE}") from error
     finally:
         everything.unlink(missing_ok=True)

@@ -17,7 +17,8 @@ def subset(argv: Sequence[str]) -> None:
         usage="sightsound subset MANIFEST --output FILE [--clips N] [--per_class N] [options]",
         description=subset.__doc__,
         epilog="Clips are visited in random order; one is taken unless a class of it is full.\n\n"
-        "Example:\n  sightsound subset audioset.csv --output as500k.csv --clips 500000",
+        "Example:\n  sightsound subset audioset.csv --output as500k.csv --clips 500000 "
+        "--per_class 200000",
     )
     add = parser.add_argument
     add("manifest", metavar="MANIFEST", help="CSV or Parquet manifest with path and label.")

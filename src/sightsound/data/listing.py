@@ -44,6 +44,7 @@ class Listing:
     labels: dict[str, list[str]] | None = None  # {head: names}; None: those of the clips, sorted
     notes: list[str] = field(default_factory=list)  # for the report; may grow with the clips
     num_train: int | None = None  # keep a more balanced subset of so many training clips
+    per_class: int | None = None  # of which no class has more
 
 
 def youtube_names(video: str, start: float, end: float) -> tuple[str, ...]:

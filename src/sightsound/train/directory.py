@@ -6,7 +6,7 @@ environment.json versions, hardware, command, commit
 metrics.jsonl    one line per step and per validation; log.txt: what the terminal said
 problems.csv     files that could not be used, where there were any
 checkpoints/     last state, for --resume
-model/           the best model so far, for evaluate and predict
+model/           the best model so far, or the last (train.keep), for evaluate and predict
 objective.safetensors  the layers of its losses, where they have some, for index and search
 """
 

@@ -54,7 +54,7 @@ from sightsound.weights.hub import check_sources
 
 
 def train(config: RunConfig, *, resume: bool = False, console: Console | None = None) -> Path:
-    """The directory of the finished run; its `model/` is the best model on validation.
+    """The directory of the finished run; its `model/` is what `train.keep` says.
 
     Raises:
         ValueError: contradictory settings, or data that does not fit them.
@@ -277,7 +277,7 @@ def _set_learning_rate(parts: Parts, step: int) -> float:
 def _validate(
     parts: Parts, state: dict, val_loader: Loader | None, log: RunLog, directory: Path
 ) -> None:
-    """Score the validation clips and keep the model if it is the best so far."""
+    """Score the validation clips; keep the model if it is the best so far, or the last counts."""
     epoch = state["step"] / parts.steps_per_epoch
     if val_loader is None:
         _keep(parts, state, directory)
@@ -291,6 +291,7 @@ def _validate(
     state["waited"] = 0 if is_best else state["waited"] + 1
     if is_best:
         state["best"] = value
+    if is_best or parts.config.train.keep == "last":
         parts.model.info.provenance[f"val_{name}"] = scores[name]
         _keep(parts, state, directory)
     where = "the same clips" if parts.config.train.overfit else "validation"
@@ -340,7 +341,8 @@ def _save(parts: Parts, state: dict, directory: Path) -> None:
 
 
 def _closing(parts: Parts, state: dict, log: RunLog, directory: Path) -> str:
-    lines = [f"the run is in {directory}, its best model in {directory / 'model'}"]
+    kept = parts.config.train.keep
+    lines = [f"the run is in {directory}, its {kept} model in {directory / 'model'}"]
     if log.num_problems:
         lines.append(f"{log.num_problems} problems with files: {directory / 'problems.csv'}")
     if parts.config.train.overfit:
