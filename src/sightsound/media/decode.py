@@ -6,6 +6,9 @@ Files are read in one sequential pass, packet by packet, from the start or from 
 `seek.py` finds: a packet that fails costs what it holds, not the rest of the file. Everything here
 runs in the calling thread.
 
+Recordings that were joined play one after the other: `clock.py` bridges the jumps of a container's
+clock, `links.py` finds files that were appended.
+
 `probe.py` says what a file holds, `frames.py` reads its pictures, `sound.py` its sound.
 """
 
@@ -17,6 +20,7 @@ import re
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from fractions import Fraction
+from functools import cached_property, lru_cache
 from itertools import chain
 from pathlib import Path
 from typing import ClassVar, Literal, NoReturn, Self
@@ -25,10 +29,13 @@ import av
 from av.container import InputContainer
 from av.stream import Discard, Disposition, Stream
 
+from sightsound.media.clock import Clock, Jump, Shifts, header_counts, may_jump, read_clock
+from sightsound.media.links import Link, links, url
 from sightsound.media.seek import seek
 
 _MAX_READ_ERRORS = 50  # in a row, without one packet between them: then the rest is lost
 _MISSING_SECONDS = 0.25  # a stream that ends this much before its header says is truncated
+_ROUNDING_SECONDS = 0.1  # a length that packets confirm so far is kept: it leaves out padding
 
 
 class DecodeError(RuntimeError):
@@ -51,7 +58,10 @@ def opened(path: str | Path, *, start_seconds: float) -> Iterator[Media]:
         cause = "not a file" if os.path.exists(path) else "no such file"
         raise DecodeError(path, start_seconds, cause)
     try:
-        with closing(Media(path, _container(path))) as media:
+        parts = links(path)
+        # "file:" keeps FFmpeg from reading a protocol or a pattern into a name.
+        name = url(path, parts[0]) if parts else f"file:{os.fspath(path)}"
+        with closing(Media(path, _container(name), following=parts[1:])) as media:
             if not media.real_streams():
                 raise DecodeError(path, start_seconds, "no video and no audio stream")
             yield media
@@ -59,24 +69,77 @@ def opened(path: str | Path, *, start_seconds: float) -> Iterator[Media]:
         raise DecodeError(path, start_seconds, _describe(error)) from error
 
 
-def _container(path: str | Path) -> InputContainer:
-    # "file:" keeps FFmpeg from reading a protocol or a pattern into a name.
-    return av.open(f"file:{os.fspath(path)}", metadata_errors="replace")
-
-
 def _describe(error: Exception) -> str:
     """What went wrong, in FFmpeg's words, without the path (it is in the message anyway)."""
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
-class Media:
-    """An open file and its clock."""
+def _container(name: str) -> InputContainer:
+    return av.open(name, metadata_errors="replace")
 
-    def __init__(self, path: str | Path, container: InputContainer) -> None:
+
+class Media:
+    """An open file and its clock.
+
+    Args:
+        path: the file.
+        container: it, or the first of the recordings that were joined in it.
+        following: the others.
+        begins: when the container begins, in seconds after time 0.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        container: InputContainer,
+        *,
+        following: tuple[Link, ...] = (),
+        begins: Fraction = Fraction(0),
+    ) -> None:
         self.path = path
         self.container = container
+        self.following = following
+        self.begins = begins
         streams = [s for s in self.real_streams() if s.start_time is not None]
-        self.origin = min((s.start_time * s.time_base for s in streams), default=Fraction(0))
+        start = min((s.start_time * s.time_base for s in streams), default=Fraction(0))
+        self.origin = start - begins  # time 0 on the clock of the container
+
+    @property
+    def can_be_sought(self) -> bool:
+        """Whether the time of a packet is known without those before it."""
+        return not self.following and not may_jump(self.container)
+
+    @property
+    def is_joined(self) -> bool:
+        """Whether the file holds several recordings, each with a clock of its own."""
+        return bool(self.following or self.jumps())
+
+    @cached_property
+    def clock(self) -> Clock:
+        """What all packets tell; they are read once for each file and process."""
+        about = os.stat(self.path)
+        return _clock(self.container.name, about.st_size, about.st_mtime_ns)
+
+    def jumps(self) -> list[Jump]:
+        """Where the container's clock leaps, in seconds after time 0."""
+        found = self.clock.jumps if may_jump(self.container) else ()
+        return [Jump(jump.at_seconds - float(self.origin), jump.by_seconds) for jump in found]
+
+    def shifts(self, stream: Stream) -> Shifts:
+        """What bridges these leaps for the packets of a stream."""
+        bridged = self.clock.shifts if may_jump(self.container) else {}
+        return bridged.get(stream.index, Shifts())
+
+    def recordings(self) -> Iterator[Media]:
+        """This one, then those that follow it, each open until the next is asked for."""
+        yield self
+        begins = self.begins
+        last = self
+        for link in self.following:
+            begins += last.read_seconds()
+            with _container(url(self.path, link)) as container:
+                last = Media(self.path, container, begins=begins)
+                yield last
 
     def close(self) -> None:
         """Close the file."""
@@ -85,7 +148,7 @@ class Media:
     def reopen(self) -> None:
         """Back to the start, with all streams new."""
         self.close()
-        self.container = _container(self.path)
+        self.container = _container(self.container.name)
 
     def real_streams(self) -> list[Stream]:
         """Video, without attached pictures, and audio."""
@@ -107,21 +170,50 @@ class Media:
             raise DecodeError(self.path, 0.0, f"no decoder for the {kind} stream")
         return None
 
-    def header_duration_seconds(self) -> float | None:
-        """From time 0 to the end of the longest stream, if the file says so."""
+    def duration_seconds(self) -> float:
+        """From time 0 to the end of the longest stream of pictures or sound.
+
+        As the header says; where it does not, guesses, or counts other streams, as packets say.
+        """
+        if self.following:
+            *_, last = self.recordings()
+            return float(last.begins + last.read_seconds())
+        known = self._header_seconds()
+        if known is not None:
+            return known
+        read, guess = float(self.read_seconds()), self._file_seconds()
+        return read if guess is None or abs(guess - read) > _ROUNDING_SECONDS else guess
+
+    def read_seconds(self) -> Fraction:
+        """How long this recording is by its packets."""
+        end = max(self.clock.ends.values(), default=0.0)
+        return max(Fraction(0), Fraction(round(end * 1e6), 10**6) - self.origin - self.begins)
+
+    def end_seconds(self, stream: Stream) -> float | None:
+        """Where a stream ends if its header is right, in seconds after time 0."""
+        if not header_counts(self.container):
+            return None
+        if stream.duration and stream.start_time is not None:
+            ticks = stream.start_time + stream.duration
+            return float(ticks * stream.time_base - self.origin)
+        return _matroska_end_seconds(stream.metadata.get("DURATION", ""), self.origin)
+
+    def _header_seconds(self) -> float | None:
+        """The length as the header says; `None` if it does not, or counts what is no picture."""
+        if not header_counts(self.container):
+            return None
+        streams = self.real_streams()
+        if len(streams) == len(self.container.streams):
+            return self._file_seconds()
+        ends = [self.end_seconds(stream) for stream in streams]
+        return None if None in ends else max(ends)
+
+    def _file_seconds(self) -> float | None:
+        """What FFmpeg takes for the length of the file, subtitles and all."""
         if self.container.duration is None:
             return None
         start = Fraction(self.container.start_time or 0, av.time_base)
         return float(Fraction(self.container.duration, av.time_base) + start - self.origin)
-
-    def scanned_duration_seconds(self) -> float:
-        """The same from the packets: reads the whole file, decodes nothing."""
-        ends = [0.0]
-        for packet in self.packets(self.real_streams()):
-            if packet.pts is not None:
-                end = (packet.pts + (packet.duration or 0)) * packet.stream.time_base
-                ends.append(float(end - self.origin))
-        return max(ends)
 
     def packets(self, streams: list[Stream]) -> Iterator[av.Packet]:
         """The packets from here on, then an empty one for each stream: it flushes the decoder."""
@@ -139,26 +231,27 @@ class Track:
 
     def __init__(self, media: Media, stream: Stream) -> None:
         self.media = media
-        self.stream = stream
+        self.stream = stream  # of the first recording: those that follow are closed once read
+        self.is_sought = False  # packets before the first one were not read
+        self.num_packets = 0
+        self.num_frames = 0
+        self.failures: list[tuple[float, str]] = []  # to read or decode a packet: when, why
+        self.jumps: list[Jump] = []  # from one recording to the next
+        self.end_seconds: float | None = None  # of the last frame decoded
+        self._enter(media, stream)
+
+    def _enter(self, media: Media, stream: Stream) -> None:
+        """From now on, packets and timestamps are those of this recording."""
         # Seconds are (ticks * scale - offset) / divisor: whole numbers until the last step.
         base, origin = stream.time_base, media.origin
         self._scale = base.numerator * origin.denominator
         self._offset = origin.numerator * base.denominator
         self._divisor = base.denominator * origin.denominator
-        self.is_sought = False  # packets before the first one were not read
-        self.num_packets = 0
-        self.num_frames = 0
-        self.failures: list[tuple[float, str]] = []  # to read or decode a packet: when, why
-        self.end_seconds: float | None = None  # of the last frame decoded
-        self.use_alone()
+        _use_alone(media, stream)
 
     def use_alone(self) -> None:
         """Read no other stream of the file, and decode in this thread."""
-        self.stream.codec_context.thread_count = 1
-        self.stream.codec_context.thread_type = "NONE"
-        for stream in self.media.container.streams:
-            chosen = stream.index == self.stream.index
-            stream.discard = Discard.default if chosen else Discard.all
+        _use_alone(self.media, self.stream)
 
     def reopen(self) -> None:
         """Back to the start of the file, whose other streams are no longer those of before."""
@@ -190,11 +283,8 @@ class Track:
 
     @property
     def header_end_seconds(self) -> float | None:
-        """Where the stream ends if its header is right."""
-        duration = self.header_duration_seconds
-        if duration is not None:
-            return self.header_start_seconds + duration
-        return _matroska_end_seconds(self.stream.metadata.get("DURATION", ""), self.media.origin)
+        """Where the stream ends if its header is right; `None` where it is not to be trusted."""
+        return None if self.media.following else self.media.end_seconds(self.stream)
 
     @property
     def is_empty(self) -> bool:
@@ -218,22 +308,53 @@ class Track:
         if end is not None and expected is not None and expected - end > _MISSING_SECONDS:
             if end < until:
                 found.append(f"{kind}: ends at {end:.2f} s, its header says {expected:.2f} s")
-        return tuple(found)
+        return (*found, *self.joins(since=since, until=until))
+
+    def joins(self, *, since: float = -math.inf, until: float = math.inf) -> tuple[str, ...]:
+        """Where recordings were joined between two times, in sentences."""
+        found = [jump for jump in self.jumps if since <= jump.at_seconds <= until]
+        return tuple(f"{self.kind}: {jump}" for jump in found)
 
     def packets(self, since: float = -math.inf) -> Iterator[av.Packet]:
         """All packets, then the empty one that flushes the decoder; read errors are survived.
 
-        What comes before a keyframe that is shown by `since` seconds may be left out.
+        What comes before a keyframe that is shown by `since` seconds may be left out. Of recordings
+        that were joined, one after the other.
         """
-        errors = 0
         first = seek(self, since)
         self.is_sought = first is not None
         found = iter([first] if self.is_sought else [])
+        for media in self.media.recordings():
+            stream = self.stream if media is self.media else media.stream(self.kind)
+            if stream is None:
+                continue
+            if media is not self.media:
+                self._enter(media, stream)
+                self.jumps.append(Jump(float(media.begins), math.nan))
+            self.jumps += media.jumps()
+            yield from self._bridged(media, stream, chain(found, self._read(media, stream)))
+
+    def _bridged(
+        self, media: Media, stream: Stream, packets: Iterator[av.Packet]
+    ) -> Iterator[av.Packet]:
+        """The packets of one recording, where its clock does not jump any more."""
+        shifts, number = media.shifts(stream), 0
+        for packet in packets:
+            ticks = shifts.at(number)
+            if ticks and packet.pts is not None:
+                packet.pts += ticks
+            if ticks and packet.dts is not None:
+                packet.dts += ticks
+            number += packet.size > 0
+            self.num_packets += packet.size > 0
+            yield packet
+
+    def _read(self, media: Media, stream: Stream) -> Iterator[av.Packet]:
+        errors = 0
         while errors <= _MAX_READ_ERRORS:
             try:
-                for packet in chain(found, self.media.packets([self.stream])):
+                for packet in media.packets([stream]):
                     errors = 0
-                    self.num_packets += packet.size > 0
                     yield packet
                 return
             except av.FFmpegError as error:
@@ -258,6 +379,21 @@ class Track:
     def _note_failure(self, packet: av.Packet, *, cause: str) -> None:
         time = self.end_seconds or 0.0 if packet.pts is None else self.seconds(packet.pts)
         self.failures.append((time, cause))
+
+
+def _use_alone(media: Media, stream: Stream) -> None:
+    stream.codec_context.thread_count = 1
+    stream.codec_context.thread_type = "NONE"
+    for other in media.container.streams:
+        chosen = other.index == stream.index
+        other.discard = Discard.default if chosen else Discard.all
+
+
+@lru_cache(maxsize=256)
+def _clock(name: str, size: int, changed: int) -> Clock:
+    """See `Media.clock`."""
+    with _container(name) as container:
+        return read_clock(container, Media(name, container).real_streams())
 
 
 def _matroska_end_seconds(tag: str, origin: Fraction) -> float | None:

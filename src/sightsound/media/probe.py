@@ -57,12 +57,10 @@ def probe(path: str | Path) -> MediaInfo:
     with opened(path, start_seconds=0.0) as media:
         audio = _probe_audio(media, problems=problems)
         video = _probe_video(media, problems=problems)
-        duration = media.header_duration_seconds()
+        duration = media.duration_seconds()
     missing = tuple(name for name, info in (("video", video), ("audio", audio)) if info is None)
     if len(missing) == 2:
         raise DecodeError(path, 0.0, "; ".join(problems) or "empty streams")
-    if duration is None:
-        duration = _scanned_duration(path)
     return MediaInfo(str(path), duration, video, audio, missing, tuple(problems))
 
 
@@ -72,14 +70,7 @@ def read_duration(path: str | Path) -> float:
     Raises `DecodeError` if the file cannot be opened or has no video and no audio stream.
     """
     with opened(path, start_seconds=0.0) as media:
-        duration = media.header_duration_seconds()
-    return _scanned_duration(path) if duration is None else duration
-
-
-def _scanned_duration(path: str | Path) -> float:
-    """For files recorded without an end in mind: what browsers write, for instance."""
-    with opened(path, start_seconds=0.0) as media:
-        return media.scanned_duration_seconds()
+        return media.duration_seconds()
 
 
 def _probe_video(media: Media, *, problems: list[str]) -> VideoStreamInfo | None:

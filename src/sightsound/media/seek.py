@@ -35,6 +35,8 @@ _NUMBERED = frozenset({"flac"})  # each packet says which sample is its first
 
 def can_seek(track: Track) -> bool:
     """Whether reading from the middle gives the packets that reading from the start would."""
+    if not track.media.can_be_sought:
+        return False
     names = set(track.media.container.format.name.split(","))
     is_pcm = track.stream.codec_context.name.startswith("pcm_")
     return bool(names & (_INDEXED | _NUMBERED) or (is_pcm and names & _COUNTED))

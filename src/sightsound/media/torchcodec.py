@@ -3,7 +3,8 @@
 What a file holds, its clock and its duration come from its headers as PyAV reads them, so that both
 decoders look at the same streams and mean the same times. What differs: pixels, by about one level
 of 255 (the mean over natural clips), because frames are scaled after they became RGB; gaps inside
-the sound are not seen; and a damaged packet costs the question, not only what it holds. It needs
+the sound are not seen; and a damaged packet costs the question, not only what it holds. Recordings
+that were joined have several clocks: those `FileReader` reads. It needs
 torch, so it does not run in a `ChildReader`. Decoding on a GPU has not been tested.
 """
 
@@ -26,6 +27,7 @@ from sightsound.media.downmix import numbers_only
 from sightsound.media.frames import TICK_SECONDS, Frames
 from sightsound.media.geometry import Box, Crop, full_box
 from sightsound.media.probe import read_duration
+from sightsound.media.reader import FileReader
 from sightsound.media.sound import (
     FROM_START_SECONDS,
     NO_NUMBERS,
@@ -85,7 +87,9 @@ class TorchcodecReader:
         found = _stream(path, "video", start_seconds=float(wanted.min()))
         if found is None:
             return None
-        index, origin = found
+        index, origin, is_joined = found
+        if is_joined:
+            return FileReader().frames(path, times_seconds, size, crop=crop)
         with _failures(path, float(wanted.min())):
             decoder = _decoders().VideoDecoder(str(path), stream_index=index, device=self.device)
             about = decoder.metadata
@@ -108,7 +112,9 @@ class TorchcodecReader:
         found = _stream(path, "audio", start_seconds=start_seconds)
         if found is None:
             return None
-        index, origin = found
+        index, origin, is_joined = found
+        if is_joined:
+            return FileReader().sound(path, start_seconds, stop_seconds, rate)
         with _failures(path, start_seconds):
             decoder = _decoders().AudioDecoder(str(path), stream_index=index)
             own = decoder.metadata.sample_rate
@@ -153,11 +159,14 @@ def _decoders() -> ModuleType:
     return decoders
 
 
-def _stream(path: str | Path, kind: str, *, start_seconds: float) -> tuple[int, float] | None:
-    """Number of the stream that PyAV would decode, and where its time 0 is on the file's clock."""
+def _stream(path: str | Path, kind: str, *, start_seconds: float) -> tuple[int, float, bool] | None:
+    """Number of the stream that PyAV would decode, where its time 0 is on the file's clock, and
+    whether that clock changes."""
     with opened(path, start_seconds=start_seconds) as media:
         stream = media.stream(kind)
-        return None if stream is None else (stream.index, float(media.origin))
+        if stream is None:
+            return None
+        return stream.index, float(media.origin), media.is_joined
 
 
 @contextmanager
