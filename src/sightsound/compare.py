@@ -67,6 +67,7 @@ class Comparison:
     common: Evaluation  # its rows are named after the evaluations
     rows: dict[str, str]  # {name: row of the evaluation}
     left_out: dict[str, int]  # {name: clips that not all others have}
+    num_without: int  # clips that all have, but none with the stream: left out, too
     confusion: dict[str, dict[str, float]]  # {name: modality confusion}, where there are streams
     differences: list[Difference]
 
@@ -208,13 +209,15 @@ def compare(
         name: _aligned(name, each, rows[name], like=like, first=first)
         for name, each in evaluations.items()
     }
-    both = _together(_common(scored), like, resamplings=resamplings, seed=seed)
-    ids = both.ids
+    common = _common(scored)
+    ids = common[first].ids
+    both = _together(_with_stream(common, rows), like, resamplings=resamplings, seed=seed)
     spoilt_by = {name: spoilt(_restricted(each, ids)) for name, each in evaluations.items()}
     return Comparison(
         common=both,
         rows=rows,
         left_out={name: len(s.ids) - len(ids) for name, s in scored.items()},
+        num_without=len(ids) - len(both.ids),
         confusion={name: dataclasses.asdict(m) for name, m in spoilt_by.items() if m is not None},
         differences=[
             difference(both, first, name, resamplings=resamplings, seed=seed)
@@ -308,14 +311,9 @@ def _only(evaluation: Evaluation, other: Evaluation, name: str) -> str:
 
 
 def _common(scored: dict[str, Scored]) -> dict[str, Scored]:
-    """Each on the clips that all have, in the order of the first.
-
-    A clip that lacks the stream of every row tells nothing about any, and is left out.
-    """
+    """Each on the clips that all have, in the order of the first."""
     first = next(iter(scored))
-    together = on_common_clips(scored)
-    there = {i for each in together.values() for i in each.only(each.present).ids}
-    ids = [clip for clip in together[first].ids if clip in there]
+    ids = on_common_clips(scored)[first].ids
     common = {name: _in_order(each, ids=ids) for name, each in scored.items()}
     if not ids:
         examples = ", ".join(f"{name}: {s.ids[0]!r}" for name, s in scored.items())
@@ -331,6 +329,15 @@ def _common(scored: dict[str, Scored]) -> dict[str, Scored]:
                 f"clips, such as {ids[int(other.argmax())]!r}; evaluate both with the same manifest"
             )
     return common
+
+
+def _with_stream(common: dict[str, Scored], rows: dict[str, str]) -> dict[str, Scored]:
+    """Each without the clips that lack the stream of every row: they tell nothing about any."""
+    here = np.any([scored.present for scored in common.values()], axis=0)
+    if not here.any():
+        names = " or ".join(map(repr, dict.fromkeys(rows.values())))
+        raise ValueError(f"no clip has the stream of {names}; choose another row with --stream")
+    return {name: scored.only(here) for name, scored in common.items()}
 
 
 def _in_order(scored: Scored, *, ids: Sequence[str]) -> Scored:
@@ -431,6 +438,8 @@ def as_text(comparison: Comparison) -> str:
     """Scores on the common clips, then every difference: in points, by class, by clip."""
     common = comparison.common
     lines = [f"{len(common.ids)} clips that all have (ids {id_hash(common.ids)})"]
+    if comparison.num_without:
+        lines[0] += f"; {clips_words(comparison.num_without)} without the stream in all left out"
     for name, row in comparison.rows.items():
         count = comparison.left_out[name]
         extra = f"; {count} more clips of its own are left out" if count else ""
@@ -511,6 +520,7 @@ def as_json(comparison: Comparison) -> str:
     table = {
         "num_clips": len(common.ids),
         "ids": id_hash(common.ids),
+        "num_without": comparison.num_without,
         "task": common.task,
         "models": models,
         "differences": [dataclasses.asdict(found) for found in comparison.differences],

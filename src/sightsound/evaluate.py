@@ -284,6 +284,15 @@ def scored_split(manifest: Manifest, split: str = AUTO) -> str:
     return found[0]
 
 
+def split_of_run(manifest: Manifest, asked: str | None, settings: EvaluateSettings) -> str:
+    """The split that is `asked` for, else that of a run's `settings`, as far as there is one.
+
+    A run made for other data may have one that `manifest` lacks: then as "auto".
+    """
+    its_own = set(settings.split.split("+")) & {*manifest.splits}
+    return scored_split(manifest, asked or (settings.split if its_own else AUTO))
+
+
 def clips_of(manifest: Manifest, split: str) -> list[Row]:
     """The rows of a split.
 
@@ -735,10 +744,12 @@ def evaluate_saved(
     manifest = load_manifest(
         wanted, seed=saved.seed if saved is not None else 0, labels=predictor.labels
     )
+    changes = changes or {}
+    split = split_of_run(manifest, changes.get("split"), settings)
     return evaluate(
         predictor,
         manifest,
-        dataclasses.replace(settings, **(changes or {})),
+        dataclasses.replace(settings, **changes | {"split": split}),
         output=output or _output_directory(model),
         late=tuple(map(Predictor, late)) if late else None,
         num_workers=num_workers,

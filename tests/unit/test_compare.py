@@ -250,7 +250,7 @@ def test_rows_that_lack_clips_are_compared_with_a_guess_for_them(tmp_path: Path)
     made["b"].streams["audio alone"].logits[1:3] = np.nan
     found = compare(made, stream="audio", resamplings=50)
     assert found.common.ids == [f"test/{k}.mp4" for k in range(60) if k != 1]
-    assert found.left_out == {"a": 1, "b": 1} and found.common.absent == {"a": 1, "b": 1}
+    assert found.left_out == {"a": 0, "b": 0} and found.common.absent == {"a": 1, "b": 1}
     whole = evaluation(2.0).streams["audio alone"]
     is_right = (whole.logits.argmax(1) == whole.targets.argmax(1)).tolist()
     others = sum(is_right[3:])
@@ -264,12 +264,12 @@ def test_rows_that_lack_clips_are_compared_with_a_guess_for_them(tmp_path: Path)
     lines = list(csv.DictReader((tmp_path / "clips.csv").read_text().splitlines()))
     cells = ("a", "a probability", "a right")
     assert [lines[0][name] for name in cells] == [""] * 3 and all(lines[1][n] for n in cells)
-    assert "a: audio alone; 1 more clips of its own are left out; a guess for 1 clip" in as_text(
-        found
-    )
+    text = as_text(found)
+    assert re.match(r"59 clips .*; 1 clip without the stream in all left out\n", text)
+    assert "\na: audio alone; a guess for 1 clip without such a stream\n" in text
     for each in made.values():
         each.streams["audio alone"].logits[:] = np.nan
-    with pytest.raises(ValueError, match="no clip is in all of them"):
+    with pytest.raises(ValueError, match="no clip has the stream of 'audio alone'; choose"):
         compare(made, stream="audio")
 
 

@@ -29,6 +29,7 @@ from sightsound.evaluate import (
     right,
     row_scores,
     scored_split,
+    split_of_run,
     spoilt,
     verdict,
     with_late_average,
@@ -338,6 +339,22 @@ def test_what_is_scored_unless_a_split_is_named(tmp_path, splits, chosen):
     manifest = Manifest(rows, LABELS, "single", tmp_path)
     assert scored_split(manifest) == chosen
     assert scored_split(manifest, "train") == "train", "as asked for"
+
+
+@pytest.mark.parametrize(
+    "asked, of_run, chosen",
+    [
+        (None, "auto", "val"),
+        (None, "test", "val"),
+        (None, "val+test", "val+test"),
+        (None, "train", "train"),
+        ("test", "auto", "test"),
+    ],
+)
+def test_a_run_made_for_other_splits_scores_those_there_are(tmp_path, asked, of_run, chosen):
+    rows = tuple(Row(name, tmp_path / name, ("cat",), split=name) for name in ("train", "val"))
+    manifest = Manifest(rows, LABELS, "single", tmp_path)
+    assert split_of_run(manifest, asked, EvaluateSettings(split=of_run)) == chosen
 
 
 @pytest.mark.parametrize(

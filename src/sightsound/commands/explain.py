@@ -303,7 +303,7 @@ def _explain_split(predictor: Predictor, options: Any) -> None:
     """Write the tables of all clips of a split and print what they say."""
     from sightsound.data.loader import Loader
     from sightsound.data.rows import id_hash
-    from sightsound.evaluate import clips_of, scored_split
+    from sightsound.evaluate import clips_of, split_of_run
     from sightsound.explain.split import as_text, explain_split, split_json, write_split
     from sightsound.explain.words import as_csv
     from sightsound.settings import EvaluateSettings
@@ -311,7 +311,7 @@ def _explain_split(predictor: Predictor, options: Any) -> None:
     settings = EvaluateSettings() if predictor.config is None else predictor.config.evaluate
     bad_files = options.bad_files
     manifest = predictor.manifest(next(iter(options.paths), None), bad_files=bad_files)
-    name = scored_split(manifest, options.split or settings.split)
+    name = split_of_run(manifest, options.split, settings)
     rows = clips_of(manifest, name)
     clips = predictor.dataset(manifest, rows, views=1, bad_files=bad_files)
     clips = _stored(predictor, clips, num_workers=options.num_workers)
@@ -358,7 +358,7 @@ def _map_split(predictor: Predictor, options: Any) -> None:
     """Write a line for every clip of a split, and print what they have in common."""
     from sightsound.data.loader import Loader
     from sightsound.data.rows import id_hash
-    from sightsound.evaluate import clips_of, scored_split
+    from sightsound.evaluate import clips_of, split_of_run
     from sightsound.explain.map_words import as_json, clip_line, split_text
     from sightsound.files import csv_text, write_whole
     from sightsound.settings import EvaluateSettings
@@ -366,7 +366,7 @@ def _map_split(predictor: Predictor, options: Any) -> None:
     settings = EvaluateSettings() if predictor.config is None else predictor.config.evaluate
     bad_files = options.bad_files
     manifest = predictor.manifest(next(iter(options.paths), None), bad_files=bad_files)
-    name = scored_split(manifest, options.split or settings.split)
+    name = split_of_run(manifest, options.split, settings)
     files = predictor.dataset(manifest, clips_of(manifest, name), views=1, bad_files=bad_files)
     clips = _stored(predictor, files, num_workers=options.num_workers)
     with Loader(clips, num_workers=options.num_workers) as loader:

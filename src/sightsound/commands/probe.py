@@ -25,13 +25,13 @@ def probe(argv: Sequence[str]) -> None:
     names = _checks(options)
 
     from sightsound.data.rows import id_hash
-    from sightsound.evaluate import scored_split
+    from sightsound.evaluate import split_of_run
     from sightsound.predict import Predictor
     from sightsound.probing.report import Report, as_json, as_tables, write_report
 
     predictor = Predictor(options.model)
     manifest = predictor.manifest(options.path, bad_files=options.bad_files)
-    split = scored_split(manifest, options.split or _settings(predictor).split)
+    split = split_of_run(manifest, options.split, _settings(predictor))
     trial, lost = _trial(predictor, manifest, split, options)
     ids = id_hash(trial.clips.id)
     head = (str(options.model), str(manifest.source), split, ids, len(trial.clips), options.seed)
