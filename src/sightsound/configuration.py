@@ -19,7 +19,13 @@ import jsonargparse
 import yaml
 
 from sightsound.library_errors import reading
-from sightsound.media.front_end import AudioFrontEnd, FeatureFrontEnd, VideoFrontEnd
+from sightsound.media.front_end import (
+    AS_BEFORE,
+    AudioFrontEnd,
+    FeatureFrontEnd,
+    VideoFrontEnd,
+    as_before,
+)
 from sightsound.options import Parser, UsageError, did_you_mean
 from sightsound.registry import MODELS, OBJECTIVES, resolve
 from sightsound.run import RunConfig, build_front_end
@@ -38,6 +44,8 @@ FOUND = ("video_weights", "audio_weights", "video_shape", "audio_shape")  # by r
 SECTIONS = ("model", "front_end", "objective")  # a `name` and what belongs to that name
 MODEL_FILE = "config.json"  # beside the weights of a model
 DERIVED = {"heads", "video_shape", "audio_shape", "task"}  # arguments that the data decides
+# What a configuration names that is resolved, as runs save it and --print_config prints it.
+_RESOLVED = {*SECTIONS, *SETTINGS, "seed", "output"}
 LENGTHS = ("epochs", "steps", "examples")
 BACKBONE = "backbone"  # how arguments end that name one; those that end in `options` are its own
 
@@ -117,16 +125,20 @@ def _read_yaml(file: Path) -> dict[str, Any]:
         raise UsageError(f"{file}, line {line}: not valid YAML: {error.problem}") from error
     if not isinstance(values, dict):
         raise UsageError(f"{file}: expected sections such as 'model:' and 'train:', got {values!r}")
-    return _of_model(values) if file.name == MODEL_FILE else values
+    values = _of_model(values) if file.name == MODEL_FILE else values
+    if values.keys() >= _RESOLVED and isinstance(values["front_end"], dict):
+        values["front_end"] = as_before(values["front_end"])
+    return values
 
 
 def _of_model(info: dict[str, Any]) -> dict[str, Any]:
     """What the `config.json` of a model says about the model to build and what it reads."""
     model = {key: value for key, value in info["model"].items() if key not in DERIVED}
-    front_end = dict(info.get("front_end") or {})
+    front_end = as_before(info["front_end"]) if info.get("front_end") else {}
     if features := front_end.get("features"):
         front_end["features"] = {k: v for k, v in features.items() if k not in FOUND}
-        front_end = {key: front_end[key] for key in ("name", "features")}
+        chosen = {part: {k: front_end[part][k] for k in AS_BEFORE[part]} for part in AS_BEFORE}
+        front_end = {key: front_end[key] for key in ("name", "features")} | chosen
     return {"model": model} | ({"front_end": front_end} if front_end else {})
 
 
@@ -381,6 +393,8 @@ def _refuse_derived(kind: str, arguments: dict[str, Any]) -> None:
 def check_front_end(section: dict[str, Any]) -> dict[str, Any]:
     """`section` with typed numbers: `name`, `audio`, `video`, `features`; only what was given.
 
+    And what configurations from before there was a choice lack (`media.front_end.AS_BEFORE`).
+
     Raises:
         ValueError: unknown field or a value of the wrong type.
     """
@@ -391,8 +405,9 @@ def check_front_end(section: dict[str, Any]) -> dict[str, Any]:
         given = section.get(part) or {}
         if not isinstance(given, Mapping):
             raise UsageError(f"front_end.{part}: expected a table of numbers, got {given!r}")
-        if given:
-            checked[part] = _plain({key: parsed[part][key] for key in given})
+        # Some always, so that a configuration without them is known to be an older one.
+        if names := {**AS_BEFORE.get(part, {}), **given}:
+            checked[part] = _plain({key: parsed[part][key] for key in names})
     if "features" not in checked:  # otherwise encoders would be read
         build_front_end(checked)  # is there one of this name?
     return checked

@@ -180,6 +180,11 @@ class ShardSettings:
     """Clips in one file."""
     approximate: bool = False
     """Leave out frames that no other refers to: twice as fast, pictures at most .25 s late."""
+    picture: Literal["displayed", "stored"] = "displayed"
+    """Pictures as a player shows them, or all stored pixels, taken for square: that of the model's
+    front end."""
+    downmix: Literal["itu", "mean"] = "itu"
+    """How several channels become one: that of the model's front end."""
 
     def __post_init__(self) -> None:
         _check("", self, "at least 1", "short_side", "rate_hz", "clips_per_shard")

@@ -251,7 +251,8 @@ def test_print_config_is_accepted_back(capsys, tmp_path):
     text = capsys.readouterr().out
     values = yaml.safe_load(text)
     assert values["model"]["width"] == 96 and values["model"]["fusion"] == "bottleneck"
-    assert values["front_end"] == {"name": "mbt", "audio": {"num_frames": 200}}
+    audio = {"num_frames": 200, "downmix": "itu"}
+    assert values["front_end"] == {"name": "mbt", "audio": audio, "video": {"picture": "displayed"}}
     assert values["data"]["path"] == "videos" and values["train"]["freeze"] == ["a", "b"]
     assert values["train"]["overfit"] == 4
     (tmp_path / "saved.yaml").write_text(text)

@@ -91,9 +91,9 @@ def test_eight_channels_and_whole_numbers(tmp_path):
     path = tmp_path / "sound.wav"
     write_wav(path, samples, layout="7.1")
     audio = examine(path).audio
-    assert audio.channels_db[:4] == pytest.approx([-12.0] * 4, abs=0.1)
-    assert audio.channels_db[4:] == (-120.0,) * 4
-    assert audio.mono_db == pytest.approx(-18.1, abs=0.1)
+    assert audio.channels_db[:3] == pytest.approx([-12.0] * 3, abs=0.1)  # the fourth is LFE
+    assert audio.channels_db[3:] == (-120.0,) * 4
+    assert audio.mono_db == pytest.approx(-4.4, abs=0.1)  # .25 (2 x .7071 + 1)
 
 
 def write_wav(path, samples, *, layout):

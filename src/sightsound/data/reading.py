@@ -32,11 +32,13 @@ def open_reader(
         from sightsound.data.shards.reader import ShardReader
 
         return ShardReader(index.path)
+    how = (front_end or FrontEnd()).reading
     if settings.decoder != "pyav":
         from sightsound.media.torchcodec import TorchcodecReader
 
-        return TorchcodecReader("cuda" if settings.decoder == "torchcodec-cuda" else "cpu")
-    reader = FileReader(approximate=settings.approximate)
+        device = "cuda" if settings.decoder == "torchcodec-cuda" else "cpu"
+        return TorchcodecReader(device, **how)
+    reader = FileReader(approximate=settings.approximate, **how)
     if settings.time_limit_seconds:
         return ChildReader(reader, settings.time_limit_seconds)
     return reader

@@ -102,7 +102,7 @@ def condense(stretch: Stretch, settings: ShardSettings) -> Condensed:
         pictures = _attempt("video", _pictures, stretch, stop, settings, failures=failures)
     if audio_duration is not None:
         stop = _stop(stretch, audio_duration)
-        sound = _attempt("audio", _sound, stretch, stop, settings.rate_hz, failures=failures)
+        sound = _attempt("audio", _sound, stretch, stop, settings, failures=failures)
     return Condensed(duration or 0.0, audio_duration or 0.0, pictures, sound, failures)
 
 
@@ -264,16 +264,16 @@ class _Keeper:
 # --- sound --------------------------------------------------------------------------------------
 
 
-def _sound(stretch: Stretch, stop: float, rate: int) -> Sound | None:
+def _sound(stretch: Stretch, stop: float, settings: ShardSettings) -> Sound | None:
     """The sound as samples of 16 bits; `None` without an audio stream."""
     path, start = stretch.audio_path or stretch.path, stretch.start_seconds
-    open_end = stretch.end_seconds is None
+    open_end, rate = stretch.end_seconds is None, settings.rate_hz
     # At least one sample more: windows round both their start and their length.
     stop = max(start, stop) + (_PADDING_SECONDS if open_end else 1 / rate)
-    samples = read_audio(path, start, stop, rate)
+    samples = read_audio(path, start, stop, rate, downmix=settings.downmix)
     while samples is not None and open_end and samples.valid[-1]:
         stop += _BEYOND_SECONDS  # the header is wrong
-        samples = read_audio(path, start, stop, rate)
+        samples = read_audio(path, start, stop, rate, downmix=settings.downmix)
     return None if samples is None else _encoded_sound(samples, round(start * rate), rate)
 
 

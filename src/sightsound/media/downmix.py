@@ -1,9 +1,28 @@
-"""Decoded sound of any number of channels as one: how they are mixed, which samples are lost."""
+"""Decoded sound of any number of channels as one: how they are mixed, which samples are lost.
+
+"itu" mixes as Recommendation ITU-R BS.775 says (table 2, from 3/2 to mono), and as `ffmpeg -ac 1`
+does with floating-point sound, so that speech, which films have in the centre, keeps its level:
+
+    centre 1    left, right, and those between them and the centre .7071    all behind, beside or
+    above .5    low-frequency effects 0
+
+A left and a right alone (stereo, 2.1) are averaged, as always: nothing above full scale comes out.
+Of ambisonics the first component is the sound from everywhere. Where a file does not say which
+channel is where, six are taken for 5.1 and eight for 7.1, as players do, other numbers averaged:
+those are rather microphones. The sum of 5.1 may exceed full scale; `sound.py` clips it there.
+
+"mean" is the mean of all channels, as it was for models made before 2026-12.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from math import sqrt
+
 import av
 import numpy as np
+
+from sightsound.media.front_end import Downmix
 
 # FFmpeg's sample formats; the planar ones have the same names with a "p" behind.
 _SAMPLE_TYPES = {
@@ -14,31 +33,95 @@ _SAMPLE_TYPES = {
     "flt": np.float32,
     "dbl": np.float64,
 }
+# FFmpeg's names of channels.
+_FRONT = {"FL", "FR", "FLC", "FRC"}
+_PAIRS = ({"FL", "FR"}, {"DL", "DR"}, {"BIL", "BIR"})
+_LOW = {"LFE", "LFE2"}
+_UNSAID = {"NONE", "UNSD"}
+_5_1 = ("FL", "FR", "FC", "LFE", "BL", "BR")
+_USUAL = {6: _5_1, 8: (*_5_1, "SL", "SR")}
+_SURROUND = 0.5
 
 
-def mono(frame: av.AudioFrame) -> np.ndarray:
-    """The mean of a frame's channels, (S,) float32, full scale 1.
+def mono(frame: av.AudioFrame, downmix: Downmix = "itu") -> np.ndarray:
+    """A frame's channels as one, (S,) float32, full scale 1.
 
     Nan where a channel of floating-point sound holds what is not a number (nan, inf).
     """
     samples = channels_of(frame)
+    weights = channel_weights(channel_names(frame.layout)) if downmix == "itu" else None
     if samples.dtype.kind == "f":
-        return numbers_only(samples)
+        return numbers_only(samples, weights)
     bits = 8 * samples.dtype.itemsize - 1
     middle = 1 << bits if samples.dtype.kind == "u" else 0
-    return ((samples.mean(axis=0, dtype=np.float64) - middle) / (1 << bits)).astype(np.float32)
+    if weights is None:
+        mixed = samples.mean(axis=0, dtype=np.float64) - middle
+    else:
+        mixed = weights @ (samples.astype(np.float64) - middle)
+    return (mixed / (1 << bits)).astype(np.float32)
 
 
-def numbers_only(samples: np.ndarray) -> np.ndarray:
-    """The mean of the channels of floating-point sound (channels, S), (S,); nan for what is none.
+def numbers_only(samples: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
+    """Floating-point sound (channels, S) as one channel, (S,) float32; nan for what is no number.
 
-    Beyond the range of 32 bits nothing is sound either.
+    `weights` (channels,); `None` for the mean. Beyond the range of 32 bits nothing is sound either.
     """
     with np.errstate(over="ignore", invalid="ignore"):
-        mixed = samples[0] if len(samples) == 1 else samples.mean(axis=0, dtype=np.float32)
+        if len(samples) == 1:
+            mixed = samples[0]
+        elif weights is None:
+            mixed = samples.mean(axis=0, dtype=np.float32)
+        else:  # a channel that does not count may hold anything
+            mixed = weights[weights > 0] @ samples[weights > 0].astype(np.float64)
         mixed = mixed.astype(np.float32, copy=False)
     finite = np.isfinite(mixed)
     return mixed if finite.all() else np.where(finite, mixed, np.float32(np.nan))
+
+
+def channel_names(layout: av.AudioLayout) -> tuple[str, ...]:
+    """FFmpeg's names of the channels, such as FL, FR, FC, LFE, BL, BR; NONE where it has none."""
+    return tuple(channel.name for channel in layout.channels)
+
+
+def channel_weights(names: Sequence[str]) -> np.ndarray | None:
+    """(channels,) float64: what each channel counts; `None` for the mean of all."""
+    if _UNSAID.issuperset(names):
+        names = _USUAL.get(len(names), names)
+    placed = [name for name in names if name not in _LOW and not _is_ambisonic(name)]
+    averaged = _is_averaged(placed)
+    if len(names) == 1 or (averaged and len(placed) == len(names)):
+        return None
+    share = 1 / len(placed) if averaged and placed else None
+    return np.array([_weight(name, share=share) for name in names])
+
+
+def counted(layout: av.AudioLayout) -> np.ndarray:
+    """(channels,) bool: which channels "itu" mixes in; all, where it would none."""
+    weights = channel_weights(channel_names(layout))
+    if weights is None or not weights.any():
+        return np.ones(layout.nb_channels, bool)
+    return weights > 0
+
+
+def _is_averaged(names: Sequence[str]) -> bool:
+    """One channel, a left and a right alone, or channels of which nothing is known."""
+    known = not _UNSAID.issuperset(names)
+    return len(names) < 2 or not known or any(pair.issuperset(names) for pair in _PAIRS)
+
+
+def _weight(name: str, *, share: float | None) -> float:
+    """What a channel counts; `share`: what one counts that is averaged."""
+    if name in _LOW:
+        return 0.0
+    if _is_ambisonic(name):  # the first component is what one microphone for all sides hears
+        return float(name == "AMBI0")
+    if share is not None or name == "FC":
+        return share or 1.0
+    return sqrt(0.5) if name in _FRONT else _SURROUND
+
+
+def _is_ambisonic(name: str) -> bool:
+    return name.startswith("AMBI")
 
 
 def channels_of(frame: av.AudioFrame) -> np.ndarray:

@@ -20,7 +20,7 @@ import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from sightsound.media.decode import DecodeError, opened
-from sightsound.media.downmix import channels_of, mono
+from sightsound.media.downmix import channels_of, counted, mono
 from sightsound.media.fingerprint import RATE_HZ, SECONDS, fingerprint, likeness
 from sightsound.media.frames import VideoTrack, read_frames
 from sightsound.media.packets import Packets, Timing
@@ -69,9 +69,9 @@ class Sound:
     codec: str
     rate_hz: int
     timing: Timing
-    loudest_db: float  # loudest tenth of a second of the mean of all channels; full scale is 0
-    channels_db: tuple[float, ...]  # each channel, over all that was decoded
-    mono_db: float  # mean of all channels, the same
+    loudest_db: float  # loudest tenth of a second of all channels as one; full scale is 0
+    channels_db: tuple[float, ...]  # each channel that is mixed in, over all that was decoded
+    mono_db: float  # all channels as one, the same
     outline: bytes  # peaks over the clip, 255 at full scale
     prints: bytes  # see `fingerprint`
 
@@ -327,13 +327,14 @@ def _stretches(timing: Timing) -> list[tuple[float, float]]:
 def _levels(
     path: str | Path, stretches: list[tuple[float, float]]
 ) -> tuple[tuple[float, ...], float]:
-    """Loudness of each channel and of their mean, in decibels of full scale."""
+    """Loudness of each channel that counts and of all as one, in decibels of full scale."""
     squares, count = np.zeros(1), 0
     for start, stop in stretches:
         with opened(path, start_seconds=start) as media:
             for time, frame in AudioTrack.find(media).sound(start, stop):
                 mixed = mono(frame)
-                rows = np.vstack([_full_scale(channels_of(frame)), mixed])
+                channels = _full_scale(channels_of(frame))[counted(frame.layout)]
+                rows = np.vstack([channels, mixed])
                 rows = rows[:, np.isfinite(mixed)]
                 if start <= time < stop and (count == 0 or len(rows) == len(squares)):
                     squares = squares + np.square(rows).sum(axis=1)

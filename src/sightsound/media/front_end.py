@@ -9,7 +9,12 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
+
+Downmix = Literal["itu", "mean"]
+Picture = Literal["displayed", "stored"]
+# What holds for everything that was saved before these fields were: they are not in its JSON.
+AS_BEFORE = {"audio": {"downmix": "mean"}, "video": {"picture": "stored"}}
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,9 @@ class AudioFrontEnd:
     deviation: float = 1.0
     """Normalised = (log-mel - mean) / deviation."""
     num_frames: int = 800
+    downmix: Downmix = "itu"
+    """How several channels become one: `itu`, speech in the centre keeps its level (BS.775; stereo
+    is averaged); `mean` of all channels, as in models made before there was a choice."""
 
     @property
     def window_seconds(self) -> float:
@@ -62,6 +70,10 @@ class VideoFrontEnd:
     mean: tuple[float, float, float] = (127.5, 127.5, 127.5)
     deviation: tuple[float, float, float] = (127.5, 127.5, 127.5)
     """Normalised = (pixel in 0..255 - mean) / deviation."""
+    picture: Picture = "displayed"
+    """`displayed`: cropped as the container says, pixels of the shape that they have on a screen;
+    `stored`: all pixels of a frame, taken for square, as in models made before there was a choice.
+    """
 
     @property
     def span_seconds(self) -> float:
@@ -135,6 +147,11 @@ class FrontEnd:
         return {name: (self.features.segments, *shape) for name, shape in found.items() if shape}
 
     @property
+    def reading(self) -> dict[str, str]:
+        """What a reader has to know of it: arguments of `media.reader.FileReader` and others."""
+        return {"downmix": self.audio.downmix}
+
+    @property
     def id(self) -> str:
         """Name plus a hash of every number: two front ends are equal if their ids are."""
         text = json.dumps(self.to_dict(), sort_keys=True)
@@ -145,11 +162,16 @@ class FrontEnd:
         values = json.loads(json.dumps(dataclasses.asdict(self)))
         if self.features is None:
             del values["features"]  # ids from before there were features stay as they were
+        for part, fields in AS_BEFORE.items():  # and those from before there were these
+            for name, old in fields.items():
+                if values[part][name] == old:
+                    del values[part][name]
         return values
 
     @classmethod
     def from_dict(cls, values: dict) -> FrontEnd:
         """The front end that `to_dict` described; unknown keys are a `TypeError`."""
+        values = as_before(values)
         video = dict(values["video"])
         for key in ("mean", "deviation"):
             video[key] = tuple(video[key])
@@ -162,3 +184,8 @@ class FrontEnd:
             VideoFrontEnd(**video),
             FeatureFrontEnd(**features) if features else None,
         )
+
+
+def as_before(values: dict[str, Any]) -> dict[str, Any]:
+    """Stored parts of a front end, with the fields that older versions did not have."""
+    return values | {part: old | (values.get(part) or {}) for part, old in AS_BEFORE.items()}

@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from sightsound.media.frames import Frames, read_frames
+from sightsound.media.front_end import Downmix
 from sightsound.media.geometry import Crop
 from sightsound.media.probe import read_duration
 from sightsound.media.sound import Samples, read_audio
@@ -45,9 +46,13 @@ class Reader(Protocol):
 
 @dataclass(frozen=True)
 class FileReader:
-    """Reads media files here and now; see `media.frames.read_frames` for `approximate`."""
+    """Reads media files here and now.
+
+    See `media.frames.read_frames` for `approximate`, `media.downmix` for `downmix`.
+    """
 
     approximate: bool = False
+    downmix: Downmix = "itu"
 
     def duration(self, path: str | Path) -> float:
         """Seconds from time 0 to the end of the longest stream."""
@@ -68,7 +73,7 @@ class FileReader:
         self, path: str | Path, start_seconds: float, stop_seconds: float, rate: int
     ) -> Samples | None:
         """See `Reader`."""
-        return read_audio(path, start_seconds, stop_seconds, rate)
+        return read_audio(path, start_seconds, stop_seconds, rate, downmix=self.downmix)
 
     def close(self) -> None:
         """See `Reader`: nothing is held."""

@@ -33,6 +33,7 @@ from sightsound.media.frames import (
     NeedsAll,
     VideoTrack,
 )
+from sightsound.media.front_end import Downmix
 from sightsound.media.geometry import Crop
 from sightsound.media.pixels import Converter
 from sightsound.media.probe import read_duration
@@ -53,11 +54,19 @@ class SequentialReader:
     Args:
         path: the file.
         times_seconds: (N,) every time at which frames will be asked for, in any order.
+        downmix: as in `media.sound.read_audio`.
     """
 
-    def __init__(self, path: str | Path, times_seconds: np.ndarray | None = None) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        times_seconds: np.ndarray | None = None,
+        *,
+        downmix: Downmix = "itu",
+    ) -> None:
         self.path = Path(path)
         self.times_seconds = np.empty(0) if times_seconds is None else times_seconds
+        self.downmix = downmix
         self._pictures: _Pictures | None = None
         self._sound: _Sound | None = None
 
@@ -88,7 +97,7 @@ class SequentialReader:
         """See `Reader`."""
         self._check(path)
         if self._sound is None:
-            self._sound = _Sound(path, start_seconds)
+            self._sound = _Sound(path, start_seconds, self.downmix)
         return self._sound.between(start_seconds, stop_seconds, rate)
 
     def close(self) -> None:
@@ -236,8 +245,9 @@ class _Pictures:
 class _Sound:
     """The sound from `start` on, piece by piece; see `media.sound`."""
 
-    def __init__(self, path: str | Path, start: float) -> None:
+    def __init__(self, path: str | Path, start: float, downmix: Downmix) -> None:
         self._path = path
+        self._downmix = downmix
         self._start = start  # of the last question
         self._pieces: deque[tuple[int, int, np.ndarray]] = deque()  # rate, position, samples
         self._joining: list[np.ndarray] = []  # what will be the next piece
@@ -285,7 +295,11 @@ class _Sound:
             if track is None:
                 return
             for time, frame in track.sound(self._start, math.inf):
-                self._keep(frame.sample_rate, round(time * frame.sample_rate), track.mono(frame))
+                self._keep(
+                    frame.sample_rate,
+                    round(time * frame.sample_rate),
+                    track.mono(frame, self._downmix),
+                )
                 yield time
             if not track.has_sound(self._start):
                 self._track = None

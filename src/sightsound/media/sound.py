@@ -17,6 +17,7 @@ from av.stream import Stream
 
 from sightsound.media.decode import DecodeError, Media, Track, opened
 from sightsound.media.downmix import mono
+from sightsound.media.front_end import Downmix
 
 PREROLL_SECONDS = 1.0  # sound decoded ahead of a window: covers overlap, reservoirs, start-up
 # Windows that start before are decoded from the start of the file: only then is a sample the same
@@ -39,9 +40,14 @@ class Samples:
 
 
 def read_audio(
-    path: str | Path, start_seconds: float, stop_seconds: float, rate: int = 16000
+    path: str | Path,
+    start_seconds: float,
+    stop_seconds: float,
+    rate: int = 16000,
+    *,
+    downmix: Downmix = "itu",
 ) -> Samples | None:
-    """The sound in [start_seconds, stop_seconds), mean of all channels, at `rate` per second.
+    """The sound in [start_seconds, stop_seconds), all channels as one, at `rate` per second.
 
     Sample k is the one nearest to start_seconds + k / rate, and there are
     round((stop_seconds - start_seconds) * rate) of them. What lies outside the stream, or was lost,
@@ -59,7 +65,9 @@ def read_audio(
             return None
         window = SoundWindow(start_seconds, stop_seconds, rate)
         for time, frame in track.sound(start_seconds, stop_seconds):
-            window.write(frame.sample_rate, round(time * frame.sample_rate), track.mono(frame))
+            window.write(
+                frame.sample_rate, round(time * frame.sample_rate), track.mono(frame, downmix)
+            )
         if not track.has_sound(start_seconds):
             return None
         samples, valid = window.result()
@@ -76,9 +84,9 @@ class AudioTrack(Track):
         super().__init__(media, stream)
         self._num_numbers = self._num_others = 0  # samples that are numbers, and those that are not
 
-    def mono(self, frame: av.AudioFrame) -> np.ndarray:
+    def mono(self, frame: av.AudioFrame, downmix: Downmix) -> np.ndarray:
         """(S,) float32 of a frame of `sound`, nan where a sample is lost; counts them."""
-        samples = mono(frame)
+        samples = mono(frame, downmix)
         num_numbers = int(np.isfinite(samples).sum())
         self._num_numbers += num_numbers
         self._num_others += len(samples) - num_numbers

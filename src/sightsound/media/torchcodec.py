@@ -23,8 +23,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sightsound.media.decode import DecodeError, opened
-from sightsound.media.downmix import numbers_only
+from sightsound.media.downmix import channel_names, channel_weights, numbers_only
 from sightsound.media.frames import TICK_SECONDS, Frames
+from sightsound.media.front_end import Downmix
 from sightsound.media.geometry import Box, Crop, full_box
 from sightsound.media.probe import read_duration
 from sightsound.media.reader import FileReader
@@ -59,6 +60,7 @@ class TorchcodecReader:
     """
 
     device: str = "cpu"
+    downmix: Downmix = "itu"
 
     def __post_init__(self) -> None:
         _decoders()
@@ -69,6 +71,11 @@ class TorchcodecReader:
                 "--data.decoder torchcodec-cuda needs a GPU that torch can use; accepted here: "
                 "pyav, torchcodec"
             )
+
+    @property
+    def _other(self) -> FileReader:
+        """Reads what torchcodec does not."""
+        return FileReader(downmix=self.downmix)
 
     def duration(self, path: str | Path) -> float:
         """See `Reader`."""
@@ -87,11 +94,13 @@ class TorchcodecReader:
         found = _stream(path, "video", start_seconds=float(wanted.min()))
         if found is None:
             return None
-        index, origin, is_joined = found
-        if is_joined:
-            return FileReader().frames(path, times_seconds, size, crop=crop)
+        if found.is_joined:
+            return self._other.frames(path, times_seconds, size, crop=crop)
+        origin = found.origin
         with _failures(path, float(wanted.min())):
-            decoder = _decoders().VideoDecoder(str(path), stream_index=index, device=self.device)
+            decoder = _decoders().VideoDecoder(
+                str(path), stream_index=found.index, device=self.device
+            )
             about = decoder.metadata
             start, stop = about.begin_stream_seconds, about.end_stream_seconds
             times = wanted + origin + TICK_SECONDS
@@ -112,11 +121,12 @@ class TorchcodecReader:
         found = _stream(path, "audio", start_seconds=start_seconds)
         if found is None:
             return None
-        index, origin, is_joined = found
-        if is_joined:
-            return FileReader().sound(path, start_seconds, stop_seconds, rate)
+        if found.is_joined:
+            return self._other.sound(path, start_seconds, stop_seconds, rate)
+        origin = found.origin
+        weights = channel_weights(found.channels) if self.downmix == "itu" else None
         with _failures(path, start_seconds):
-            decoder = _decoders().AudioDecoder(str(path), stream_index=index)
+            decoder = _decoders().AudioDecoder(str(path), stream_index=found.index)
             own = decoder.metadata.sample_rate
             num_samples = round((stop_seconds - start_seconds) * rate)
             line = Line(round(start_seconds * rate), num_samples, rate, own)
@@ -127,7 +137,7 @@ class TorchcodecReader:
             start = math.floor((first - PREROLL_SECONDS) * own) / own
             heard = _heard(decoder, start + origin, stop_seconds + _EDGE_SECONDS + origin)
             if heard is not None:
-                mono = numbers_only(heard.data.numpy())
+                mono = numbers_only(heard.data.numpy(), weights)
                 if np.isnan(mono).all():
                     raise DecodeError(path, start_seconds, NO_NUMBERS)
                 line.write(round((heard.pts_seconds - origin) * own), mono)
@@ -159,14 +169,24 @@ def _decoders() -> ModuleType:
     return decoders
 
 
-def _stream(path: str | Path, kind: str, *, start_seconds: float) -> tuple[int, float, bool] | None:
-    """Number of the stream that PyAV would decode, where its time 0 is on the file's clock, and
-    whether that clock changes."""
+@dataclass(frozen=True)
+class _Found:
+    """The stream that PyAV would decode."""
+
+    index: int
+    origin: float  # where its time 0 is on the file's clock
+    is_joined: bool  # that clock changes
+    channels: tuple[str, ...]  # of sound
+
+
+def _stream(path: str | Path, kind: str, *, start_seconds: float) -> _Found | None:
+    """`None` if there is no stream of this kind."""
     with opened(path, start_seconds=start_seconds) as media:
         stream = media.stream(kind)
         if stream is None:
             return None
-        return stream.index, float(media.origin), media.is_joined
+        channels = channel_names(stream.codec_context.layout) if kind == "audio" else ()
+        return _Found(stream.index, float(media.origin), media.is_joined, channels)
 
 
 @contextmanager

@@ -205,7 +205,7 @@ def _read(
     manifest = Manifest((), predictor.labels, predictor.task, path)
     options = {"views": 1, "bad_files": "mask", "front_end": front_end}
     dataset: ClipDataset = predictor.dataset(manifest, rows, **options)
-    with closing(SequentialReader(path)) as reader:
+    with closing(SequentialReader(path, **front_end.reading)) as reader:
         dataset.reader = reader
         if VIDEO in predictor.modalities:
             reader.times_seconds = np.concatenate(

@@ -93,12 +93,12 @@ def _pictures(video: Pictures, health: Health) -> Iterator[tuple[str, str]]:
 
 
 def is_silent(audio: Sound) -> bool:
-    """Whether the mean of all channels, which is what a front end hears, is as good as nothing."""
+    """Whether all channels as one, which is what a front end hears, are as good as nothing."""
     return audio.loudest_db < SILENCE_DB or _cancelled_db(audio) > CANCELLED_DB
 
 
 def _cancelled_db(audio: Sound) -> float:
-    """How much quieter the mean of all channels is than they are themselves."""
+    """How much quieter all channels as one are than they are themselves."""
     power = np.mean([10 ** (level / 10) for level in audio.channels_db])
     return float(10 * np.log10(power)) - audio.mono_db
 

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from sightsound.data.shards.index import POORER, Index
-from sightsound.media.front_end import FrontEnd, VideoFrontEnd
+from sightsound.media.front_end import AS_BEFORE, FrontEnd, VideoFrontEnd
 from sightsound.settings import DataSettings, ShardSettings
 
 _SLACK = 1.001  # 25 pictures a second are enough for one every 0.04 s, rounding or not
@@ -29,6 +29,8 @@ def settings_for(front_end: FrontEnd, data: DataSettings) -> ShardSettings:
         short_side=_wanted_short_side(front_end.video, data),
         frames_per_second=0.0,
         rate_hz=front_end.audio.rate_hz,
+        picture=front_end.video.picture,
+        downmix=front_end.audio.downmix,
     )
 
 
@@ -51,7 +53,19 @@ def check_rich_enough(
     raise ValueError(
         f"the shards in {str(index.path.parent)!r} hold {' and '.join(lacking.values())}; make new "
         f"ones of the same clips: sightsound prepare DATA --output NEW_SHARDS {options}"
+        + _as_they_are(stored, lacking)
     )
+
+
+def _as_they_are(stored: ShardSettings, lacking: Collection[str]) -> str:
+    """How to train on shards from before front ends said how to read pictures and channels."""
+    options = [
+        f"--front_end.{part}.{name} {old}"
+        for part, fields in AS_BEFORE.items()
+        for name, old in fields.items()
+        if name in lacking and getattr(stored, name) == old
+    ]
+    return f"; or train on them as they are: {' '.join(options)}" if options else ""
 
 
 def check_settings(settings: ShardSettings, front_end: FrontEnd, data: DataSettings) -> None:
@@ -99,6 +113,11 @@ def _lacking(
         )
     if "audio" in modalities and stored.rate_hz != rate_hz:
         found["rate_hz"] = f"sound at {stored.rate_hz} Hz, the front end wants {rate_hz} Hz"
+    if seen and stored.picture != video.picture:
+        found["picture"] = f"pictures as {stored.picture}, the front end wants them {video.picture}"
+    downmix = front_end.audio.downmix
+    if "audio" in modalities and stored.downmix != downmix:
+        found["downmix"] = f"sound mixed by {stored.downmix!r}, the front end wants {downmix!r}"
     return found
 
 

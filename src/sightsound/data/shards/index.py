@@ -20,6 +20,7 @@ import numpy as np
 from sightsound.data.rows import HEADS, LABEL
 from sightsound.data.shards.format import END, SOUND_SUFFIX, VERSION, key_name
 from sightsound.files import replaced_when_complete
+from sightsound.media.front_end import AS_BEFORE
 
 INDEX_NAME = "index.parquet"
 ABOUT_NAME = "shards.json"
@@ -78,7 +79,11 @@ class Index:
 
 
 def read_about(file: Path) -> dict[str, Any]:
-    """What a `shards.json` says. `ValueError` if it is damaged or of a later version."""
+    """What a `shards.json` says, with settings that came later as they were before.
+
+    Raises:
+        ValueError: it is damaged or of a later version.
+    """
     try:
         about = json.loads(file.read_text(encoding="utf-8"))
         version = [about[name] for name in ("version", "task", "num_clips", "settings")][0]
@@ -87,6 +92,8 @@ def read_about(file: Path) -> dict[str, Any]:
             f"{str(file)!r} is damaged; copy it again, or make the shards again in "
             "another folder with 'sightsound prepare'"
         ) from error
+    before = {name: old for fields in AS_BEFORE.values() for name, old in fields.items()}
+    about["settings"] = before | about["settings"]
     if version > VERSION:
         raise ValueError(
             f"{str(file)!r} is of version {version}, this program reads {VERSION}: "
