@@ -150,6 +150,8 @@ class VideoTrack(Track):
 
         With none wanted, for every codec; otherwise where it is known to change nothing.
         """
+        if self.media.following:  # each recording has ticks of its own
+            return
         timed = self.media.container.format.name not in _UNTIMED_CONTAINERS
         if len(wanted) == 0 or (timed and self.stream.codec_context.name in CODECS):
             self._sparing = Sparing(wanted, seconds=self.seconds)

@@ -18,13 +18,13 @@ from av.stream import Stream
 from sightsound.media.decode import DecodeError, Media, Track, opened
 from sightsound.media.downmix import mono
 from sightsound.media.front_end import Downmix
+from sightsound.media.sample_clock import SampleClock, Stamped
 
 PREROLL_SECONDS = 1.0  # sound decoded ahead of a window: covers overlap, reservoirs, start-up
 # Windows that start before are decoded from the start of the file: only then is a sample the same
 # whatever the window. Decoders draw noise that codecs leave out, and timestamps may be rounded.
 FROM_START_SECONDS = 30.0
 MAX_LATE_PACKETS = 4  # in a row: a single one may have a damaged timestamp
-_GAP_SECONDS = 0.02  # jumps of audio timestamps below this are jitter; lost packets are longer
 _MAX_RATE_HZ = 1_000_000  # more is damage, and would fill the memory
 NO_NUMBERS = "no sample of the audio stream is a number (all are nan or inf)"
 _EDGE_SECONDS = 0.02  # sound on either side of a window that the resampler's filter sees
@@ -94,17 +94,21 @@ class AudioTrack(Track):
 
     def sound(self, start: float, stop: float) -> Iterator[tuple[float, av.AudioFrame]]:
         """(start, frame) of what may be heard in [start, stop), and a little around it."""
-        expected = math.nan
         first = start - PREROLL_SECONDS if start > FROM_START_SECONDS else -math.inf
         packets = self._around(self.packets(first), first=first, stop=stop)
-        for frame in self.decoded(packets):
-            time = self._sound_seconds(frame, expected)
-            if not (0 < frame.sample_rate <= _MAX_RATE_HZ and frame.layout.nb_channels):
-                self.failures.append((time, f"impossible rate of {frame.sample_rate} Hz"))
-                continue
-            expected = time + frame.samples / frame.sample_rate
-            self.end_seconds = expected
-            yield time, frame
+        for time, stamped in SampleClock().timed(self._stamped(self.decoded(packets))):
+            self.end_seconds = time + stamped.length_seconds
+            yield time, stamped.frame
+
+    def _stamped(self, frames: Iterator[av.AudioFrame]) -> Iterator[Stamped[av.AudioFrame]]:
+        """Frames that may be sound, with what the file says about when."""
+        for frame in frames:
+            time = math.nan if frame.pts is None else self.seconds(frame.pts)
+            if 0 < frame.sample_rate <= _MAX_RATE_HZ and frame.layout.nb_channels:
+                yield Stamped(time, frame.samples / frame.sample_rate, frame)
+            else:
+                when = self.end_seconds or 0.0 if math.isnan(time) else time
+                self.failures.append((when, f"impossible rate of {frame.sample_rate} Hz"))
 
     def has_sound(self, start_seconds: float) -> bool:
         """Once `sound` is read: false if the stream is empty; `DecodeError` if nothing decoded."""
@@ -116,13 +120,6 @@ class AudioTrack(Track):
         if self._num_others and not self._num_numbers:
             raise DecodeError(self.media.path, start_seconds, NO_NUMBERS)
         return True
-
-    def _sound_seconds(self, frame: av.AudioFrame, expected: float) -> float:
-        """When a frame starts: where the last one ended, unless its timestamp says otherwise."""
-        time = math.nan if frame.pts is None else self.seconds(frame.pts)
-        if math.isnan(time) and math.isnan(expected):
-            return 0.0
-        return expected if math.isnan(time) or abs(time - expected) < _GAP_SECONDS else time
 
     def _around(
         self, packets: Iterator[av.Packet], *, first: float, stop: float

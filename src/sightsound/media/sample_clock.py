@@ -1,0 +1,96 @@
+"""When frames of sound start, where samples follow one another but their timestamps are off.
+
+    stamps     |    |  |      |   | |     jitter: recorders that stamp by the wall clock
+    time       |    |    |    |    |      one frame begins where the last one ended
+
+    stamps     |    |    |           |    |    |     three packets lost
+    time       |    |    |           |    |    |
+
+A stamp that is off by 100 ms or more is believed: that is where ffmpeg's `aresample=async=1` mends
+the sound (FFmpeg's manual, resampler option `min_hard_comp`). ffmpeg takes everything less for
+jitter, and so shortens sound by what was lost. Here a smaller step, of 20 ms or more, is lost sound
+if it is about as long as one or more whole packets, and lasts: no stamp soon after it is as early
+as those before it. Jitter returns.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from statistics import median
+from typing import Generic, TypeVar
+
+BELIEVED_SECONDS = 0.1
+_GAP_SECONDS = 0.02  # no packet in use is much shorter
+_ROUNDING_SECONDS = 2.5e-3  # of two stamps in milliseconds (Matroska, FLV), and a little
+_NUM_AROUND = 8  # frames before and after a step that are looked at; a guess, about 0.2 s
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Stamped(Generic[T]):
+    """A frame with what its file says about it."""
+
+    seconds: float  # when it starts; nan where nothing is said
+    length_seconds: float
+    frame: T
+
+
+class SampleClock:
+    """Gives frames their times, in the order of decoding."""
+
+    def __init__(self) -> None:
+        self._expected = math.nan  # where the last frame ended
+        self._before: deque[float] = deque(maxlen=_NUM_AROUND)  # how late the last stamps were
+
+    def timed(self, frames: Iterable[Stamped[T]]) -> Iterator[tuple[float, Stamped[T]]]:
+        """(start in seconds, frame); looks a few frames ahead where a stamp is off."""
+        frames, ahead = iter(frames), deque()
+        while (frame := ahead.popleft() if ahead else next(frames, None)) is not None:
+            late = frame.seconds - self._expected
+            if _GAP_SECONDS <= late < BELIEVED_SECONDS:
+                ahead.extend(islice(frames, _NUM_AROUND - len(ahead)))
+            yield self._time(frame, late, ahead), frame
+
+    def _time(self, frame: Stamped, late: float, ahead: Iterable[Stamped]) -> float:
+        """When the frame starts; the next one is expected at its end."""
+        time = self._expected
+        if math.isnan(time):
+            time = 0.0 if math.isnan(frame.seconds) else frame.seconds
+        elif abs(late) >= BELIEVED_SECONDS or self._is_loss(frame, late, ahead):
+            time = frame.seconds
+            self._before.clear()
+        elif not math.isnan(late):
+            self._before.append(late)
+        self._expected = time + frame.length_seconds
+        return time
+
+    def _is_loss(self, frame: Stamped, late: float, ahead: Iterable[Stamped]) -> bool:
+        """Whether sound is missing before a frame that comes `late` seconds late."""
+        if not late >= _GAP_SECONDS:
+            return False
+        before, after = [*self._before] or [0.0], [late, *self._lateness(frame, ahead)]
+        step = min(after) - max(before)
+        if step < _GAP_SECONDS - _ROUNDING_SECONDS:
+            return False
+        step = median(after) - median(before)
+        lengths = {round(each.length_seconds, 6) for each in (frame, *ahead)}
+        packets = step / max(frame.length_seconds, 1e-6)
+        noise = max(after) - min(after) + max(before) - min(before)
+        odd = abs(packets - round(packets)) * frame.length_seconds
+        return len(lengths) > 1 or (round(packets) > 0 and odd <= _ROUNDING_SECONDS + noise)
+
+    def _lateness(self, frame: Stamped, ahead: Iterable[Stamped]) -> Iterator[float]:
+        """How late those after a frame are, up to one whose stamp is believed anyway."""
+        expected = self._expected + frame.length_seconds
+        for following in ahead:
+            late = following.seconds - expected
+            if abs(late) >= BELIEVED_SECONDS:
+                return
+            if not math.isnan(late):
+                yield late
+            expected += following.length_seconds
