@@ -96,7 +96,7 @@ def read_evaluation(path: str | Path) -> Evaluation:
         )
     labels, ids = json.loads(known["labels"]), table["id"].to_pylist()
     targets = _targets(table["label"].to_pylist(), labels, task=known["task"])
-    logits = {name: np.array(table[name + suffix].to_pylist(), dtype=float) for name in names}
+    logits = {name: np.stack(table[name + suffix].to_numpy()).astype(float) for name in names}
     summary = json.loads((folder / "summary.json").read_text())
     return Evaluation(
         rows={row: _with_nan(scores) for row, scores in summary["rows"].items()},

@@ -271,17 +271,17 @@ def scored_split(manifest: Manifest, split: str = AUTO) -> str:
     Raises:
         ValueError: "auto", but there are training clips only, or several such splits.
     """
-    known = manifest.splits
-    others = [name for name in known if name != "train"]
     if split != AUTO:
         return split
-    found = [name for name in ("test", "val") if name in known] or others
-    if not found or (len(others) > 1 and found is others):
-        what = "training clips only" if not found else "neither test nor val clips"
-        raise ValueError(
-            f"{manifest.source} has {what}, in: {', '.join(known)}; say which to score with --split"
-        )
-    return found[0]
+    others = [name for name in manifest.splits if name != "train"]
+    usual = [name for name in ("test", "val") if name in others]
+    if usual or len(others) == 1:
+        return [*usual, *others][0]
+    what = "neither test nor val clips" if others else "training clips only"
+    raise ValueError(
+        f"{manifest.source} has {what}, in: {', '.join(manifest.splits)}; say which to score with "
+        "--split"
+    )
 
 
 def split_of_run(manifest: Manifest, asked: str | None, settings: EvaluateSettings) -> str:
@@ -693,7 +693,7 @@ def _write_parquet(path: Path, evaluation: Evaluation) -> None:
     text = pyarrow.string()  # also of a stream that no clip has
     columns = {name: pyarrow.array([row[name] for row in rows], text) for name in rows[0]}
     for name, scored in evaluation.streams.items():
-        columns[f"{name} logits"] = scored.logits.tolist()
+        columns[f"{name} logits"] = pyarrow.array(list(scored.logits))
     labels = {"labels": json.dumps(evaluation.labels), "task": evaluation.task}
     table = pyarrow.table(columns).replace_schema_metadata(labels)
     pyarrow.parquet.write_table(table, path)

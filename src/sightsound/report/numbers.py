@@ -155,7 +155,9 @@ def classes(evaluation: Evaluation) -> list[dict[str, Any]]:
     and what a class is taken for are those of the first row.
     """
     score = CLASS_SCORE[evaluation.task]
-    rows, compared = _by_row(evaluation), _by_row(evaluation, guessed=True)
+    rows = _by_row(evaluation)
+    absent = any(scored.num_absent for scored in evaluation.streams.values())
+    compared = _by_row(evaluation, guessed=True) if absent else rows
     chosen = ("head", "label", "num_clips", "precision", "average_precision", "mistaken_for")
     found = []
     for index, line in enumerate(next(iter(rows.values()))):
