@@ -15,7 +15,7 @@ from typing import Any
 
 from sightsound.data.listing import Clip
 from sightsound.data.media_index import is_sound
-from sightsound.data.rows import LABEL, SPLITS, Row, id_hash
+from sightsound.data.rows import LABEL, Row, id_hash, ordered_splits
 from sightsound.registry import unknown_name
 
 _FEWEST = 5  # classes named in the text
@@ -191,7 +191,7 @@ class Tally:
             found.setdefault(row.split, []).append(row)
         apart = any(row.audio_path is not None for row in rows)
         here = _count(row.labels for row in rows)
-        order = [split for split in (*SPLITS, "") if split in self.ids]
+        order = ordered_splits(self.ids.keys() - {""}) + [""] * ("" in self.ids)
         splits = {
             split: Count.of(self.ids[split], found.get(split, []), apart=apart) for split in order
         }
@@ -217,7 +217,7 @@ class Tally:
         shared: dict[str, list[str]] = {}
         for video, splits in self._videos.items():
             if ", " in splits:
-                names = ", ".join(sorted(splits.split(", "), key=SPLITS.index))
+                names = ", ".join(ordered_splits(splits.split(", ")))
                 shared.setdefault(names, []).append(video)
         return shared
 

@@ -130,7 +130,12 @@ def id_hash(ids: Iterable[str]) -> str:
 
 def splits_of(rows: Iterable[Row]) -> list[str]:
     """Names of the splits of `rows`: train, val, test, then the data's own by name."""
-    names = {row.split for row in rows} - {""}
+    return ordered_splits({row.split for row in rows} - {""})
+
+
+def ordered_splits(names: Iterable[str]) -> list[str]:
+    """`names` once each: train, val, test, then others by name."""
+    names = {*names}
     return [name for name in SPLITS if name in names] + sorted(names - {*SPLITS})
 
 
