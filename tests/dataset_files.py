@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import tarfile
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import Any
+
+import pyarrow
+import pyarrow.parquet
 
 
 @dataclass
@@ -392,6 +397,30 @@ def fiftyone(folder: Path) -> Case:
     return Case([path], media, ["a#0.5", "a#3"], ["b#1"])
 
 
+def webdataset(folder: Path) -> Case:
+    """Empty clips: what is in them is not looked at."""
+    path = folder / "tars" / "train-00000.tar"
+    path.parent.mkdir(parents=True)
+    members = {"0.mp4": "", "0.cls": "dog", "1.wav": "", "1.json": '{"label": "cat"}'}
+    members["2.json"] = '{"label": "cat", "status": "failed_to_download"}'
+    with tarfile.open(path, "w") as tar:
+        for name, text in members.items():
+            about = tarfile.TarInfo(name)
+            about.size = len(text)
+            tar.addfile(about, BytesIO(text.encode()))
+    return Case([path], folder, ["train-00000/0", "train-00000/1"], ["train-00000/2"])
+
+
+def huggingface_parquet(folder: Path) -> Case:
+    path = folder / "data" / "train-00000-of-00001.parquet"
+    path.parent.mkdir(parents=True)
+    clips = [{"bytes": b"x", "path": "a.mp4"}, {"bytes": b"x", "path": None}, None]
+    table = pyarrow.table({"video": clips, "label": ["dog", "cat", "cat"]})
+    pyarrow.parquet.write_table(table, path)
+    ids = [f"train-00000-of-00001/{number}" for number in range(3)]
+    return Case([path], folder, ids[:2], ids[2:])
+
+
 CASES = {
     "audioset": audioset,
     "audioset-500k": audioset,
@@ -413,6 +442,8 @@ CASES = {
     "cavmae": cavmae,
     "list": path_list,
     "huggingface": huggingface,
+    "huggingface-parquet": huggingface_parquet,
+    "webdataset": webdataset,
     "label-studio": label_studio,
     "fiftyone": fiftyone,
 }

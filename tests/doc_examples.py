@@ -4,6 +4,8 @@ An example is one or more fenced blocks and a line that tells what is read of th
 
     ```csv clips.csv              a block with a file's name: its text, tabs included
     ```text files                 a block called `files`: a media file on every line
+    ```text clips.tar             a tar: a member on every line, after a blank what is in it
+    ```csv clips.parquet          a table `video,label`: clips embedded as {bytes, path}
     `sightsound train clips.csv` reads 2 clips of cat, dog: 1 train, 1 val.
 
 The command is `sightsound train DATA [--columns ...]`, where files that a table names are made
@@ -11,13 +13,17 @@ too, or `sightsound manifest DATASET ...`, whose manifest is read. Labels are th
 in order; splits are left out where the data names none; "several labels each" where that is so.
 """
 
+import io
 import re
 import shlex
 import shutil
+import tarfile
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow
+import pyarrow.parquet
 from media_files import regular, tone, write_clip
 
 from sightsound import cli
@@ -60,12 +66,34 @@ def make(example: Example, folder: Path) -> None:
         path = folder / name
         if name != "files":
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(content, encoding="utf-8")
+            write = {".tar": _write_tar, ".parquet": _write_parquet}.get(path.suffix, _write_text)
+            write(path, content, clip)
         if name == "files" or example.command.startswith("train"):
             base = folder if name == "files" else path.parent
             for media in _MEDIA.findall(content.replace("\\", "/")):
                 (base / media).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(clip, base / media)
+
+
+def _write_text(path: Path, content: str, clip: Path) -> None:
+    path.write_text(content, encoding="utf-8")
+
+
+def _write_tar(path: Path, content: str, clip: Path) -> None:
+    with tarfile.open(path, "w") as tar:
+        for line in content.splitlines():
+            name, _, text = line.partition(" ")
+            held = text.encode() or clip.read_bytes()
+            about = tarfile.TarInfo(name)
+            about.size = len(held)
+            tar.addfile(about, io.BytesIO(held))
+
+
+def _write_parquet(path: Path, content: str, clip: Path) -> None:
+    rows = [line.split(",") for line in content.splitlines()[1:]]
+    clips = [{"bytes": clip.read_bytes(), "path": name} for name, _ in rows]
+    table = pyarrow.table({"video": clips, "label": [label for _, label in rows]})
+    pyarrow.parquet.write_table(table, path)
 
 
 def read(example: Example) -> str:

@@ -22,6 +22,7 @@ from sightsound.data.rows import UNLABELLED, Manifest, Row
 from sightsound.encoding import Encoding
 from sightsound.media.decode import DecodeError
 from sightsound.media.front_end import FrontEnd
+from sightsound.media.source import exists
 from sightsound.run import RunConfig, model_source
 from sightsound.settings import DataSettings
 from sightsound.types import AUDIO, VIDEO, Batch, Clip, Problem
@@ -246,7 +247,7 @@ class Predictor:
             ValueError: a stretch that is none.
         """
         for path in paths:
-            if not Path(path).is_file():
+            if not exists(path):
                 folder = " (it is a folder; name the files in it)" if Path(path).is_dir() else ""
                 raise FileNotFoundError(f"no such file: {str(path)!r}{folder}")
         _check_span(start_seconds or 0.0, end_seconds)

@@ -67,6 +67,8 @@ DATASETS = {
     "cavmae": "sightsound.data.datasets.cavmae:cavmae",
     "list": "sightsound.data.datasets.path_list:path_list",
     "huggingface": "sightsound.data.datasets.huggingface:huggingface",
+    "huggingface-parquet": "sightsound.data.datasets.huggingface_parquet:huggingface_parquet",
+    "webdataset": "sightsound.data.datasets.webdataset:webdataset",
     "label-studio": "sightsound.data.datasets.label_studio:label_studio",
     "fiftyone": "sightsound.data.datasets.fiftyone:fiftyone",
 }

@@ -19,6 +19,7 @@ from sightsound.media.links import links
 from sightsound.media.probe import probe, read_duration
 from sightsound.media.sequential import SequentialReader
 from sightsound.media.sound import read_audio
+from sightsound.media.source import find
 
 DARK, LIGHT = 60, 200
 CODECS = {"ts": "mpeg4", "mpg": "mpeg2video", "mkv": "mpeg4", "webm": "libvpx", "flv": "flv"}
@@ -209,10 +210,11 @@ def test_links_of_one_stream_each_are_found(tmp_path):
     write_av(tmp_path / "live.webm", DARK, 400, seconds=0.4)
     write_av(tmp_path / "one.ogg", DARK, 400, seconds=0.4, codec="libvpx", sound_codec="flac")
     for name in ("one.mkv", "live.webm", "one.ogg"):
-        assert links(tmp_path / name) == ()
+        assert links(find(tmp_path / name)) == ()
         size = (tmp_path / name).stat().st_size
         path = join(tmp_path / "both", tmp_path / name, tmp_path / name)
-        assert links(path) == ((0, size), (size, 2 * size))
+        found = links(find(path))
+        assert [(each.start, each.stop) for each in found] == [(0, size), (size, 2 * size)]
 
 
 def test_a_table_that_is_to_be_trusted_is_not_checked(tmp_path, monkeypatch):

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from sightsound.commands.terminal import say
 
+_KNOW_THEIR_CLIPS = ("huggingface", "huggingface-parquet", "webdataset")  # need no --media
+
 if TYPE_CHECKING:
     from sightsound.data.listing import Listing
     from sightsound.data.matching import Matched
@@ -19,7 +21,10 @@ if TYPE_CHECKING:
 
 def manifest(argv: Sequence[str]) -> None:
     """Turn a public data set's official files and the clips you have into a manifest."""
-    options = _parser().parse_args(list(argv))
+    parser = _parser()
+    options = parser.parse_args(list(argv))
+    if not options.media and options.dataset not in _KNOW_THEIR_CLIPS:
+        parser.error("the following arguments are required: --media")
     output = Path(options.output)
     if output.suffix not in (".csv", ".parquet"):
         raise ValueError(f"--output {options.output!r} is no manifest; accepted: .csv or .parquet")
@@ -32,7 +37,7 @@ def manifest(argv: Sequence[str]) -> None:
     chosen = _chosen(read, options)
     listing = read([Path(path) for path in options.annotations], **chosen)
     sound = MediaIndex(Path(options.audio)) if options.audio else None
-    matched = match(options.dataset, listing, MediaIndex(Path(options.media)), sound)
+    matched = match(options.dataset, listing, MediaIndex(_media(options)), sound)
     said = _write(matched, listing, output, seed=options.seed, source=_source(options, chosen))
     trains = any(row.split in ("train", "") for row in matched.rows)
     step = (
@@ -57,7 +62,7 @@ def _parser() -> Parser:
     add = parser.add_argument
     add("dataset", metavar="DATASET", choices=list(DATASETS), help="A name of the list above.")
     add("annotations", metavar="ANNOTATIONS", nargs="+", help="Official files, or their folders.")
-    add("--media", required=True, metavar="DIR", help="Folder of the clips, searched to the end.")
+    add("--media", metavar="DIR", help="Folder of the clips, searched to the end.")
     add("--audio", metavar="DIR", help="Folder of separate sound files of the same names.")
     add("--output", required=True, metavar="FILE", help="The manifest, .csv or .parquet.")
     add("--fold", type=int, choices=[1, 2, 3], help="ucf101, ucf51: the official split (1).")
@@ -82,7 +87,8 @@ def _what_is_read() -> str:
 _TEXT = """Clips are found by name, in any folder below --media, with any suffix, under the names
 that are in use (<id>, <id>_<start>, <id>_<start>_<end>, Y<id>, ...). Files named after the whole
 video are measured: either they hold the video and the clip's times are written, or they are cut.
-Sound files beside pictures become audio_path, without pictures they are the clip. Beside the
+Sound files beside pictures become audio_path, without pictures they are the clip. huggingface,
+huggingface-parquet and webdataset need no --media: their files say where the clips are. Beside the
 manifest lie labels.json (the order of classes), NAME.coverage.json and NAME.missing.csv.
 
 Examples:
@@ -90,6 +96,14 @@ Examples:
   sightsound manifest audioset balanced_train_segments.csv eval_segments.csv \\
     --media video/ --audio wav/ --output audioset/manifest.csv
   sightsound manifest ucf51 ucfTrainTestlist/ --fold 2 --media UCF-101/ --output ucf51/fold2.csv"""
+
+
+def _media(options: Any) -> Path:
+    """The folder of the clips; beside the annotations where those know where the clips are."""
+    if options.media:
+        return Path(options.media)
+    beside = Path(options.annotations[0]).absolute()
+    return beside if beside.is_dir() else beside.parent
 
 
 def _chosen(read: Callable[..., Listing], options: Any) -> dict[str, Any]:

@@ -62,10 +62,11 @@ def youtube_names(video: str, start: float, end: float) -> tuple[str, ...]:
 # --- files --------------------------------------------------------------------------------------
 
 
-def annotation_files(paths: Sequence[Path], *patterns: str) -> list[Path]:
+def annotation_files(paths: Sequence[Path], *patterns: str, packed: bool = False) -> list[Path]:
     """`paths`, with each folder replaced by the files in it that match one of `patterns`.
 
     A pattern may have a folder before the name, `*/metadata.csv`; capital letters do not matter.
+    All must be text, unless they may hold clips, `packed`.
 
     Raises:
         FileNotFoundError: there is no such file or folder, or a folder holds none of the files.
@@ -85,7 +86,7 @@ def annotation_files(paths: Sequence[Path], *patterns: str) -> list[Path]:
             files.append(path)
         else:
             raise FileNotFoundError(f"no file or folder {str(path)!r}.{nearest_path(path)}")
-    for file in files:
+    for file in () if packed else files:
         _check_text(file)
     return list(dict.fromkeys(files))
 
@@ -162,7 +163,7 @@ _KINDS = {
     b"7z\xbc\xaf": ("a 7z archive", "unpack it first"),
     b"BZh": ("compressed with bzip2", "unpack it first"),
     b"\xfd7zXZ": ("compressed with xz", "unpack it first"),
-    b"PAR1": ("a Parquet table", "give the CSV or text file beside it"),
+    b"PAR1": ("a Parquet table", "'sightsound manifest huggingface-parquet' reads those of clips"),
     b"ARROW1": ("an Arrow table", "save it as CSV"),
     b"\xd0\xcf\x11\xe0": ("an Excel workbook", "save the sheet as CSV"),
     b"\x89HDF": ("an HDF5 file", "give the lists that it was made from"),

@@ -45,6 +45,7 @@ from sightsound.data.rows import (
 )
 from sightsound.data.shards.index import ABOUT_NAME, INDEX_NAME, Index
 from sightsound.data.splits import TooFewGroups, draw_splits
+from sightsound.media.source import exists
 from sightsound.registry import nearest_path, unknown_name
 from sightsound.settings import DataSettings
 
@@ -315,7 +316,7 @@ def _check_files(rows: list[Row], records: list[Record]) -> None:
     missing = []
     for row, record in zip(rows, records, strict=True):
         paths = [path for path in (row.path, row.audio_path) if path is not None]
-        missing += [(record, path) for path in paths if not path.is_file()]
+        missing += [(record, path) for path in paths if not exists(path)]
     if missing:
         record, path = missing[0]
         more = f" ({len(missing)} files are missing in all)" if len(missing) > 1 else ""

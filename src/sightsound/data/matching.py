@@ -8,7 +8,6 @@ are measured. Free of torch.
 from __future__ import annotations
 
 import dataclasses
-import os
 from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -20,6 +19,7 @@ from sightsound.data.coverage import Coverage, Tally
 from sightsound.data.listing import Clip, Listing
 from sightsound.data.media_index import MediaIndex, Place, is_sound
 from sightsound.data.rows import Row
+from sightsound.media.source import exists
 
 _LOSSLESS = (".wav", ".flac")
 _SAMPLE = 20  # files of one suffix that are measured
@@ -56,7 +56,7 @@ class _Search:
 
     def find(self, clip: Clip) -> tuple[_Found | None, _Found | None]:
         """The file with pictures and the one with sound alone; whole paths come first."""
-        given = [_Found(Path(file), "") for file in clip.files if os.path.isfile(file)]
+        given = [_Found(Path(file), "") for file in clip.files if exists(file)]
         picture = next((found for found in given if not is_sound(found.path.suffix)), None)
         sound = next((found for found in given if is_sound(found.path.suffix)), None)
         for name, cut in _names(clip, self.media):

@@ -15,7 +15,6 @@ clock, `links.py` finds files that were appended.
 from __future__ import annotations
 
 import math
-import os
 import re
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -30,8 +29,9 @@ from av.container import InputContainer
 from av.stream import Discard, Disposition, Stream
 
 from sightsound.media.clock import Clock, Jump, Shifts, header_counts, may_jump, read_clock
-from sightsound.media.links import Link, links, url
+from sightsound.media.links import links
 from sightsound.media.seek import seek
+from sightsound.media.source import Source, find
 
 _MAX_READ_ERRORS = 50  # in a row, without one packet between them: then the rest is lost
 _MISSING_SECONDS = 0.25  # a stream that ends this much before its header says is truncated
@@ -54,14 +54,10 @@ class DecodeError(RuntimeError):
 @contextmanager
 def opened(path: str | Path, *, start_seconds: float) -> Iterator[Media]:
     """The opened file; every failure of FFmpeg inside the block becomes a `DecodeError`."""
-    if not os.path.isfile(path):
-        cause = "not a file" if os.path.exists(path) else "no such file"
-        raise DecodeError(path, start_seconds, cause)
     try:
-        parts = links(path)
-        # "file:" keeps FFmpeg from reading a protocol or a pattern into a name.
-        name = url(path, parts[0]) if parts else f"file:{os.fspath(path)}"
-        with closing(Media(path, _container(name), following=parts[1:])) as media:
+        source = find(path)
+        first, *following = links(source) or (source,)
+        with closing(Media(path, first, following=tuple(following))) as media:
             if not media.real_streams():
                 raise DecodeError(path, start_seconds, "no video and no audio stream")
             yield media
@@ -74,8 +70,8 @@ def _describe(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
-def _container(name: str) -> InputContainer:
-    return av.open(name, metadata_errors="replace")
+def _container(source: Source) -> InputContainer:
+    return av.open(source.location(), metadata_errors="replace")
 
 
 class Media:
@@ -83,7 +79,7 @@ class Media:
 
     Args:
         path: the file.
-        container: it, or the first of the recordings that were joined in it.
+        source: its bytes, or those of the first of the recordings that were joined in it.
         following: the others.
         begins: when the container begins, in seconds after time 0.
     """
@@ -91,13 +87,14 @@ class Media:
     def __init__(
         self,
         path: str | Path,
-        container: InputContainer,
+        source: Source,
         *,
-        following: tuple[Link, ...] = (),
+        following: tuple[Source, ...] = (),
         begins: Fraction = Fraction(0),
     ) -> None:
         self.path = path
-        self.container = container
+        self.source = source
+        self.container = _container(source)
         self.following = following
         self.begins = begins
         streams = [s for s in self.real_streams() if s.start_time is not None]
@@ -117,8 +114,7 @@ class Media:
     @cached_property
     def clock(self) -> Clock:
         """What all packets tell; they are read once for each file and process."""
-        about = os.stat(self.path)
-        return _clock(self.container.name, about.st_size, about.st_mtime_ns)
+        return _clock(self.source)
 
     def jumps(self) -> list[Jump]:
         """Where the container's clock leaps, in seconds after time 0."""
@@ -137,8 +133,7 @@ class Media:
         last = self
         for link in self.following:
             begins += last.read_seconds()
-            with _container(url(self.path, link)) as container:
-                last = Media(self.path, container, begins=begins)
+            with closing(Media(self.path, link, begins=begins)) as last:
                 yield last
 
     def close(self) -> None:
@@ -148,7 +143,7 @@ class Media:
     def reopen(self) -> None:
         """Back to the start, with all streams new."""
         self.close()
-        self.container = _container(self.container.name)
+        self.container = _container(self.source)
 
     def real_streams(self) -> list[Stream]:
         """Video, without attached pictures, and audio."""
@@ -390,10 +385,10 @@ def _use_alone(media: Media, stream: Stream) -> None:
 
 
 @lru_cache(maxsize=256)
-def _clock(name: str, size: int, changed: int) -> Clock:
+def _clock(source: Source) -> Clock:
     """See `Media.clock`."""
-    with _container(name) as container:
-        return read_clock(container, Media(name, container).real_streams())
+    with closing(Media(source.file, source)) as media:
+        return read_clock(media.container, media.real_streams())
 
 
 def _matroska_end_seconds(tag: str, origin: Fraction) -> float | None:

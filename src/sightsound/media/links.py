@@ -8,12 +8,11 @@ changes. Here each link is opened as a file of its own.
 
 from __future__ import annotations
 
-import mmap
-import os
 import re
 from collections.abc import Callable
 from functools import lru_cache
-from pathlib import Path
+
+from sightsound.media.source import Source
 
 # How a link begins. Ogg: a page of version 0 that begins a logical stream (RFC 3533, section 6);
 # FLAC: the marker and a STREAMINFO block of 34 bytes (RFC 9639, section 8).
@@ -24,35 +23,23 @@ _EBML_START = re.compile(re.escape(_EBML) + rb"(?=.{,40}(?:webm|matroska))", re.
 _SEGMENT = b"\x18\x53\x80\x67"  # RFC 9559, section 5.1
 _OGG_HEADER_BYTES = 27
 
-Link = tuple[int, int]  # bytes [start, stop) of a file
 
-
-def links(path: str | Path) -> tuple[Link, ...]:
+def links(source: Source) -> tuple[Source, ...]:
     """The recordings that were joined in a file; none for a file that is one recording."""
-    with open(path, "rb") as file:
-        starts_of = _STARTS.get(file.read(4))
-        about = os.fstat(file.fileno())
-    if starts_of is None:
-        return ()
-    return _links(os.fspath(path), starts_of, about.st_size, about.st_mtime_ns)
-
-
-def url(path: str | Path, link: Link) -> str:
-    """What FFmpeg opens to read one link alone."""
-    return f"subfile,,start,{link[0]},end,{link[1]},,:file:{os.fspath(path)}"
+    starts_of = _STARTS.get(source.head(4))
+    return _links(source, starts_of) if starts_of else ()
 
 
 @lru_cache(maxsize=256)
-def _links(
-    path: str, starts_of: Callable[[mmap.mmap], list[int]], size: int, changed: int
-) -> tuple[Link, ...]:
+def _links(source: Source, starts_of: Callable[[memoryview], list[int]]) -> tuple[Source, ...]:
     """See `links`; a file is looked through once, unless it changes."""
-    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        starts = starts_of(data)
-    return tuple(zip(starts, [*starts[1:], size], strict=True)) if len(starts) > 1 else ()
+    with source.content() as data:
+        starts, size = starts_of(data), len(data)
+    ends = [*starts[1:], size]
+    return tuple(map(source.part, starts, ends)) if len(starts) > 1 else ()
 
 
-def _ogg_starts(data: mmap.mmap) -> list[int]:
+def _ogg_starts(data: memoryview) -> list[int]:
     """Where links begin: the first pages of a link's streams follow one another."""
     starts, following = [], -1
     for found in _OGG_START.finditer(data):
@@ -62,18 +49,18 @@ def _ogg_starts(data: mmap.mmap) -> list[int]:
     return starts
 
 
-def _end_of_page(data: mmap.mmap, start: int) -> int:
+def _end_of_page(data: memoryview, start: int) -> int:
     """Of an Ogg page: its header says how many segments it has, then how long each is."""
     table = start + _OGG_HEADER_BYTES
     lengths = data[table : table + data[table - 1]]
     return table + len(lengths) + sum(lengths)
 
 
-def _flac_starts(data: mmap.mmap) -> list[int]:
+def _flac_starts(data: memoryview) -> list[int]:
     return [found.start() for found in _FLAC_START.finditer(data)]
 
 
-def _matroska_starts(data: mmap.mmap) -> list[int]:
+def _matroska_starts(data: memoryview) -> list[int]:
     """Where links begin: after a segment whose size is stored nothing needs to be searched."""
     starts, place = [], 0
     while place is not None and data[place : place + 4] == _EBML:
@@ -82,7 +69,7 @@ def _matroska_starts(data: mmap.mmap) -> list[int]:
     return starts
 
 
-def _end_of_segment(data: mmap.mmap, start: int) -> int | None:
+def _end_of_segment(data: memoryview, start: int) -> int | None:
     """Where the next link of a Matroska file begins, if there is one."""
     _, segment = _element(data, start + 4)
     if data[segment : segment + 4] == _SEGMENT:
@@ -93,7 +80,7 @@ def _end_of_segment(data: mmap.mmap, start: int) -> int | None:
     return None if found is None else found.start()
 
 
-def _element(data: mmap.mmap, start: int) -> tuple[bool, int]:
+def _element(data: memoryview, start: int) -> tuple[bool, int]:
     """Whether an element's size, at `start`, is known, and where it ends (RFC 8794, section 6)."""
     first = data[start] if start < len(data) else 0
     length = 9 - first.bit_length()

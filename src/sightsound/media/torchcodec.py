@@ -4,13 +4,14 @@ What a file holds, its clock and its duration come from its headers as PyAV read
 decoders look at the same streams and mean the same times. What differs: pixels, by about one level
 of 255 (the mean over natural clips), because frames are scaled after they became RGB; gaps inside
 the sound are not seen; and a damaged packet costs the question, not only what it holds. Recordings
-that were joined have several clocks: those `FileReader` reads. It needs
-torch, so it does not run in a `ChildReader`. Decoding on a GPU has not been tested.
+that were joined have several clocks: those `FileReader` reads, and clips inside a tar or a table.
+It needs torch, so it does not run in a `ChildReader`. Decoding on a GPU has not been tested.
 """
 
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -94,7 +95,7 @@ class TorchcodecReader:
         found = _stream(path, "video", start_seconds=float(wanted.min()))
         if found is None:
             return None
-        if found.is_joined:
+        if found.is_for_pyav:
             return self._other.frames(path, times_seconds, size, crop=crop)
         origin = found.origin
         with _failures(path, float(wanted.min())):
@@ -121,7 +122,7 @@ class TorchcodecReader:
         found = _stream(path, "audio", start_seconds=start_seconds)
         if found is None:
             return None
-        if found.is_joined:
+        if found.is_for_pyav:
             return self._other.sound(path, start_seconds, stop_seconds, rate)
         origin = found.origin
         weights = channel_weights(found.channels) if self.downmix == "itu" else None
@@ -175,7 +176,7 @@ class _Found:
 
     index: int
     origin: float  # where its time 0 is on the file's clock
-    is_joined: bool  # that clock changes
+    is_for_pyav: bool  # that clock changes, or the clip lies inside another file
     channels: tuple[str, ...]  # of sound
 
 
@@ -186,7 +187,8 @@ def _stream(path: str | Path, kind: str, *, start_seconds: float) -> _Found | No
         if stream is None:
             return None
         channels = channel_names(stream.codec_context.layout) if kind == "audio" else ()
-        return _Found(stream.index, float(media.origin), media.is_joined, channels)
+        inside = media.is_joined or not os.path.isfile(path)
+        return _Found(stream.index, float(media.origin), inside, channels)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from sightsound.data.doctor.kinds import Finding
 from sightsound.data.doctor.workers import Failure
 from sightsound.data.rows import Row
 from sightsound.media.examine import Health, Pictures, Sound
+from sightsound.media.source import exists
 
 SHORTEST_SECONDS = 0.5  # a guess: half of the shortest clips of the usual sets
 # Under ten of the 32,768 steps of 16 bits: coding leaves little of it. Coded silence is below -90.
@@ -39,7 +40,7 @@ def clip_findings(row: Row, health: Health | Failure) -> Iterator[Finding]:
 
 
 def _found(row: Row, health: Health | Failure) -> Iterator[tuple[str, str]]:
-    missing = [path for path in (row.path, row.audio_path) if path and not path.is_file()]
+    missing = [path for path in (row.path, row.audio_path) if path and not exists(path)]
     if missing:
         yield "missing_file", str(missing[0])
     elif isinstance(health, Failure):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from sightsound.data.doctor.workers import Failure, Progress, Workers
 from sightsound.data.rows import Row
 from sightsound.media.examine import PRINT_SIDE, Health, compare_sound
 from sightsound.media.fingerprint import SAME_RECORDING, candidates
+from sightsound.media.source import find
 
 # Compared at most, the likeliest first: bounds the time where everything sounds alike.
 PAIRS_PER_CLIP, FEWEST_PAIRS = 5, 10_000
@@ -111,8 +111,8 @@ def _parts(members: list[int], copies: Union) -> list[list[int]]:
 
 def content_hash(path: str | Path) -> bytes:
     """Of the bytes of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "blake2b").digest()
+    with find(path).content() as data:
+        return hashlib.blake2b(data).digest()
 
 
 # --- equal files --------------------------------------------------------------------------------
@@ -125,7 +125,7 @@ def _equal(
     files = {row.path for row, health in zip(rows, healths, strict=True) if _is_clip(health)}
     sizes: dict[int, list[Path]] = defaultdict(list)
     for path in sorted(files):
-        sizes[os.path.getsize(path)].append(path)
+        sizes[find(path).size].append(path)
     unsure = [path for paths in sizes.values() if len(paths) > 1 for path in paths]
     hashes = workers.map(content_hash, [{"path": path} for path in unsure])
     content = dict(zip(unsure, hashes, strict=True))
