@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
 from sightsound import cli
+from sightsound.compare import read_evaluation
 from sightsound.data.synthetic import write_demo
+from sightsound.evaluate import LATE
 from sightsound.train import loop
 
 TINY = [
@@ -45,6 +48,22 @@ TINY_AVT = [
     "--train.steps=1",
     "--evaluate.views=1",
 ]
+
+
+def check_average(folder: Path, found: dict[str, dict]) -> None:
+    """The mean of the logits of two runs, whose models are gone."""
+    (name,) = (name for name in found if name.startswith("mean_of"))
+    logits = {}
+    for part in found[name]["changes"]["mean_of"]:
+        run = folder / "cells" / part / "seed_0"
+        table = read_evaluation(run)
+        logits[part] = next(iter(table.streams.values())).logits
+        assert not (run / "model").exists()
+    right = np.mean(list(logits.values()), axis=0).argmax(1) == table.streams[
+        "video"
+    ].targets.argmax(1)
+    assert len(logits) == 2 and found[name]["score"] == pytest.approx(right.mean())
+    assert found[name]["parameters"] == sum(found[part]["parameters"] for part in logits)
 
 
 def ablate(*argv: object) -> int:
@@ -112,7 +131,8 @@ def test_rows_of_avts_table_4(videos, tmp_path):
     found = json.loads((tmp_path / "results.json").read_text())
     rows = {tuple(run["rows"]) for run in found}
     both = ("audio+video", "audio alone", "video alone")
-    assert len(found) == 3 and rows == {("audio",), both}
+    assert rows == {("audio",), ("video",), (LATE,), both}
+    check_average(tmp_path, {run["cell"]: run for run in found})
     table = (tmp_path / "avt_losses" / "table.md").read_text()
     assert "| 2 frames | average of both   |" in table and "+ AVC + AVM + MAV" in table
     assert (tmp_path / "avt_losses" / "figure.png").stat().st_size > 1000

@@ -152,6 +152,27 @@ def test_window_of_frames_with_a_stride(unsized):
     assert video["stride_seconds"] == 8 / 4, "four frames over 8 s"
 
 
+@pytest.mark.parametrize("study", ["window", "synchronous"])
+def test_views_cover_a_clip(unsized, study):
+    """Four windows of 2 s leave 2 s of AudioSet's 10 s unseen."""
+    plan = make_plan(STUDIES[study], load_config("mbt/paper-audioset"), MANIFEST)
+    views = {p.values[0]: p.cell.config.evaluate.views for p in plan.points}
+    assert views == {2: 5, 4: 4, 6: 4, 8: 4}
+
+
+def test_views_cover_the_longest_clip_that_is_scored(unsized, monkeypatch):
+    monkeypatch.setattr("sightsound.data.dataset.ClipDataset._probed", lambda *_, **__: 31.0)
+    rows = [Row(str(n), Path("a"), ("0",), end_seconds=end, split="test") for n, end in [(0, 7.0)]]
+    rows += [Row("long", Path("b"), ("0",), split="train"), Row("c", Path("c"), ("1",), 1, 13.0)]
+    rows[-1] = dataclasses.replace(rows[-1], split="test")
+    manifest = dataclasses.replace(MANIFEST, rows=tuple(rows))
+    assert plans.clip_seconds(base(), manifest) == 12.0
+    config = base(**{"evaluate.views": 2})
+    (study,) = restrict([STUDIES["window"]], ["window=1,4,6.1", "modalities=audio+video"])
+    found = [p.cell.config.evaluate.views for p in make_plan(study, config, manifest).points]
+    assert found == [12, 3, 2]
+
+
 def test_mixup_takes_the_recipes_alpha(unsized):
     for given, alpha in ((0.0, 0.3), (0.5, 0.5)):
         plan = make_plan(STUDIES["mixup"], base(**{"augment.mixup_alpha": given}), MANIFEST)
@@ -177,7 +198,10 @@ def test_data_studies(unsized):
     assert list(fractions.values()) == ["data.train_fraction=0.5", "base"]
     windows = base(**{"data.windows": "random"})
     together = points("synchronous", windows, "window=2")
-    assert list(together.values()) == ["base", "data.synchronous=false"]
+    assert list(together.values()) == [
+        "evaluate.views=5",
+        "data.synchronous=false,evaluate.views=5",
+    ]
 
 
 def test_size_clears_the_numbers_of_the_recipe():
@@ -304,6 +328,9 @@ def test_table_4_of_mafnet(mafnet):
         )
         for name in ("none", "residual", "both", "audio", "video")
     }
+    for point in make_plan(STUDIES["mafnet_film"], mafnet, MANIFEST).points:
+        features = point.cell.config.front_end["features"]
+        assert features["video_maps"] and features["audio_maps"], "3 x 3 convolutions need maps"
 
 
 def test_figure_6_of_mafnet(mafnet):
@@ -363,10 +390,52 @@ def test_table_4_of_avt(avt):
         }
         assert config.objective["name"] == "classification"
         assert config.objective["label_smoothing"] == 0.1
-    late = configs["average", 32]
-    assert late.front_end["video"]["num_frames"] == 32 and late.model["name"] == "late"
-    weights = [late.objective[f"{name}_weight"] for name in ("average", "stream")]
-    assert weights == [0.0, 1.0], "each stream learns for itself"
+    cells = {point.values: point.cell for point in plan.points}
+    for frames in (16, 32):
+        parts = [cells["audio", 16].name, cells["video", frames].name]
+        assert [part.name for part in cells["average", frames].mean_of] == parts
+    sizes = {
+        (value, frames): config.train.batch_size for (value, frames), config in configs.items()
+    }
+    sizes.pop(("audio", 32))  # that of 16
+    assert {frames: {s for (_, f), s in sizes.items() if f == frames} for frames in (16, 32)} == {
+        16: {2 * 40},
+        32: {2 * 32},
+    }
+
+
+def test_table_4_of_avt_from_the_recipe_of_32_frames(unsized):
+    config = load_config("avt/paper-vggsound-32")
+    plan = make_plan(STUDIES["avt_losses"], config, MANIFEST)
+    found = {p.values: p.cell.config for p in plan.points}
+    assert [frames for _, frames in found] == [16] * 8 + [32] * 8
+    assert found["avc", 16].train.batch_size == 80 and found["avc", 32].train.batch_size == 64
+
+
+def test_a_batch_of_ones_own_stays(avt):
+    plan = make_plan(STUDIES["avt_losses"], changed(avt, {"train.batch_size": 24}), MANIFEST)
+    assert {point.cell.config.train.batch_size for point in plan.points} == {24}
+
+
+def test_table_4_of_avt_on_verbs_and_nouns(unsized):
+    """The paper has 16 frames only; the labels' loss weighs alike in every row."""
+    config = load_config("avt/paper-epic")
+    plan = make_plan(STUDIES["avt_losses"], config, made_up_manifest({"verb": 97, "noun": 300}))
+    assert [point.values[1] for point in plan.points] == [16] * 8
+    weights = {
+        given["average_weight"] * given.get("classification_weight", 1.0)
+        for given in (point.cell.config.objective for point in plan.points)
+    }
+    assert weights == {2.0}
+
+
+def test_a_dry_run_names_the_classes_it_counts_with(unsized):
+    for recipe, words in (
+        ("avt/paper-epic", "sized for the 397 classes (verb 97, noun 300) of Epic-Kitchens-100."),
+        ("avt/paper-vggsound", "sized for the 527 classes of AudioSet."),
+    ):
+        prepared = series.prepare(load_config(recipe), [STUDIES["avt_update"]], [0])
+        assert f"No data given: {words}" in series.listing(prepared)
 
 
 def test_long_names_along_x_are_slanted(avt):

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
 
-from sightsound.ablate.cells import Result, finished, read_result, run_cell, told
+from sightsound.ablate.cells import LOGITS, Result, finished, read_result, run_cell, told
 from sightsound.ablate.figure import draw
 from sightsound.ablate.plan import Cell, Plan, differences, make_plan
 from sightsound.ablate.report import Results, format_score, points_table, write_tables
@@ -29,7 +29,7 @@ from sightsound.data.manifest import load_manifest
 from sightsound.data.rows import Manifest
 from sightsound.evaluate import scored_split
 from sightsound.files import write_whole
-from sightsound.profile.flops import assumed_heads, made_up_manifest
+from sightsound.profile.flops import AUDIOSET, EPIC, assumed_heads, made_up_manifest
 from sightsound.run import RunConfig, features_folder
 
 BASE_FILE = "base.yaml"
@@ -53,7 +53,14 @@ class Ablation:
     @property
     def cells(self) -> dict[str, Cell]:
         """{name: cell} of all studies; cells that they share once."""
-        return {point.cell.name: point.cell for plan in self.plans for point in plan.points}
+        points = [point for plan in self.plans for point in plan.points]
+        found = [cell for point in points for cell in (*point.cell.mean_of, point.cell)]
+        return {cell.name: cell for cell in found}
+
+    @property
+    def averaged(self) -> set[str]:
+        """Names of the cells whose logits others average."""
+        return {part.name for cell in self.cells.values() for part in cell.mean_of}
 
     @property
     def runs(self) -> list[tuple[Cell, int]]:
@@ -120,6 +127,7 @@ def run(ablation: Ablation, *, keep_models: bool = False, console: Console | Non
                 directory=ablation.folder(cell, seed),
                 clips=ablation.manifest.id_hash,
                 keep_models=keep_models,
+                keep_logits=cell.name in ablation.averaged,
             )
         ablation.results[cell.name, seed] = result
         write(ablation)
@@ -138,6 +146,10 @@ def _finished_runs(ablation: Ablation) -> Results:
         result = finished(cell, folder, clips=ablation.manifest.id_hash)
         if result is not None:
             found[cell.name, seed] = result
+    for cell, seed in ablation.runs:  # what is still to be averaged, and was not kept
+        for part in cell.mean_of if (cell.name, seed) not in found else ():
+            if not (ablation.folder(part, seed) / LOGITS).is_file():
+                found.pop((part.name, seed), None)
     return found
 
 
@@ -228,6 +240,14 @@ def failure_sentence(ablation: Ablation) -> str:
     )
 
 
+def _assumed_words(heads: Mapping[str, int]) -> str:
+    sizes = ", ".join(f"{name} {size}" for name, size in heads.items())
+    known = {tuple(AUDIOSET.items()): "AudioSet", tuple(EPIC.items()): "Epic-Kitchens-100"}
+    where, total = known[tuple(heads.items())], sum(heads.values())
+    several = f" ({sizes})" if len(heads) > 1 else ""
+    return f"No data given: sized for the {total} classes{several} of {where}."
+
+
 def listing(ablation: Ablation) -> str:
     """Points, sizes, work and cells of every study, for a dry run."""
     lines = []
@@ -235,7 +255,7 @@ def listing(ablation: Ablation) -> str:
         lines += [f"Study {plan.study.name}: {plan.study.title}", ""]
         lines += [*points_table(plan), ""]
     if not ablation.base.data.path:
-        lines.append("No data given: sized for the 527 classes of AudioSet.")
+        lines.append(_assumed_words(ablation.manifest.num_classes))
     seeds = ", ".join(map(str, ablation.seeds))
     return "\n".join(
         [

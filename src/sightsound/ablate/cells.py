@@ -14,6 +14,7 @@ import gc
 import json
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,23 +22,41 @@ import torch
 from rich.console import Console
 
 from sightsound.ablate.plan import Cell, config_hash, differences
+from sightsound.compare import read_evaluation
 from sightsound.configuration import load_config
 from sightsound.data.rows import id_hash
-from sightsound.evaluate import MAIN_SCORE, Evaluation, evaluate_saved
+from sightsound.evaluate import (
+    LATE,
+    MAIN_SCORE,
+    TRAINED,
+    Evaluation,
+    evaluate_saved,
+    on_common_clips,
+    row_scores,
+    with_late_average,
+)
 from sightsound.files import write_whole
 from sightsound.run import RunConfig
 from sightsound.train.directory import environment
 from sightsound.train.loop import train
+from sightsound.types import AUDIO, VIDEO
 
 RESULT = "result.json"
-_LARGE = ("checkpoints", "model", "evaluation/predictions.csv", "evaluation/predictions.parquet")
+LOGITS = "evaluation/predictions.parquet"
+_LARGE = ("checkpoints", "model", "evaluation/predictions.csv", LOGITS)
 _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 Result = dict[str, Any]  # the content of result.json
 
 
 def run_cell(
-    cell: Cell, *, seed: int, directory: Path, clips: str, keep_models: bool = False
+    cell: Cell,
+    *,
+    seed: int,
+    directory: Path,
+    clips: str,
+    keep_models: bool = False,
+    keep_logits: bool = False,
 ) -> Result:
     """The result of training and scoring `cell`, also in `directory`/result.json.
 
@@ -47,12 +66,14 @@ def run_cell(
 
     Args:
         clips: hash of the clip ids of the data, to notice when they change.
+        keep_models: remove nothing.
+        keep_logits: another cell averages them.
     """
     config = dataclasses.replace(cell.config, seed=seed, output=str(directory))
     resumed = (directory / "checkpoints" / "last").is_file()
     started = time.perf_counter()
     try:
-        outcome = _scored(config, _train(config))
+        outcome = _averaged(cell, directory) if cell.mean_of else _scored(config, _train(config))
     except (ArithmeticError, MemoryError, ValueError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and not _is_out_of_memory(error):
             raise
@@ -73,7 +94,7 @@ def run_cell(
     directory.mkdir(parents=True, exist_ok=True)
     write_whole(directory / RESULT, json.dumps(result, indent=1) + "\n")
     if not keep_models:
-        remove_large_files(directory)
+        remove_large_files(directory, but=(LOGITS,) if keep_logits else ())
     _free_memory()
     return result
 
@@ -92,13 +113,32 @@ def _scored(config: RunConfig, run: Path) -> dict[str, Any]:
         bad_files=config.data.bad_files,
         seed=config.seed,
     )
+    return _outcome(evaluation, evaluation.rows)
+
+
+def _outcome(evaluation: Evaluation, rows: dict[str, dict[str, float]]) -> dict[str, Any]:
+    """What `rows` say, the first being that of the cell."""
     name = MAIN_SCORE[evaluation.task]
     return {
         "score_name": name,
-        "score": next(iter(evaluation.rows.values()))[name],
-        "rows": evaluation.rows,
+        "score": next(iter(rows.values()))[name],
+        "rows": rows,
         "test": _test_clips(evaluation),
     }
+
+
+def _averaged(cell: Cell, directory: Path) -> dict[str, Any]:
+    """Scores of the mean of two models' logits: those of the same seed, in their own folders."""
+    folders = [directory.parents[1] / part.name / directory.name for part in cell.mean_of]
+    for part, folder in zip(cell.mean_of, folders, strict=True):
+        if "failed" in (read_result(folder) or {}):
+            raise ValueError(f"{part.name}, which it averages, failed")
+    found = [read_evaluation(folder) for folder in folders]
+    named = zip((TRAINED[AUDIO], TRAINED[VIDEO]), found, strict=True)
+    streams = on_common_clips({row: next(iter(each.streams.values())) for row, each in named})
+    heads, task = found[0].heads, found[0].task
+    scores = row_scores(with_late_average(streams)[LATE], task=task, heads=heads)
+    return _outcome(found[0], {LATE: scores})
 
 
 def _test_clips(evaluation: Evaluation) -> dict[str, Any]:
@@ -125,9 +165,9 @@ def _free_memory() -> None:
         torch.cuda.empty_cache()
 
 
-def remove_large_files(directory: Path) -> None:
+def remove_large_files(directory: Path, *, but: Sequence[str] = ()) -> None:
     """Keep configuration, log, metrics and scores of a run, remove what fills a disk."""
-    for name in _LARGE:
+    for name in set(_LARGE) - set(but):
         path = directory / name
         if path.is_dir():
             shutil.rmtree(path)
@@ -155,7 +195,7 @@ def finished(cell: Cell, directory: Path, *, clips: str) -> Result | None:
             f"{directory} was trained on other clips than {cell.config.data.path!r} holds now; "
             "restore them, or give another --output"
         )
-    if result["config_hash"] != config_hash(cell.config):
+    if not cell.mean_of and result["config_hash"] != config_hash(cell.config):
         found = differences(load_config(directory), cell.config)
         if found:
             raise ValueError(f"{directory} has another configuration: {told(found)}")

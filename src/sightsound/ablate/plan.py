@@ -7,22 +7,26 @@ base, so that such cells are one. Nothing is trained, written or allocated here.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import itertools
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from sightsound.ablate.studies import Axis, Study, model_depth
+from sightsound.ablate.studies import Axis, Study, model_depth, streams_of
 from sightsound.configuration import changed, flat
 from sightsound.data.rows import Manifest
+from sightsound.evaluate import scored_split
+from sightsound.media.decode import DecodeError
 from sightsound.options import UsageError
 from sightsound.profile.flops import Work
-from sightsound.run import RunConfig, build_front_end, build_objective
+from sightsound.run import RunConfig, build_dataset, build_front_end, build_objective
 from sightsound.weights.hub import check_sources
 
 BASE = "base"  # name of the cell that changes nothing
@@ -40,6 +44,7 @@ class Cell:
     changes: dict[str, Any]  # {dotted name: value} where it differs from the base
     flops: int  # of one clip and view, forward
     parameters: int
+    mean_of: tuple[Cell, ...] = ()  # not trained itself: the mean of these models' logits
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,9 @@ def make_plan(study: Study, base: RunConfig, manifest: Manifest) -> Plan:
         raise UsageError(f"study {study.name!r}: {error}") from error
     lines = itertools.product(*values[1:])
     places = [(x, *line) for line in lines for x in values[0]]
-    plan = Plan(study, tuple(_point(study, place, base, manifest) for place in places))
+    seconds = clip_seconds(base, manifest) if study.covers_clips else 0.0
+    points = (_point(study, place, base, manifest, seconds=seconds) for place in places)
+    plan = Plan(study, tuple(points))
     if len(places) > 1 and len({point.cell.name for point in plan.points}) == 1:
         names = " and ".join(axis.name for axis in study.axes)
         raise UsageError(
@@ -102,11 +109,20 @@ def axis_values(axis: Axis, base: RunConfig) -> tuple[Any, ...]:
     return values
 
 
-def _point(study: Study, values: Sequence[Any], base: RunConfig, manifest: Manifest) -> Point:
+def _point(
+    study: Study, values: Sequence[Any], base: RunConfig, manifest: Manifest, *, seconds: float
+) -> Point:
+    parts = study.x.mean_of.get(values[0], ()) if study.x.mean_of else ()
+    if parts:
+        others = [(part, *values[1:]) for part in parts]
+        points = [_point(study, other, base, manifest, seconds=seconds) for other in others]
+        return Point(tuple(values), mean_cell([point.cell for point in points]))
     overrides: dict[str, Any] = {}
     try:
         for axis, value in reversed([*zip(study.axes, values, strict=True)]):  # x decides
             overrides |= axis.overrides(base, value)
+        if study.covers_clips:
+            overrides |= covering_views(base, overrides, seconds=seconds)
         return Point(tuple(values), make_cell(overrides, base, manifest))
     except ValueError as error:
         words = ", ".join(f"{a.name} {v}" for a, v in zip(study.axes, values, strict=True))
@@ -131,6 +147,53 @@ def make_cell(overrides: Mapping[str, Any], base: RunConfig, manifest: Manifest)
     sections = json.dumps(config.model), json.dumps(config.front_end)
     flops, parameters = _size(*sections, tuple(manifest.num_classes.items()))
     return Cell(cell_name(changes), config, changes, flops, parameters)
+
+
+def mean_cell(parts: Sequence[Cell]) -> Cell:
+    """The mean of the logits of `parts`, which are trained apart."""
+    changes = {"mean_of": [part.name for part in parts]}
+    return Cell(
+        cell_name(changes),
+        parts[-1].config,
+        changes,
+        sum(part.flops for part in parts),
+        sum(part.parameters for part in parts),
+        tuple(parts),
+    )
+
+
+_AUDIOSET_SECONDS = 10.0
+_LOOKED_AT = 20  # clips whose length is looked up
+_LEFT_OUT = 0.05  # share of a window: clips of 10 s last 9.9 to 10.1
+
+
+def clip_seconds(base: RunConfig, manifest: Manifest) -> float:
+    """The longest of some clips that are scored; without any, AudioSet's 10 s.
+
+    Files that cannot be read are passed over here: training and scoring name them.
+    """
+    if not manifest.rows:
+        return _AUDIOSET_SECONDS
+    split = scored_split(manifest, base.evaluate.split)
+    modalities, front_end = tuple(streams_of(base.model)), build_front_end(base.front_end)
+    clips = build_dataset(base, manifest, front_end, split, modalities=modalities)
+    found = []
+    for row in clips.rows[:: max(1, len(clips.rows) // _LOOKED_AT)]:
+        with contextlib.suppress(DecodeError):
+            found.append(clips.duration(row))
+    return max(found, default=_AUDIOSET_SECONDS)
+
+
+def covering_views(
+    base: RunConfig, overrides: Mapping[str, Any], *, seconds: float
+) -> dict[str, int]:
+    """Views that cover `seconds` with the windows of `overrides`; no fewer than the recipe's.
+
+    "At inference, we uniformly sample multiple windows covering the entire video" (paper MBT,
+    section 4.3.2).
+    """
+    window = overrides["front_end.video.window_seconds"]
+    return {"evaluate.views": max(base.evaluate.views, math.ceil(seconds / window - _LEFT_OUT))}
 
 
 def idle_arguments(model: Mapping[str, Any]) -> tuple[str, ...]:

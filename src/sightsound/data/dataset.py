@@ -211,7 +211,7 @@ class ClipDataset(Dataset):
 
     def _windows(self, row: Row, *, epoch: int, view: int) -> dict[str, Window]:
         """{modality: window} in seconds of the file."""
-        duration = self._duration(row)
+        duration = self.duration(row)
         lengths = self.front_end.video.span_seconds, self.front_end.audio.window_seconds
         mode = self.settings.windows
         if self.train or mode == "start":
@@ -232,9 +232,9 @@ class ClipDataset(Dataset):
 
     def _stretch(self, row: Row) -> Window:
         """The row in seconds of the file."""
-        return Window(0.0, self._duration(row)).shifted(row.start_seconds)
+        return Window(0.0, self.duration(row)).shifted(row.start_seconds)
 
-    def _duration(self, row: Row) -> float:
+    def duration(self, row: Row) -> float:
         """Length of the row in seconds: to its end or that of its longest file."""
         paths = {str(_path(row, modality)) for modality in self.modalities}
         for path in paths - self._durations.keys():
@@ -321,7 +321,7 @@ class ClipDataset(Dataset):
         """The window's sound, up to the end of the row or, with `wrap`, going on at its start."""
         rate, path = self.front_end.audio.rate_hz, _path(row, AUDIO)
         start, count = window.start_seconds, samples_for(self.front_end.audio)
-        length = int(self._duration(row) * rate)
+        length = int(self.duration(row) * rate)
         if self.settings.wrap and length:
             first = round((start - row.start_seconds) * rate)
             return self._joined(path, row.start_seconds, wrapped_pieces(first, count, length))

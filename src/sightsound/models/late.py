@@ -1,7 +1,10 @@
 """The average of two models that never meet: a backbone and a linear layer for each stream.
 
-What AVT's table 4 calls Avg. Trained with `average_weight` 0 and `stream_weight` 1 each stream
-learns as it would alone, since they share no weight.
+As AVT's table 4 has it (Avg), but in one training: `sightsound ablate --study avt_losses` averages
+two that are trained apart. With `average_weight` 0 and `stream_weight` 2 each stream gets the
+gradient that it would alone, where every clip has both (with 1, the mean of the streams' losses,
+half of it). What is left in common: `train.clip_norm` looks at the gradient of both, and which
+model is the best.
 """
 
 from __future__ import annotations
