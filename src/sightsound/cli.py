@@ -35,7 +35,7 @@ from sightsound.commands.report import report
 from sightsound.commands.search import search
 from sightsound.commands.stats import stats
 from sightsound.commands.subset import subset
-from sightsound.commands.terminal import complain, message, names_a_file, say
+from sightsound.commands.terminal import complain, message, names_a_file, notes_told, say
 from sightsound.commands.train import train
 from sightsound.commands.vggsounder import vggsounder
 from sightsound.library_errors import in_words, is_of_a_reader
@@ -75,7 +75,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     name = argv[0] if argv else "--help"
     try:
-        _run(name, argv[1:])
+        with notes_told(_program(name)):
+            _run(name, argv[1:])
     except SystemExit as error:  # a command's --help
         return int(error.code or 0)
     except KeyboardInterrupt as error:

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from sightsound.data.dataset import ClipDataset
 from sightsound.data.features import FeatureDataset
 from sightsound.data.loader import Loader
-from sightsound.data.manifest import load_manifest
+from sightsound.data.manifest import load_manifest, other_data
 from sightsound.data.rows import Manifest, Row, id_hash
 from sightsound.data.sampling import eval_batches
 from sightsound.extract import Progress, with_features
@@ -712,13 +712,14 @@ def evaluate_saved(
     num_workers: int = 0,
     bad_files: str = "error",
     exclude: str | None = None,
+    columns: str | None = None,
     seed: int = 0,
 ) -> Evaluation:
     """`evaluate` of a run or model directory; without `data`, on the data of its run.
 
     Settings are those of the run with `changes`. Splits of data that names none are drawn as in
     training: with the run's seed and shares. Without `exclude`, the run's own data lacks what it
-    lacked in training.
+    lacked in training; `columns` are as in `DataSettings`.
 
     Raises:
         ValueError: no data given and the model belongs to no run.
@@ -732,15 +733,8 @@ def evaluate_saved(
         )
     settings = saved.evaluate if saved is not None else EvaluateSettings()
     base = saved.data if saved is not None else DataSettings()
-    if exclude is None:
-        exclude = base.exclude if data is None or Path(data).absolute() == Path(base.path) else ""
-    wanted = dataclasses.replace(
-        base,
-        path=data or base.path,
-        task=predictor.task,
-        bad_files=bad_files,
-        exclude=exclude,
-    )
+    changed = {"columns": columns, "exclude": exclude, "bad_files": bad_files}
+    wanted = other_data(base, data, task=predictor.task, **changed)
     manifest = load_manifest(
         wanted, seed=saved.seed if saved is not None else 0, labels=predictor.labels
     )

@@ -17,7 +17,7 @@ import sightsound
 from sightsound.configuration import load_config
 from sightsound.data.dataset import ClipDataset
 from sightsound.data.loader import collate
-from sightsound.data.manifest import load_manifest
+from sightsound.data.manifest import load_manifest, other_data
 from sightsound.data.rows import UNLABELLED, Manifest, Row
 from sightsound.encoding import Encoding
 from sightsound.media.decode import DecodeError
@@ -65,6 +65,7 @@ class Predictor:
         device: where to compute; `None`: a GPU if there is one.
         crop: how frames are cut, "centre" or "full"; `None`: as the model was trained.
         classes: the model must know some; false: nobody asks for them.
+        columns: of tables, see `DataSettings.columns`; `None`: as the run's data has them.
 
     Raises:
         ValueError: the model carries no front end, so files cannot be turned into inputs; or it
@@ -78,7 +79,9 @@ class Predictor:
         device: torch.device | str | None = None,
         crop: str | None = None,
         classes: bool = True,
+        columns: str | None = None,
     ) -> None:
+        self.columns = columns
         name = "this model" if isinstance(model, nn.Module) else str(model)
         self.config: RunConfig | None = None
         if not isinstance(model, nn.Module):
@@ -134,14 +137,7 @@ class Predictor:
         own = DataSettings() if self.config is None else self.config.data
         if not (data or own.path):
             raise ValueError("this model belongs to no run that names its data; name a DATA")
-        known = own.path and (data is None or Path(data).absolute() == Path(own.path))
-        settings = dataclasses.replace(
-            own,
-            path=data or own.path,
-            task=self.task,
-            bad_files=bad_files,
-            exclude=own.exclude if known else "",
-        )
+        settings = other_data(own, data, columns=self.columns, task=self.task, bad_files=bad_files)
         seed = 0 if self.config is None else self.config.seed
         return load_manifest(settings, seed=seed, labels=self.labels)
 

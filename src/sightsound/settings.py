@@ -33,7 +33,10 @@ class DataSettings:
     """Where the clips are and how they are read."""
 
     path: str = ""
-    """A folder of class folders, a manifest (CSV or Parquet), or a folder of shards."""
+    """A folder of class folders, a table (CSV, JSON lines, Parquet), or a folder of shards."""
+    columns: str = ""
+    """Which columns of a table are ours, where its names do not say: `path=video_path,label=class`;
+    `split=` does without."""
     exclude: str = ""
     """A list of clips to leave out, such as doctor writes: CSV with a column id, or one id per
     line."""

@@ -79,7 +79,7 @@ def test_the_media_zoo(test_data, tmp_path):
     found = ids(checkup.findings)
     copies, same_sound = found.pop("duplicate"), found.pop("same_sound")
     assert found == {kind: set(names.split()) for kind, names in ZOO.items()}
-    assert "unknown column 'readable'" in checkup.by_kind["refused"][0].detail
+    assert "needed: path, and label" in checkup.by_kind["refused"][0].detail
     stems = {name.split(".")[0] for name in copies}
     assert ORIGINAL in copies and stems.issuperset(COPIES.split())
     assert "a_audio_only.mp3" in same_sound  # it lacks the pictures

@@ -83,7 +83,7 @@ def test_a_table_with_unknown_columns_and_odd_cells(tmp_path):
         "path,label,split,start_seconds,length\na.mp4,x,train,abc,1\nb.mp4,,tst,-1,2,3\n\nc.mp4\n"
     )
     found = gathered(tmp_path / "clips.csv")
-    assert "unknown column 'length'" in found.refusal
+    assert "line 3: 6 cells but 5 columns" in found.refusal
     assert [(r.id, r.labels, r.split, r.start_seconds) for r in found.rows] == [
         ("a.mp4", ("x",), "train", 0.0),
         ("b.mp4", (), "", 0.0),
@@ -124,15 +124,15 @@ def test_where_there_is_no_clip_at_all(tmp_path):
         gathered(tmp_path / "nothing")
     with pytest.raises(ValueError, match="no clips in"):
         gathered(tmp_path)
-    (tmp_path / "clips.csv").write_text("file,label\na.mp4,x\n")
-    with pytest.raises(ValueError, match="unknown column 'file'"):
+    (tmp_path / "clips.csv").write_text("name,label\na.mp4,x\n")
+    with pytest.raises(ValueError, match="columns name, label; needed: path"):
         gathered(tmp_path / "clips.csv")
-    make_files(tmp_path, "clips.json", "clips.parquet", "packed/shards.json")
+    make_files(tmp_path, "clips.ini", "clips.parquet", "packed/shards.json")
     with pytest.raises(ValueError, match="holds shards; doctor looks at media files"):
         gathered(tmp_path / "packed")
-    with pytest.raises(ValueError, match="as a manifest; accepted: .csv, .parquet or a folder"):
-        gathered(tmp_path / "clips.json")
-    with pytest.raises(ValueError, match="cannot read .*clips.parquet' as Parquet"):
+    with pytest.raises(ValueError, match="as a manifest.*; accepted: .csv, .tsv,"):
+        gathered(tmp_path / "clips.ini")
+    with pytest.raises(ValueError, match="clips.parquet' is damaged"):
         gathered(tmp_path / "clips.parquet")
 
 

@@ -64,7 +64,7 @@ def test_a_list_of_other_data_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no exclude list '.*lis.csv'. Did you mean"):
         read_exclude(tmp_path / "lis.csv", ["a.mp4"])
     (tmp_path / "list.csv").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ValueError, match="no list of ids: not text in UTF-8"):
+    with pytest.raises(ValueError, match="list.csv' is not text"):
         read_exclude(tmp_path / "list.csv", ["a.mp4"])
 
 

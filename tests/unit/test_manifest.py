@@ -235,7 +235,7 @@ def test_subfolders_of_a_class_are_groups(tmp_path):
 # --- what is refused ----------------------------------------------------------------------------
 
 bad_tables = {
-    "path,lable\na.mp4,x\n": r"unknown column 'lable'; .* Did you mean 'label'\?",
+    "path,lable\na.mp4,x\n": r"unknown column 'lable'\. Did you mean 'label'\?",
     "path,split\na.mp4,train\n": "needed: path, and label or both verb and noun",
     "path,label,label\na.mp4,x,y\n": "column 'label' appears twice",
     "": "needed: path, and label",
@@ -310,11 +310,11 @@ def test_paths_that_lead_nowhere_are_refused(tmp_path):
         load(tmp_path / "clisp")
     with pytest.raises(ValueError, match="data.path is empty; give a folder"):
         load("")
-    (tmp_path / "list.txt").touch()
-    with pytest.raises(ValueError, match="cannot read .*list.txt' as a manifest; accepted: .csv"):
-        load(tmp_path / "list.txt")
+    (tmp_path / "list.ini").touch()
+    with pytest.raises(ValueError, match="cannot read .*list.ini' as a manifest; accepted: .csv"):
+        load(tmp_path / "list.ini")
     (tmp_path / "list.parquet").write_text("not this")
-    with pytest.raises(ValueError, match="cannot read .*list.parquet' as Parquet"):
+    with pytest.raises(ValueError, match="list.parquet' is damaged .*write it again"):
         load(tmp_path / "list.parquet")
 
 

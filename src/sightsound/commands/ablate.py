@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sightsound.commands.arguments import anchor, recipes, require_data
+from sightsound.commands.arguments import COLUMNS, anchor, recipes, require_data, take_data
 from sightsound.commands.terminal import say
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def ablate(argv: Sequence[str]) -> None:
         axes=options.axis or [],
         inits=options.inits or [],
     )
-    config.data.path = options.path or config.data.path
+    take_data(config.data, options)
     config.train.init = tuple(options.init or config.train.init)
     if not config.data.path and not options.dry_run:
         raise ValueError(
@@ -62,7 +62,13 @@ def _ablate_parser() -> Parser:
     )
     parser.set_defaults(output="runs/ablation")
     add = parser.add_argument
-    add("path", nargs="?", metavar="DATA", help="Folder of class folders, CSV or Parquet manifest.")
+    add(
+        "path",
+        nargs="?",
+        metavar="DATA",
+        help="Class folders, or a table (CSV, JSON lines, Parquet).",
+    )
+    add("--columns", metavar="OURS=YOURS", help=COLUMNS)
     add("--study", nargs="+", metavar="NAME", help="What is varied: studies of the list above.")
     add("--config", metavar="RECIPE", help="What is not varied; may be repeated. " + recipes())
     add("--seeds", default="3", help="How many, from --seed on, or a list such as 0,4.")

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sightsound.options import Parser
     from sightsound.settings import DataSettings
 
 
+COLUMNS = (
+    "Which columns of a table are ours, where its names do not say: path=video_path,label=class; "
+    "split= does without."
+)
 EXCLUDE = "A list of clips to leave out, such as doctor writes"
 
 
@@ -24,6 +28,12 @@ def require_data(path: str) -> None:
         from sightsound.registry import nearest_path
 
         raise FileNotFoundError(f"no such file or folder: {path!r}.{nearest_path(Path(path))}")
+
+
+def take_data(data: DataSettings, options: Any) -> None:
+    """Put what stands on the command line, the data and its columns, into `data`."""
+    data.path = options.path or data.path
+    data.columns = data.columns if options.columns is None else options.columns
 
 
 def anchor(data: DataSettings) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sightsound.commands.arguments import EXCLUDE, require_data
+from sightsound.commands.arguments import COLUMNS, EXCLUDE, require_data
 from sightsound.commands.terminal import say
 
 if TYPE_CHECKING:
@@ -25,7 +25,12 @@ def doctor(argv: Sequence[str]) -> None:
     from sightsound.data.doctor.visit import visit
     from sightsound.settings import DataSettings
 
-    settings = DataSettings(options.path, exclude=options.exclude or "", task=options.task)
+    settings = DataSettings(
+        options.path,
+        columns=options.columns or "",
+        exclude=options.exclude or "",
+        task=options.task,
+    )
     checkup = visit(
         settings,
         output=options.output,
@@ -33,9 +38,11 @@ def doctor(argv: Sequence[str]) -> None:
         seconds=options.time_limit_seconds,
     )
     if checkup.excluded:
+        columns = f" --columns {options.columns}" if options.columns else ""
         say(
             f"\nLeave out what cannot be used ({len(checkup.excluded):,} in exclude.csv):\n"
-            f"  sightsound train {options.path} --data.exclude {options.output}/exclude.csv"
+            f"  sightsound train {options.path}{columns} "
+            f"--data.exclude {options.output}/exclude.csv"
         )
     if options.strict and checkup.hurts:
         raise SystemExit(1)
@@ -52,6 +59,7 @@ def _parser() -> Parser:
     )
     add = parser.add_argument
     add("path", metavar="DATA", help="Folder of class folders, manifest, or one media file.")
+    add("--columns", metavar="OURS=YOURS", help=COLUMNS)
     add("--output", metavar="DIR", default="doctor", help="Folder for the page and the tables.")
     add("--num_workers", type=int, default=2, help="Decoding processes; 0: in this process.")
     add("--task", choices=["auto", "single", "multi", "heads"], default="auto", help=_TASK)

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sightsound.commands.arguments import EXCLUDE, require_data
+from sightsound.commands.arguments import COLUMNS, EXCLUDE, require_data
 from sightsound.commands.terminal import say
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def evaluate(argv: Sequence[str]) -> None:
         num_workers=options.num_workers,
         bad_files=options.bad_files,
         exclude=options.exclude,
+        columns=options.columns,
         seed=options.seed,
     )
     say(evaluation.text())
@@ -51,6 +52,7 @@ def _evaluate_parser() -> Parser:
     add = parser.add_argument
     add("model", metavar="MODEL", help="A run, a model directory, or hf:owner/name.")
     add("path", nargs="?", metavar="DATA", help="Folder or manifest (default: the run's own).")
+    add("--columns", metavar="OURS=YOURS", help=COLUMNS)
     add("--late", nargs=2, metavar=("AUDIO_MODEL", "VIDEO_MODEL"), help=_LATE)
     add("--exclude", metavar="FILE", help=EXCLUDE + " (default: the run's own list).")
     add("--output", metavar="DIR", help="Folder for tables (default: RUN/evaluation).")

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sightsound.commands.arguments import require_data
+from sightsound.commands.arguments import COLUMNS, require_data
 from sightsound.commands.terminal import complain, say
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from sightsound.predict import Predictor
     from sightsound.types import Problem
 
-_TABLES = (".csv", ".parquet")  # every other file is taken for a clip
 _WITHOUT_MAPS = ("leave_one_out", "shapley")
 _ON_A_SHEET = 24  # clips of a split
 
@@ -37,7 +36,7 @@ def explain(argv: Sequence[str]) -> None:
     from sightsound.explain.seen import named
     from sightsound.predict import Predictor
 
-    predictor = Predictor(options.model)
+    predictor = Predictor(options.model, columns=options.columns)
     if options.method == "auto":
         options.method = automatic(predictor.model)
     sums = options.method == "contributions"
@@ -77,6 +76,7 @@ def _explain_parser() -> Parser:
     add = parser.add_argument
     add("model", metavar="MODEL", help="A run, a model directory, or hf:owner/name.")
     add("paths", nargs="*", default=(), metavar="FILE | DATA", help=_PATHS)
+    add("--columns", metavar="OURS=YOURS", help=COLUMNS)
     add("--clip", metavar="ID", action="append", help="This clip of DATA; may be repeated.")
     add("--split", help="All clips of this split of DATA (default: the run's, or test, else val).")
     add("--method", choices=_METHODS, default="auto", help=_METHOD)
@@ -133,8 +133,10 @@ _EXAMPLES = """Examples:
 
 def _check(options: Any) -> list[str]:
     """The files among the paths; `ValueError` for options that do not go together."""
+    from sightsound.data.tables import is_table
+
     paths = options.paths
-    data = [path for path in paths if Path(path).is_dir() or Path(path).suffix in _TABLES]
+    data = [path for path in paths if Path(path).is_dir() or is_table(Path(path))]
     files = [path for path in paths if path not in data]
     if data and len(paths) > 1:
         raise ValueError(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sightsound.commands.arguments import recipes, require_data
+from sightsound.commands.arguments import COLUMNS, recipes, require_data, take_data
 from sightsound.commands.terminal import say
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def extract(argv: Sequence[str]) -> None:
     from sightsound.configuration import parse_run
 
     config, options = parse_run(_extract_parser(), ["--output", "features", *argv])
-    config.data.path = options.path or config.data.path
+    take_data(config.data, options)
     require_data(config.data.path)
     config.front_end = _front_end(config, options)
     clips, encoding = _parts(config)
@@ -96,6 +96,8 @@ def _next_command(config: RunConfig, *, recipe: str) -> str:
     """The command that trains on these features: the same clips, encoders and cut."""
     features = config.front_end["features"]
     given = {"--config": recipe, "--data.features": config.output}
+    if config.data.columns:
+        given["--columns"] = config.data.columns
     encoders = {name: features.get(f"{name}_encoder", "") for name in ("video", "audio")}
     streams = [name for name, encoder in encoders.items() if encoder]
     if len(streams) == 1:  # MAFnet needs both
@@ -118,7 +120,13 @@ def _extract_parser() -> Parser:
     )
     parser.set_defaults({"data.windows": "start", "data.crop": "centre"})  # as mafnet/first
     add = parser.add_argument
-    add("path", nargs="?", metavar="DATA", help="Folder of class folders, CSV or Parquet manifest.")
+    add(
+        "path",
+        nargs="?",
+        metavar="DATA",
+        help="Class folders, or a table (CSV, JSON lines, Parquet).",
+    )
+    add("--columns", metavar="OURS=YOURS", help=COLUMNS)
     add("--config", metavar="RECIPE", help="Recipe name or file. " + recipes())
     add("--video_encoder", "--video-encoder", metavar="NAME:FILE", help=_VIDEO_ENCODER)
     add("--audio_encoder", "--audio-encoder", metavar="NAME:FILE", help=_AUDIO_ENCODER)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sightsound.commands.arguments import require_data
+from sightsound.commands.arguments import COLUMNS, require_data
 from sightsound.commands.terminal import say
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def index(argv: Sequence[str]) -> None:
     from sightsound.retrieval.index import build_index, indexable
     from sightsound.train.log import progress_bar
 
-    embedder = Embedder(options.run)
+    embedder = Embedder(options.run, columns=options.columns)
     bad_files = options.bad_files
     chosen = {"split": options.split, "bad_files": bad_files}
     manifest, rows, trained = indexable(embedder, options.path, **chosen)
@@ -76,6 +76,7 @@ def _index_parser() -> Parser:
     add = parser.add_argument
     add("run", metavar="RUN", help="A run with a contrastive loss, such as pretrain makes.")
     add("path", nargs="?", metavar="DATA", help=_DATA)
+    add("--columns", metavar="OURS=YOURS", help=COLUMNS)
     add("--output", metavar="INDEX", required=True, help="Directory of the index.")
     add("--split", help="Only clips of this split, such as test or val+test (default: all).")
     add("--views", type=int, help="Temporal views of a clip, averaged (default: the run's).")

@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sightsound.commands.arguments import EXCLUDE, require_data
+from sightsound.commands.arguments import COLUMNS, EXCLUDE, require_data
 from sightsound.commands.terminal import say
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def prepare(argv: Sequence[str]) -> None:
     require_data(options.path)
     data = DataSettings(
         path=options.path,
+        columns=options.columns or "",
         exclude=options.exclude,
         task=options.task,
         time_limit_seconds=options.time_limit_seconds,
@@ -111,7 +112,12 @@ def _prepare_parser(asked: _Asked | None) -> Parser:
         epilog=_EXAMPLES,
     )
     add = parser.add_argument
-    add("path", metavar="DATA", help="Folder of class folders, CSV or Parquet manifest.")
+    add(
+        "path",
+        metavar="DATA",
+        help="Class folders, or a table (CSV, JSON lines, Parquet).",
+    )
+    add("--columns", metavar="OURS=YOURS", help=COLUMNS)
     add("--output", required=True, metavar="SHARDS", help="New folder, or one to be completed.")
     add("--config", metavar="RECIPE", help=_CONFIG)
     parser.add_class_arguments(ShardSettings)

@@ -6,7 +6,14 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sightsound.commands.arguments import anchor, list_components, recipes, require_data
+from sightsound.commands.arguments import (
+    COLUMNS,
+    anchor,
+    list_components,
+    recipes,
+    require_data,
+    take_data,
+)
 from sightsound.commands.terminal import say
 from sightsound.commands.train import resumed, started
 
@@ -26,7 +33,7 @@ def pretrain(argv: Sequence[str]) -> None:
     from sightsound.configuration import config_text, parse_run
 
     config, options = parse_run(_pretrain_parser(), [*_NO_LABELS, *started(resumed(argv))])
-    config.data.path = options.path or config.data.path
+    take_data(config.data, options)
     config.train.init = tuple(options.init or config.train.init)
     if options.print_config:
         sys.stdout.write(config_text(config))
@@ -60,6 +67,7 @@ def _pretrain_parser() -> Parser:
     )
     add = parser.add_argument
     add("path", nargs="?", metavar="DATA", help=_DATA)
+    add("--columns", metavar="OURS=YOURS", help=COLUMNS)
     add("--config", metavar="RECIPE", help="Recipe name or file; may be repeated. " + recipes())
     add("--resume", action="store_true", help="Continue the run in --output.")
     add("--init", metavar="DIR", action="append", help="Start from this model, as in train.")

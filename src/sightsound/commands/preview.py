@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sightsound.commands.arguments import list_components, recipes, require_data
+from sightsound.commands.arguments import COLUMNS, list_components, recipes, require_data, take_data
 from sightsound.commands.terminal import say
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from sightsound.run import RunConfig
 
 _MOST = 16  # clips in one picture
-_TABLES = (".csv", ".parquet")  # every other file is taken for a clip
 
 
 def preview(argv: Sequence[str]) -> None:
@@ -31,7 +30,7 @@ def preview(argv: Sequence[str]) -> None:
     _check(config, options, train=train)
     if model:
         _check_alone(argv, train=train)
-    config.data.path = options.path or config.data.path
+    take_data(config.data, options)
     if config.data.path or not model:
         require_data(config.data.path)
 
@@ -65,6 +64,7 @@ def _preview_parser() -> Parser:
     )
     add = parser.add_argument
     add("path", nargs="?", metavar="DATA", help=_DATA)
+    add("--columns", metavar="OURS=YOURS", help=COLUMNS)
     add("--config", metavar="RECIPE", help="What you will train; may be repeated. " + recipes())
     add("--model", metavar="MODEL", help="See as this model does: a run, a directory, hf:...")
     add("--clip", metavar="ID", action="append", help="This clip; may be repeated.")
@@ -191,9 +191,10 @@ def _manifest(config: RunConfig) -> Manifest:
     """The clips of `data.path`; of a media file, itself without a label."""
     from sightsound.data.manifest import load_manifest
     from sightsound.data.rows import LABEL, Manifest, Row
+    from sightsound.data.tables import is_table
 
     path = Path(config.data.path)
-    if path.is_dir() or path.suffix in _TABLES:
+    if path.is_dir() or is_table(path):
         return load_manifest(config.data, seed=config.seed)
     row = Row(id=str(path), path=path.absolute(), labels=())
     return Manifest((row,), {LABEL: []}, "single", path)

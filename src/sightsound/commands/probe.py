@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sightsound.commands.arguments import require_data
+from sightsound.commands.arguments import COLUMNS, require_data
 from sightsound.commands.terminal import say
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def probe(argv: Sequence[str]) -> None:
     from sightsound.predict import Predictor
     from sightsound.probing.report import Report, as_json, as_tables, write_report
 
-    predictor = Predictor(options.model)
+    predictor = Predictor(options.model, columns=options.columns)
     manifest = predictor.manifest(options.path, bad_files=options.bad_files)
     split = split_of_run(manifest, options.split, _settings(predictor))
     trial, lost = _trial(predictor, manifest, split, options)
@@ -100,6 +100,7 @@ def _probe_parser() -> Parser:
     add = parser.add_argument
     add("model", metavar="MODEL", help="A run, a model directory, or hf:owner/name.")
     add("path", nargs="?", metavar="DATA", help="Folder or manifest (default: the run's own).")
+    add("--columns", metavar="OURS=YOURS", help=COLUMNS)
     add("--split", help="Split of DATA (default: the run's, or test, else val).")
     add("--checks", metavar="NAMES", default=",".join(CHECKS), help="Which, joined by commas.")
     add("--clips", type=int, default=200, help="At most so many clips, drawn by the seed.")

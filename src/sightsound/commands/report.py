@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sightsound.commands.arguments import require_data
+from sightsound.commands.arguments import COLUMNS, require_data
 from sightsound.commands.terminal import complain, say
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ def report(argv: Sequence[str]) -> None:
         options.model,
         options.path,
         late=options.late,
+        columns=options.columns,
         output=options.output,
         figures=options.figures,
         players=options.players,
@@ -52,6 +53,7 @@ def _report_parser() -> Parser:
     add = parser.add_argument
     add("model", metavar="RUN", help="A run, a model directory, or hf:owner/name.")
     add("path", nargs="?", metavar="DATA", help=_DATA)
+    add("--columns", metavar="OURS=YOURS", help=COLUMNS)
     add("--late", nargs=2, metavar=("AUDIO_MODEL", "VIDEO_MODEL"), help=_LATE)
     add("--output", metavar="FILE", help="The page (default: RUN/report.html).")
     add("--figures", metavar="DIR", help="Folder for every figure as PNG and SVG.")

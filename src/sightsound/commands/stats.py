@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sightsound.commands.arguments import list_components, recipes, require_data
+from sightsound.commands.arguments import COLUMNS, list_components, recipes, require_data, take_data
 from sightsound.commands.terminal import complain, say
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def stats(argv: Sequence[str]) -> None:
 
     # The output of a run in --config is not meant here.
     config, options = parse_run(_stats_parser(), ["--output", "", *argv])
-    config.data.path = options.path or config.data.path
+    take_data(config.data, options)
     require_data(config.data.path)
     if options.clips is not None and options.clips < 1:
         raise ValueError(f"--clips is {options.clips}; accepted: 1 or more")
@@ -56,7 +56,13 @@ def _stats_parser() -> Parser:
         epilog=_EXAMPLES,
     )
     add = parser.add_argument
-    add("path", nargs="?", metavar="DATA", help="Folder of class folders, CSV or Parquet manifest.")
+    add(
+        "path",
+        nargs="?",
+        metavar="DATA",
+        help="Class folders, or a table (CSV, JSON lines, Parquet).",
+    )
+    add("--columns", metavar="OURS=YOURS", help=COLUMNS)
     add("--config", metavar="RECIPE", help="What you will train; may be repeated. " + recipes())
     add("--clips", type=int, metavar="N", help="Measure N clips drawn by --seed (default: all).")
     add("--split", default="train", help="Which clips: any split that the data names.")

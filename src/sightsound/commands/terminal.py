@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 def say(text: str) -> None:
@@ -14,6 +17,29 @@ def say(text: str) -> None:
 def complain(program: str, sentence: str) -> None:
     """Write `sentence` to standard error, after the name of the command."""
     sys.stderr.write(f"{program}: {sentence}\n")
+
+
+@contextmanager
+def notes_told(program: str) -> Iterator[None]:
+    """What modules log meanwhile, such as how a table was read, goes to standard error, once."""
+    notes, logger = _Notes(program), logging.getLogger("sightsound")
+    logger.addHandler(notes)
+    try:
+        yield
+    finally:
+        logger.removeHandler(notes)
+
+
+class _Notes(logging.Handler):
+    def __init__(self, program: str) -> None:
+        super().__init__()
+        self.program, self.told = program, set[str]()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        if text not in self.told:
+            self.told.add(text)
+            complain(self.program, text)
 
 
 def names_a_file(error: BaseException) -> bool:

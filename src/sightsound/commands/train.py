@@ -7,7 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sightsound.commands.arguments import anchor, list_components, recipes, require_data
+from sightsound.commands.arguments import (
+    COLUMNS,
+    anchor,
+    list_components,
+    recipes,
+    require_data,
+    take_data,
+)
 from sightsound.commands.terminal import say
 
 if TYPE_CHECKING:
@@ -19,7 +26,7 @@ def train(argv: Sequence[str]) -> None:
     from sightsound.configuration import config_text, parse_run
 
     config, options = parse_run(_train_parser(), started(resumed(argv)))
-    config.data.path = options.path or config.data.path
+    take_data(config.data, options)
     config.train.init = tuple(options.init or config.train.init)
     if options.overfit is not None:
         if options.overfit < 1:
@@ -58,7 +65,13 @@ def _train_parser() -> Parser:
         epilog=_TRAIN_EXAMPLES,
     )
     add = parser.add_argument
-    add("path", nargs="?", metavar="DATA", help="Folder of class folders, CSV or Parquet manifest.")
+    add(
+        "path",
+        nargs="?",
+        metavar="DATA",
+        help="Class folders, or a table (CSV, JSON lines, Parquet).",
+    )
+    add("--columns", metavar="OURS=YOURS", help=COLUMNS)
     add("--config", metavar="RECIPE", help="Recipe name or file; may be repeated. " + recipes())
     add("--resume", action="store_true", help="Continue the run in --output.")
     add("--overfit", type=int, metavar="N", help="Self-test: learn N clips by heart.")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterable
 from pathlib import Path
 
+from sightsound.data.text import read_text
 from sightsound.registry import nearest_path
 
 
@@ -33,16 +35,9 @@ def read_exclude(path: str | Path, ids: Iterable[str]) -> frozenset[str]:
 
 
 def _listed(path: Path) -> set[str]:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            columns = [name.strip() for name in next(csv.reader(file), [])]
-            file.seek(0)
-            if "id" in columns:
-                reader = csv.DictReader(file, columns)
-                next(reader)
-                ids = {(row["id"] or "").strip() for row in reader}
-            else:
-                ids = {line.strip() for line in file}
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{str(path)!r} is no list of ids: not text in UTF-8") from error
-    return ids - {""}
+    rows = list(csv.reader(io.StringIO(read_text(path), newline="")))
+    columns = [name.strip() for name in rows[0]] if rows else []
+    if "id" not in columns:
+        return {line.strip() for line in read_text(path).splitlines()} - {""}
+    position = columns.index("id")
+    return {row[position].strip() for row in rows[1:] if len(row) > position} - {""}

@@ -22,20 +22,23 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sightsound.data.columns import COLUMNS, has_labels, parse_columns
 from sightsound.data.exclude import read_exclude
+from sightsound.data.folders import class_folder_records, nested_records
+from sightsound.data.names import located
 from sightsound.data.records import (
-    COLUMNS,
     TABLE_NAMES,
     Record,
-    has_labels,
+    column_names,
     index_of,
-    nothing_there,
-    read_records,
+    joined,
+    table_records,
 )
 from sightsound.data.rows import (
     HEADS,
     LABEL,
     SPLITS,
+    SUFFIXES,
     TASKS,
     UNLABELLED,
     Manifest,
@@ -45,6 +48,7 @@ from sightsound.data.rows import (
 )
 from sightsound.data.shards.index import ABOUT_NAME, INDEX_NAME, Index
 from sightsound.data.splits import TooFewGroups, draw_splits
+from sightsound.data.text import read_text
 from sightsound.media.source import exists
 from sightsound.registry import nearest_path, unknown_name
 from sightsound.settings import DataSettings
@@ -74,9 +78,9 @@ def load_manifest(
     """
     source = _source(settings.path)
     folder = source if source.is_dir() else source.parent
-    records = list(read_records(source, labelled=settings.task != UNLABELLED))
+    records = _records(source, settings)
     if not records:
-        raise ValueError(f"no clips in {str(source)!r}: {nothing_there(source)}")
+        raise ValueError(f"no clips in {str(source)!r}: {_nothing_there(source)}")
     index = index_of(source)
     task = index.about["task"] if index and settings.task == "auto" else settings.task
     unlabelled = task == UNLABELLED
@@ -101,6 +105,35 @@ def load_manifest(
         rows = [dataclasses.replace(row, **kept) for row in rows]
         order, task = {LABEL: []}, UNLABELLED
     return Manifest(tuple(rows), order, task, source, num_excluded=num_excluded)
+
+
+def other_data(
+    own: DataSettings,
+    data: str | None,
+    *,
+    columns: str | None = None,
+    exclude: str | None = None,
+    **changes: Any,
+) -> DataSettings:
+    """`own`, the settings of a run, with the clips of `data`; `None`: its own.
+
+    The run's list of clips to leave out is for its own data; its columns are for every table that
+    has them. Both give way to `columns` and `exclude` where these are given.
+    """
+    is_own = data is None or bool(own.path) and Path(data).absolute() == Path(own.path)
+    if columns is None:
+        columns = own.columns if is_own or _has_columns(data or "", own.columns) else ""
+    if exclude is None:
+        exclude = own.exclude if is_own else ""
+    return dataclasses.replace(
+        own, path=data or own.path, columns=columns, exclude=exclude, **changes
+    )
+
+
+def _has_columns(data: str, columns: str) -> bool:
+    """Whether `data` is a table that has all columns that `columns` names."""
+    source = _source(data) if columns else Path()
+    return source.is_file() and set(parse_columns(columns).values()) <= {"", *column_names(source)}
 
 
 def write_manifest(manifest: Manifest | Sequence[Row], path: str | Path) -> None:
@@ -181,6 +214,22 @@ def _index_in(folder: Path) -> Path | None:
     return folder / INDEX_NAME
 
 
+def _records(source: Path, settings: DataSettings) -> list[Record]:
+    """The clips that a table or folder names, as text."""
+    labelled, columns = settings.task != UNLABELLED, parse_columns(settings.columns)
+    if source.is_dir():
+        found = class_folder_records(source) if labelled else nested_records(source)
+        return list(found)
+    records = table_records(source, columns=columns, labelled=labelled)
+    return joined(records, task=settings.task, path=source)
+
+
+def _nothing_there(source: Path) -> str:
+    if source.is_dir():
+        return f"no file in it or below it has one of the suffixes {' '.join(sorted(SUFFIXES))}"
+    return "the table has no rows below its header"
+
+
 # --- rows ---------------------------------------------------------------------------------------
 
 
@@ -229,18 +278,14 @@ def _row(record: Record, *, folder: Path, task: str) -> Row:
     audio_path = cells.get("audio_path")
     return Row(
         id=cells.get("id") or default_id(cells["path"], start or 0.0),
-        path=_absolute(folder, cells["path"]),
+        path=located(folder, cells["path"]),
         labels=_labels(record, task=task),
         start_seconds=start or 0.0,
         end_seconds=end,
         split=split,
-        audio_path=_absolute(folder, audio_path) if audio_path else None,
+        audio_path=located(folder, audio_path) if audio_path else None,
         group=cells.get("group", ""),
     )
-
-
-def _absolute(folder: Path, path: str) -> Path:
-    return Path(os.path.normpath(folder / path))
 
 
 def _seconds(record: Record, column: str) -> float | None:
@@ -366,7 +411,7 @@ def _labels_json(path: Path, *, heads: Sequence[str]) -> dict[str, list[str]] | 
     if not path.is_file():
         return None
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_text(path))
     except ValueError as error:
         raise ValueError(f"{path} is not JSON: {error}") from error
     order = {heads[0]: content} if isinstance(content, list) else content

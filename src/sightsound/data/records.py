@@ -1,35 +1,27 @@
-"""The lines of tables and the clips of folders as text, before anything is made of them.
-
-Free of torch.
-"""
+"""The lines of tables as text, cleaned, before anything is made of them. Free of torch."""
 
 from __future__ import annotations
 
-import csv
-import math
-import os
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+import dataclasses
+import logging
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from sightsound.data.rows import HEADS, LABEL, SPLITS, SUFFIXES
+from sightsound.data.columns import COLUMNS, choose, is_known
+from sightsound.data.rows import HEADS, LABEL
 from sightsound.data.shards.index import Index, is_index
-from sightsound.registry import unknown_name
+from sightsound.data.tables import Line, Table, open_table
 
-COLUMNS = (
-    "path",
-    "label",
-    "start_seconds",
-    "end_seconds",
-    "split",
-    "id",
-    "audio_path",
-    "group",
-    "verb",
-    "noun",
-)
 TABLE_NAMES = ("manifest.csv", "manifest.parquet")
+SPELLINGS = {  # usual names of our splits, where capital letters do not matter
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+_log = logging.getLogger(__name__)
 
 
 def index_of(source: Path) -> Index | None:
@@ -48,178 +40,144 @@ class Record:
         return ValueError(f"{self.place}: {message}")
 
 
-def read_records(source: Path, *, labelled: bool) -> Iterator[Record]:
-    """The clips that a table or folder names, as text.
+def table_records(path: Path, *, columns: Mapping[str, str], labelled: bool) -> list[Record]:
+    """The rows of a table under our names; `columns` {our name: the table's} where it is said.
 
     Raises:
         ValueError: what cannot be read so, naming file and line.
     """
-    if source.is_dir():
-        return _folder_records(source) if labelled else _nested_records(source)
-    return _table_records(source, labelled=labelled)
+    table = open_table(path, known=is_known)
+    if is_index(path):
+        chosen, note = {n: i for i, n in enumerate(table.columns) if n in COLUMNS}, ""
+    else:
+        found = choose(table, columns, labelled=labelled)
+        chosen, note = found.positions, found.note
+    records = [_record(line, chosen, table) for line in table.lines]
+    records = _without_decimals(records)
+    if "split" not in chosen:
+        records = _splits_of_folders(records, path=path)
+    if note:
+        _log.warning("%s", note)
+    return records
 
 
-def nothing_there(source: Path) -> str:
-    """Why a table or folder without clips has none."""
-    if source.is_dir():
-        return f"no file in it or below it has one of the suffixes {' '.join(sorted(SUFFIXES))}"
-    return "the table has no rows below its header"
+def column_names(path: Path) -> tuple[str, ...]:
+    """The columns of a table as they are called there."""
+    return open_table(path, known=is_known).columns
 
 
-def _table_records(path: Path, *, labelled: bool) -> Iterator[Record]:
-    if path.suffix == ".parquet":
-        return _parquet_records(path, labelled=labelled)
-    if path.suffix == ".csv":
-        return _csv_records(path, labelled=labelled)
-    raise ValueError(
-        f"cannot read {str(path)!r} as a manifest; accepted: .csv, .parquet or a folder"
-    )
+def _record(line: Line, chosen: Mapping[str, int], table: Table) -> Record:
+    cells = {name: line.cells[position] for name, position in chosen.items()}
+    record = Record(line.place, cells)
+    if line.problem:
+        raise record.error(line.problem)
+    for name, cell in cells.items():
+        if "\n" in cell:
+            raise record.error(f"{name} holds a line break; is a quotation mark missing?")
+    for name in ("path", "audio_path"):
+        if "\\" in cells.get(name, ""):
+            cells[name] = _with_slashes(cells[name], folder=table.path.parent)
+    for name in ("start_seconds", "end_seconds"):
+        if table.has_decimal_commas and re.fullmatch(r"\d+,\d+", cells.get(name, "")):
+            cells[name] = cells[name].replace(",", ".")
+    for name in {LABEL, *HEADS} & cells.keys():
+        cells[name] = unicodedata.normalize("NFC", cells[name])
+    if "split" in cells:
+        cells["split"] = SPELLINGS.get(cells["split"].casefold(), cells["split"])
+    return record
 
 
-def _csv_records(path: Path, *, labelled: bool) -> Iterator[Record]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.reader(file)
-        columns = [name.strip() for name in next(reader, [])]
-        _check_columns(columns, path=path, labelled=labelled)
-        for cells in reader:
-            if not any(cell.strip() for cell in cells):
-                continue
-            place = f"{path}, line {reader.line_num}"
-            if len(cells) > len(columns):
-                raise ValueError(
-                    f"{place}: {len(cells)} cells but {len(columns)} columns; quote cells that "
-                    "contain commas"
-                )
-            cells += [""] * (len(columns) - len(cells))
-            yield Record(place, {n: c.strip() for n, c in zip(columns, cells, strict=True)})
+def _with_slashes(name: str, *, folder: Path) -> str:
+    """A path as written on Windows, unless there is a file whose name has a backslash."""
+    return name if (folder / name).exists() else name.replace("\\", "/")
 
 
-def _parquet_records(path: Path, *, labelled: bool) -> Iterator[Record]:
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        table = pyarrow.parquet.read_table(path)
-    except pyarrow.ArrowException as error:
-        raise ValueError(f"cannot read {str(path)!r} as Parquet: {error}") from error
-    if index_of(path) is not None:
-        table = table.select([name for name in table.column_names if name in COLUMNS])
-    _check_columns(table.column_names, path=path, labelled=labelled)
-    for number, cells in enumerate(table.to_pylist(), start=1):
-        yield Record(f"{path}, row {number}", {name: _text(cell) for name, cell in cells.items()})
+def _without_decimals(records: list[Record]) -> list[Record]:
+    """Classes that are numbers, which programs save as `3.0` beside empty cells, as `3`."""
+    for name in (LABEL, *HEADS):
+        found = {part for r in records for part in r.cells.get(name, "").split("|") if part}
+        if found and all(re.fullmatch(r"-?\d+\.0+", part) for part in found):
+            for record in records:
+                record.cells[name] = re.sub(r"\.0+(?=\||$)", "", record.cells[name])
+    return records
 
 
-def _text(cell: object) -> str:
-    missing = cell is None or (isinstance(cell, float) and math.isnan(cell))
-    return "" if missing else str(cell).strip()
+def _splits_of_folders(records: list[Record], *, path: Path) -> list[Record]:
+    """A column split after the folders in `path`, if below those that all share, all are splits."""
+    folders = [PurePosixPath(record.cells["path"]).parts[:-1] for record in records]
+    level = _num_shared(folders)
+    names = {folder[level].casefold() if len(folder) > level else "" for folder in folders}
+    if len(names) < 2 or not names <= SPELLINGS.keys():
+        return records
+    _log.warning("%s: no column split; taken from the folders %s", path, ", ".join(sorted(names)))
+    return [
+        dataclasses.replace(r, cells=r.cells | {"split": SPELLINGS[folder[level].casefold()]})
+        for r, folder in zip(records, folders, strict=True)
+    ]
 
 
-def _check_columns(columns: Sequence[str], *, path: Path, labelled: bool) -> None:
-    for name in columns:
-        if name not in COLUMNS:
-            error = unknown_name("column", name, COLUMNS)
-            raise ValueError(f"{path}: {error} Rename or remove it.")
-    doubled = [name for name, number in Counter(columns).items() if number > 1]
-    if doubled:
-        raise ValueError(f"{path}: column {doubled[0]!r} appears twice")
-    if "path" not in columns or (labelled and not has_labels(columns)):
-        raise ValueError(
-            f"{path}: columns {', '.join(columns) or '(none)'}; needed: path, and label or both "
-            "verb and noun (clips without labels are for 'sightsound pretrain')"
-        )
+def _num_shared(folders: Sequence[tuple[str, ...]]) -> int:
+    """How many folders all paths begin with."""
+    number = 0
+    for level in zip(*folders, strict=False):
+        if len(set(level)) > 1:
+            break
+        number += 1
+    return number
 
 
-def has_labels(columns: Iterable[str]) -> bool:
-    """True if there is a column for every head of some task."""
-    return LABEL in columns or set(HEADS) <= set(columns)
+# --- several lines of one clip ------------------------------------------------------------------
 
 
-def _folder_records(folder: Path) -> Iterator[Record]:
-    """Clips of class folders, with or without a level of splits above them."""
-    top = _subfolders(folder)
-    if not top:
-        _check_no_clips(folder)
-        raise ValueError(
-            f"no clips in {str(folder)!r}: expected a folder for each class with its clips "
-            f"(such as .mp4), or {' or '.join(TABLE_NAMES)}"
-        )
-    named = {entry.name for entry in top} <= set(SPLITS)
-    levels = [(entry, entry.name) for entry in top] if named else [(folder, "")]
-    _check_no_clips(folder)
-    for level, split in levels:
-        _check_no_clips(level)
-        for class_folder in _subfolders(level):
-            yield from _class_records(class_folder, folder=folder, split=split)
+def joined(records: Sequence[Record], *, task: str, path: Path) -> list[Record]:
+    """Records with one for each clip: repeated lines count once, and their labels are put together.
 
-
-def _subfolders(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
-
-
-def _is_clip(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
-
-
-def _check_no_clips(folder: Path) -> None:
-    stray = sorted(path.name for path in folder.iterdir() if path.is_file() and _is_clip(path))
-    if stray:
-        raise ValueError(
-            f"{stray[0]!r} lies directly in {str(folder)!r}, outside any class folder; move clips "
-            "into folders named after their classes, or write a manifest"
-        )
-
-
-def walk(folder: Path) -> Iterator[tuple[Path, list[Path]]]:
-    """Every folder below one, itself included, with its files, in order.
-
-    Left out are folders with a dot in front and links to a folder around them, which have no end.
+    Lines are of one clip if they agree in all but the label.
 
     Raises:
-        PermissionError: a folder may not be read.
+        ValueError: they differ in their label, and `task` is "single".
     """
-    for directory, subfolders, names in os.walk(folder, followlinks=True, onerror=_refuse):
-        here = Path(directory)
-        subfolders[:] = sorted(n for n in subfolders if n[0] != "." and not _is_loop(here / n))
-        yield here, sorted(here / name for name in names)
+    if task == "heads" or not records or LABEL not in records[0].cells:
+        return _distinct(records, path=path)
+    found: dict[tuple, Record] = {}
+    labels: dict[tuple, list[str]] = {}
+    for record in records:
+        key = tuple(cell for name, cell in record.cells.items() if name != LABEL)
+        first, label = found.setdefault(key, record), record.cells[LABEL]
+        if task == "single" and label != first.cells[LABEL]:
+            raise record.error(
+                f"label {label!r}, but at {first.place} the same clip has {first.cells[LABEL]!r}; "
+                "--data.task multi gives it both, or leave one line out"
+            )
+        labels.setdefault(key, []).append(label)
+    united = [_united(record, labels[key]) for key, record in found.items()]
+    _tell(records, united, path=path)
+    return united
 
 
-def _is_loop(path: Path) -> bool:
-    return path.is_symlink() and any(path.samefile(above) for above in path.parents)
+def _united(record: Record, labels: Iterable[str]) -> Record:
+    names = dict.fromkeys(name.strip() for label in labels for name in label.split("|"))
+    if len(names) == 1:
+        return record
+    text = "|".join(filter(None, names))
+    return dataclasses.replace(record, cells=record.cells | {LABEL: text})
 
 
-def _refuse(error: OSError) -> None:
-    raise error
+def _distinct(records: Sequence[Record], *, path: Path) -> list[Record]:
+    found: dict[tuple, Record] = {}
+    for record in records:
+        found.setdefault(tuple(record.cells.items()), record)
+    _tell(records, list(found.values()), path=path)
+    return list(found.values())
 
 
-def _class_records(class_folder: Path, *, folder: Path, split: str) -> Iterator[Record]:
-    """Clips below one class folder; those in one of its sub-folders form a group."""
-    empty = True
-    for directory, paths in walk(class_folder):
-        group = directory.relative_to(folder).as_posix()
-        for path in paths:
-            if _is_clip(path):
-                empty = False
-                cells = {"path": path.relative_to(folder).as_posix(), "split": split}
-                cells |= {LABEL: class_folder.name}
-                cells |= {"group": group} if directory != class_folder else {}
-                yield Record(str(path), cells)
-    if empty:
-        raise ValueError(
-            f"class folder {str(class_folder)!r} holds no clips; accepted suffixes: "
-            f"{' '.join(sorted(SUFFIXES))}. Remove the folder or add clips"
+def _tell(records: Sequence[Record], kept: Sequence[Record], *, path: Path) -> None:
+    if len(kept) < len(records):
+        several = any("|" in r.cells.get(LABEL, "") for r in kept)
+        how = " with all their labels (task multi)" if several else ""
+        _log.warning(
+            "%s: %d lines are of clips that other lines name, too; each clip counts once%s",
+            path,
+            len(records) - len(kept),
+            how,
         )
-
-
-def _nested_records(folder: Path) -> Iterator[Record]:
-    """All clips of a folder; those that lie like in class folders get their label and group."""
-    top = _subfolders(folder)
-    named = bool(top) and {entry.name for entry in top} <= set(SPLITS)
-    for directory, paths in walk(folder):
-        inside = directory.relative_to(folder).parts
-        split = inside[0] if named and inside else ""
-        classes = inside[1:] if split else inside
-        for path in filter(_is_clip, paths):
-            cells = {"path": path.relative_to(folder).as_posix(), "split": split}
-            cells |= {LABEL: classes[0] if classes else ""}
-            cells |= {"group": "/".join(inside)} if len(classes) > 1 else {}
-            yield Record(str(path), cells)

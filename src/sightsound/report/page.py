@@ -61,6 +61,7 @@ def report(
     data: str | None = None,
     *,
     late: Sequence[str] | None = None,
+    columns: str | None = None,
     output: str | Path | None = None,
     figures: str | Path | None = None,
     players: bool = False,
@@ -72,18 +73,20 @@ def report(
     """Write the page about a run or model directory; its path.
 
     The saved evaluation is used if it is one of `data` (by default whatever it is of); otherwise,
-    and with `late`, the model is evaluated first. `figures` names a folder for each figure as PNG
+    and with `late`, the model is evaluated first. `columns` are those of a table, see
+    `DataSettings`. `figures` names a folder for each figure as PNG
     and SVG. `command` are the arguments to tell readers; `say` is told what takes long.
 
     Raises:
         ValueError: there is no evaluation, and no data to make one on.
     """
-    folder, predictor = Path(model_source(model)).parent, Predictor(model)
+    folder, predictor = Path(model_source(model)).parent, Predictor(model, columns=columns)
     path = Path(output) if output is not None else folder / "report.html"
     _make_room(path, figures)
     if late or not _is_evaluated(folder / "evaluation", data, predictor):
         say(f"evaluating {model} ...")
-        evaluate_saved(model, data, late=late, num_workers=num_workers, seed=seed)
+        given = {"late": late, "columns": columns, "num_workers": num_workers, "seed": seed}
+        evaluate_saved(model, data, **given)
     settings = json.loads((folder / "evaluation" / "summary.json").read_text())["settings"]
     evaluation, found = _counted(folder / "evaluation", settings["bootstrap"], seed=seed)
     clips, log = _clips(evaluation, predictor, say), read_metrics(folder / "metrics.jsonl")

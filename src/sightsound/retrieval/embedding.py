@@ -28,13 +28,20 @@ class Embedder:
 
     Args:
         run: the directory of a run, or the model directory in it.
+        columns: of tables, see `DataSettings.columns`.
 
     Raises:
         ValueError: the run has no contrastive loss, or its files do not belong together.
     """
 
-    def __init__(self, run: str | Path, *, device: torch.device | str | None = None) -> None:
-        self.predictor = Predictor(run, device=device, classes=False)
+    def __init__(
+        self,
+        run: str | Path,
+        *,
+        device: torch.device | str | None = None,
+        columns: str | None = None,
+    ) -> None:
+        self.predictor = Predictor(run, device=device, classes=False, columns=columns)
         self.config = self.predictor.config
         if self.config is None:
             raise ValueError(

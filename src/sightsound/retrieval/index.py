@@ -10,7 +10,6 @@ memory.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import shutil
@@ -26,7 +25,7 @@ from safetensors import safe_open
 
 from sightsound.data.dataset import ClipDataset
 from sightsound.data.loader import Loader
-from sightsound.data.manifest import load_manifest
+from sightsound.data.manifest import load_manifest, other_data
 from sightsound.data.rows import UNLABELLED, Manifest, Row, id_hash
 from sightsound.data.sampling import Key
 from sightsound.extract import Progress
@@ -262,13 +261,9 @@ def indexable(
     if known:
         manifest = embedder.predictor.manifest(data, bad_files=bad_files)
     else:
-        settings = dataclasses.replace(
-            own,
-            path=str(Path(data).absolute()),  # the index may be used from anywhere
-            task=UNLABELLED,
-            bad_files=bad_files,
-            exclude="",
-        )
+        path = str(Path(data).absolute())  # the index may be used from anywhere
+        columns = embedder.predictor.columns
+        settings = other_data(own, path, columns=columns, task=UNLABELLED, bad_files=bad_files)
         manifest = load_manifest(settings, draw=False)
     rows = manifest.split(split) if split else list(manifest.rows)
     if not rows:

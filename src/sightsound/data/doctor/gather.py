@@ -7,19 +7,21 @@ rows, ids and splits are the same. Free of torch.
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sightsound.data.columns import guess, is_known, parse_columns
 from sightsound.data.exclude import read_exclude
+from sightsound.data.folders import walk
 from sightsound.data.manifest import load_manifest
-from sightsound.data.records import TABLE_NAMES, walk
-from sightsound.data.rows import HEADS, LABEL, SPLITS, SUFFIXES, Row, default_id, is_split
+from sightsound.data.records import TABLE_NAMES
+from sightsound.data.rows import HEADS, LABEL, SPLITS, SUFFIXES, Manifest, Row, default_id, is_split
 from sightsound.data.shards.index import ABOUT_NAME
+from sightsound.data.tables import is_table, open_table
 from sightsound.settings import DataSettings
 
 # Files beside clips that nobody takes for clips.
@@ -48,19 +50,22 @@ def gather(settings: DataSettings) -> Clips:
         FileNotFoundError: there is no such file or folder.
         ValueError: no clip can be made out; what `load_manifest` says about it.
     """
-    refusal, source = _refusal(settings), _source(settings.path)
+    source = _source(settings.path)
+    read, refusal = _read(settings)
     others: list[Path] = []
     if source.is_dir():
         rows, task = list(_folder_rows(source, others=others)), "single"
-    elif source.suffix in (".csv", ".parquet"):
-        cells = _cells(source)
+    elif is_table(source):
+        cells = [] if read else _cells(source, parse_columns(settings.columns))
         task = _task(settings.task, cells)
         rows = [_row(line, folder=source.parent, task=task) for line in cells if line.get("path")]
     elif source.suffix.lower() in _OTHER_SUFFIXES:
         raise ValueError(refusal)
     else:  # one clip: nothing to train on, but much to know
         rows, task, refusal = [Row(source.name, source, ())], "single", ""
-    if settings.exclude:
+    if read:
+        rows, task = list(read.rows), read.task
+    if settings.exclude and not read:
         excluded = read_exclude(settings.exclude, (row.id for row in rows))
         rows = [row for row in rows if row.id not in excluded]
     if not rows and not others:
@@ -81,41 +86,31 @@ def _source(path: str) -> Path:
     return tables[0] if tables else source
 
 
-def _refusal(settings: DataSettings) -> str:
-    """What training would say; missing files are found one by one later."""
+def _read(settings: DataSettings) -> tuple[Manifest | None, str]:
+    """What training would read, if it can be, and what it would say against it.
+
+    Missing files are found one by one later.
+    """
+    settings = dataclasses.replace(settings, bad_files="drop")
+    refusal = ""
     try:
-        load_manifest(dataclasses.replace(settings, bad_files="drop"))
+        load_manifest(settings)
     except ValueError as error:
-        return str(error)
-    return ""
+        refusal = str(error)
+    try:
+        return load_manifest(settings, draw=False), refusal
+    except ValueError:
+        return None, refusal
 
 
 # --- tables -------------------------------------------------------------------------------------
 
 
-def _cells(path: Path) -> list[dict[str, str]]:
-    """The rows of a table as text, whatever its columns are called."""
-    if path.suffix == ".csv":
-        with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
-            reader = csv.reader(file)
-            columns = [name.strip() for name in next(reader, [])]
-            return [
-                {name: cell.strip() for name, cell in zip(columns, line, strict=False)}
-                for line in reader
-            ]
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        lines = pyarrow.parquet.read_table(path).to_pylist()
-    except pyarrow.ArrowException as error:
-        raise ValueError(f"cannot read {str(path)!r} as Parquet: {error}") from error
-    return [{name: _text(value) for name, value in line.items()} for line in lines]
-
-
-def _text(value: object) -> str:
-    missing = value is None or (isinstance(value, float) and math.isnan(value))
-    return "" if missing else str(value).strip()
+def _cells(path: Path, columns: Mapping[str, str]) -> list[dict[str, str]]:
+    """The rows of a table as text, as far as its columns are clear."""
+    table = open_table(path, known=is_known)
+    positions = guess(table, columns)
+    return [{name: line.cells[i] for name, i in positions.items()} for line in table.lines]
 
 
 def _task(task: str, cells: Sequence[dict[str, str]]) -> str:

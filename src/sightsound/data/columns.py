@@ -1,0 +1,201 @@
+"""Which column of a table is which: by our names, by usual ones, or as `--columns` says.
+
+Capital letters, blanks and dashes in names do not matter. Free of torch.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sightsound.data.rows import HEADS, LABEL, SUFFIXES
+from sightsound.data.tables import Table
+from sightsound.registry import unknown_name
+
+COLUMNS = (
+    "path",
+    "label",
+    "start_seconds",
+    "end_seconds",
+    "split",
+    "id",
+    "audio_path",
+    "group",
+    "verb",
+    "noun",
+)
+_USUAL = {
+    "path": "file filename file_name filepath file_path video_path video_file video_file_name "
+    "video_filepath video clip clip_path media media_path media_file",
+    "label": "labels class classes class_name classname class_label label_name category "
+    "categories category_name target tag tags",
+    "start_seconds": "start_second start_sec start_secs start_s",
+    "end_seconds": "end_second end_sec end_secs end_s",
+    "split": "splits subset partition data_split",
+    "audio_path": "audio audio_file audio_file_name audio_filepath wav wav_path",
+}
+_USUAL = {name: tuple(names.split()) for name, names in _USUAL.items()}
+_KNOWN = frozenset(COLUMNS).union(*_USUAL.values())
+_FILES = ("path", "audio_path")
+_ROWS = 1000  # that are looked at for files
+_ALIKE = 0.8  # of two names, so that one may be a slip for the other
+_SHORTEST = 4  # letters of a name that others may be slips for
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Where our columns stand in a table."""
+
+    positions: dict[str, int]  # {our name: number of the column}
+    note: str = ""  # one line on what is not called as we call it, or not read
+
+
+def is_known(name: str) -> bool:
+    """Whether a column is called as ours are, or usually are."""
+    return _folded(name) in _KNOWN
+
+
+def parse_columns(text: str) -> dict[str, str]:
+    """{our name: the table's} of `path=video_path,label=class`; a name left empty is not read.
+
+    Raises:
+        ValueError: not such a list, or a name that is none of ours.
+    """
+    found: dict[str, str] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, equals, column = (piece.strip() for piece in part.partition("="))
+        if not equals:
+            raise ValueError(
+                f"--columns {text!r}: {part!r} has no =; accepted: OURS=YOURS,OURS=YOURS, such as "
+                "path=video_path,label=class"
+            )
+        if name not in COLUMNS:
+            raise ValueError(f"--columns {text!r}: {unknown_name('column', name, COLUMNS)}")
+        if name in found:
+            raise ValueError(f"--columns {text!r} names {name!r} twice")
+        found[name] = column
+    return found
+
+
+def has_labels(columns: Iterable[str]) -> bool:
+    """True if there is a column for every head of some task."""
+    return LABEL in columns or set(HEADS) <= set(columns)
+
+
+def choose(table: Table, given: Mapping[str, str], *, labelled: bool) -> Chosen:
+    """Where the columns of a table stand; `given` {our name: the table's}.
+
+    Raises:
+        ValueError: every column that is missing, doubled, unclear or a slip, in one sentence.
+    """
+    path, columns = table.path, table.columns
+    positions, problems = _positions(table, given)
+    unused = [name for i, name in enumerate(columns) if i not in positions.values()]
+    skipped = {name for name, column in given.items() if not column}
+    problems += _slips(unused, free=set(COLUMNS) - set(positions) - skipped)
+    if "path" not in positions or (labelled and not has_labels(positions)):
+        problems.append(_needed(columns))
+    if problems:
+        raise ValueError(f"{path}: {'; '.join(problems)}")
+    return Chosen(positions, _note(columns, positions, unused, path=path))
+
+
+def guess(table: Table, given: Mapping[str, str]) -> dict[str, int]:
+    """{our name: number of the column} as far as that is clear."""
+    return _positions(table, given)[0]
+
+
+def _positions(table: Table, given: Mapping[str, str]) -> tuple[dict[str, int], list[str]]:
+    """{our name: number of the column}, and what is wrong.
+
+    Usual names of files count where files stand below them: `audio` may as well be a codec.
+    """
+    columns = table.columns
+    positions: dict[str, int] = {}
+    problems: list[str] = []
+    folded = [_folded(name) for name in columns]
+    for name, column in given.items():
+        if column in columns:
+            positions[name] = columns.index(column)
+        elif column:
+            problems.append(str(unknown_name("column", column, columns)).rstrip("."))
+    for names in ({name: (name,) for name in COLUMNS}, _USUAL):
+        free = set(range(len(columns))) - set(positions.values())
+        for name in names:
+            if name in given or name in positions:
+                continue
+            found = [i for i in sorted(free) if folded[i] in names[name]]
+            if names is _USUAL and name in _FILES:
+                found = [i for i in found if _holds_files(table, i)]
+            if len(found) == 1:
+                positions[name] = found[0]
+            elif found:
+                problems.append(_unclear(name, [columns[i] for i in found]))
+    if "path" not in positions and "path" not in given and "audio_path" in positions:
+        positions["path"] = positions.pop("audio_path")  # clips of sound only
+    return positions, sorted(problems)
+
+
+def _holds_files(table: Table, position: int) -> bool:
+    """Whether a media file stands in a column, as far down as one may expect."""
+    cells = (line.cells[position].lower() for line in table.lines[:_ROWS])
+    return not table.lines or any(cell.endswith(tuple(SUFFIXES)) for cell in cells)
+
+
+def _folded(name: str) -> str:
+    return re.sub(r"[\s\-]+", "_", name.strip().casefold())
+
+
+def _unclear(name: str, found: Sequence[str]) -> str:
+    doubled = [each for each, number in Counter(map(_folded, found)).items() if number > 1]
+    if doubled:
+        return f"column {found[0]!r} appears twice"
+    shown = ", ".join(map(repr, found))
+    return f"{name} may be any of the columns {shown}: choose with --columns {name}={found[0]}"
+
+
+def _slips(unused: Sequence[str], *, free: set[str]) -> list[str]:
+    """Columns whose names are nearly ours."""
+    known = [name for name in COLUMNS if name in free and len(name) >= _SHORTEST]
+    slips = []
+    for name in unused:
+        near = difflib.get_close_matches(_folded(name), known, n=1, cutoff=_ALIKE)
+        if near:
+            slips.append(
+                f"unknown column {name!r}. Did you mean {near[0]!r}? Rename it (--columns "
+                f"{near[0]}={name} reads it, --columns {near[0]}= does without)"
+            )
+    return slips
+
+
+def _needed(columns: Sequence[str]) -> str:
+    if any(name.lower().endswith(tuple(SUFFIXES)) for name in columns):
+        return (
+            f"the first line ({', '.join(columns)[:80]}) is no header: write the names of the "
+            "columns above it, such as path,label"
+        )
+    return (
+        f"columns {', '.join(columns) or '(none)'}; needed: path, and label or both verb and noun; "
+        "say which they are with --columns path=YOURS,label=YOURS (clips without labels are for "
+        "'sightsound pretrain')"
+    )
+
+
+def _note(
+    columns: Sequence[str], positions: Mapping[str, int], unused: Sequence[str], *, path: Path
+) -> str:
+    read = [
+        f"{name} is {columns[i]!r}" for name, i in positions.items() if _folded(columns[i]) != name
+    ]
+    parts = [", ".join(read)] if read else []
+    if unused:
+        shown = ", ".join(repr(name) if name else "one without a name" for name in unused)
+        parts.append(f"not read: {shown}")
+    times = [name for name in unused if re.match(r"(start|end|onset|offset)", _folded(name))]
+    if times:
+        parts.append(f"if {times[0]!r} is in seconds of the file: --columns start_seconds=...")
+    return f"{path}: {'; '.join(parts)}" if parts else ""
