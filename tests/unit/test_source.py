@@ -16,8 +16,10 @@ import pytest
 from media_files import regular, tone, write_clip
 
 from sightsound import cli
+from sightsound.commands.arguments import require_data
 from sightsound.data.datasets.huggingface_parquet import huggingface_parquet
 from sightsound.data.datasets.webdataset import webdataset
+from sightsound.data.doctor.duplicates import content_hash
 from sightsound.data.manifest import load_manifest
 from sightsound.data.matching import match
 from sightsound.data.media_index import MediaIndex
@@ -145,6 +147,14 @@ def test_a_tar_that_is_cut_off(tmp_path, clip):
         pass
     else:
         pytest.fail("half an mp4 file has no index")
+
+
+def test_commands_take_a_clip_inside(tmp_path, clip):
+    tar = pack(tmp_path / "t.tar", {"0.mp4": clip.read_bytes()})
+    require_data(str(tar / "0.mp4"))
+    with pytest.raises(FileNotFoundError, match="no such file or folder: '.*t.tar/1.mp4'"):
+        require_data(str(tar / "1.mp4"))
+    assert content_hash(tar / "0.mp4") == content_hash(clip) != content_hash(tar)
 
 
 # --- the reader of WebDataset's layout ----------------------------------------------------------

@@ -18,15 +18,18 @@ EXCLUDE = "A list of clips to leave out, such as doctor writes"
 
 
 def require_data(path: str) -> None:
-    """An error unless `path` names an existing file or folder."""
+    """An error unless `path` names a file or folder, or a clip inside a tar or Parquet table."""
     if not path:
         raise ValueError(
             "no data given: name a folder of class folders or a manifest, "
             "such as 'sightsound train videos/ --config first'"
         )
     if not Path(path).exists():
+        from sightsound.media.source import exists
         from sightsound.registry import nearest_path
 
+        if exists(path):
+            return
         raise FileNotFoundError(f"no such file or folder: {path!r}.{nearest_path(Path(path))}")
 
 

@@ -24,6 +24,7 @@ from sightsound.data.rows import Row
 from sightsound.data.sampling import Key
 from sightsound.library_errors import reading, save_tensors
 from sightsound.media.decode import DecodeError
+from sightsound.media.source import find
 from sightsound.types import AUDIO, VIDEO, Clip, Problem
 
 _FILES = "files.jsonl"  # [path, bytes, time of change, hash] of media files, to hash each once
@@ -102,14 +103,16 @@ class FeatureCache:
 
     def _content(self, path: Path) -> str:
         """Hash of a media file's bytes; read once as long as size and time of change stay."""
-        if not path.is_file():
-            raise DecodeError(path, 0.0, "no such file")
-        facts = path.stat()
+        try:
+            source = find(path)
+        except OSError as error:
+            raise DecodeError(path, 0.0, str(error)) from error
+        changed, size = source.version
         known = self._hashes.get(str(path))
-        if known is None or known[:2] != [facts.st_size, facts.st_mtime_ns]:
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            known = self._hashes[str(path)] = [facts.st_size, facts.st_mtime_ns, digest]
+        if known is None or known[:2] != [size, changed]:
+            with source.content() as data:
+                digest = hashlib.sha256(data).hexdigest()
+            known = self._hashes[str(path)] = [size, changed, digest]
             self.folder.mkdir(parents=True, exist_ok=True)
             with (self.folder / _FILES).open("a", encoding="utf-8") as file:
                 file.write(json.dumps([str(path), *known]) + "\n")

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from sightsound.files import write_whole
+from sightsound.media.source import find
 from sightsound.predict import Predictor
 from sightsound.timeline.score import Scored, Timeline
 from sightsound.timeline.strips import timeline_page, timeline_picture
@@ -37,11 +38,11 @@ RESULTS = ("timeline.json", "timeline.srt", "timeline.vtt", "timeline.png", "tim
 
 def settings_of(predictor: Predictor, plan: Plan) -> dict[str, Any]:
     """What scores depend on: the file, the windows, the model's weights and how it is fed."""
-    facts = plan.path.stat()
+    changed, size = find(plan.path).version
     return {
         "file": str(plan.path),
-        "bytes": facts.st_size,
-        "changed_ns": facts.st_mtime_ns,
+        "bytes": size,
+        "changed_ns": changed,
         **asdict(plan.grid),
         "front_end": plan.front_end.id,
         "crop": predictor.crop,
