@@ -418,6 +418,14 @@ def test_a_split_in_words():
     ]
 
 
+def test_shares_of_a_split_are_those_of_clips_with_both_streams():
+    nothing = {"num_clips": 0, "num_single_cell": 2}
+    one = a_split(nothing, video_share=[0.2, 1.0], audio_share=[0.8, 0.0])
+    assert as_text(one).startswith("Attention: pictures 20 %, sound 80 % in the 1 clips with both.")
+    none = a_split(nothing, video_share=[0.0, 1.0], audio_share=[1.0, 0.0])
+    assert as_text(none).startswith("Attention: pictures 50 %, sound 50 %. Clips: ")
+
+
 def test_a_split_says_what_is_wrong_or_missing():
     nothing = {"num_clips": 0, "num_single_cell": 2}
     text = as_text(a_split(nothing, error=[1e-7, 2e-4]))

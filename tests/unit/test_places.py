@@ -16,6 +16,7 @@ from sightsound.explain.map_words import (
     cell_lines,
     clip_line,
     record,
+    split_text,
     stream_words,
 )
 from sightsound.explain.maps import Maps, explain_maps
@@ -111,6 +112,18 @@ def test_pictures_say_what_streams_add_rather_than_their_share_of_a_map():
     shapley = Maps("a", "shapley", "dog", None, None, effects, effects=effects)
     assert stream_words(looked(shapley=shapley)) == "pictures +84 points, sound +1 points"
     assert stream_words(looked(shapley=None)) == "pictures 60 %, sound 40 %"
+
+
+def test_a_clip_without_sound_makes_sound_no_less_important_in_the_others():
+    effects = [{"audio": 0.4, "video": 0.2}, {"audio": 0.0, "video": 0.8}]
+    clips = [
+        looked(shapley=Maps("a", "shapley", "dog", None, None, one, effects=one)) for one in effects
+    ]
+    text = split_text(clips, [])
+    assert text.startswith("By occlusion, mean over clips; shares over the 1 with both streams:\n")
+    assert "\nof the probability: pictures +20 points, sound +40 points (Shapley)\n" in text
+    assert split_text(clips[:1], []).startswith("By occlusion, mean over clips:\nof the map")
+    assert "Shapley" not in split_text(clips[1:], [])
 
 
 @pytest.mark.parametrize("method", ["rollout", "occlusion"])

@@ -227,12 +227,18 @@ def clip_line(looked: Looked) -> dict[str, Any]:
 
 
 def split_text(clips: Sequence[Looked], problems: Sequence[Problem]) -> str:
-    """What the clips of a split have in common, in a few lines."""
+    """What the clips of a split have in common, in a few lines.
+
+    A clip without one of the streams tells nothing of how much they count against one another.
+    """
     lines = [f"By {clips[0].maps.method}, mean over clips:"]
-    if clips[0].maps.streams and len(clips[0].maps.shares) > 1:
-        lines.append(f"of the map: {percentages(_means([one.maps.shares for one in clips]))}")
-    if clips[0].shapley is not None:
-        effects = _means([one.shapley.effects for one in clips])
+    whole = [one for one in clips if _has_all_streams(one)]
+    if len(whole) < len(clips):
+        lines[0] = f"{lines[0][:-1]}; shares over the {len(whole)} with both streams:"
+    if whole and whole[0].maps.streams and len(whole[0].maps.shares) > 1:
+        lines.append(f"of the map: {percentages(_means([one.maps.shares for one in whole]))}")
+    if whole and whole[0].shapley is not None:
+        effects = _means([one.shapley.effects for one in whole])
         lines.append(f"of the probability: {_points(effects)} (Shapley)")
     for name in clips[0].maps.streams:
         kinds = [one.places[name] for one in clips if name in one.places]
@@ -249,6 +255,11 @@ def split_text(clips: Sequence[Looked], problems: Sequence[Problem]) -> str:
             f"Files with problems: {len(problems)}; the first: {first.path}: {first.cause}"
         )
     return "\n".join(lines)
+
+
+def _has_all_streams(looked: Looked) -> bool:
+    """Whether every stream adds something: what an absent one adds is exactly zero."""
+    return looked.shapley is None or all(looked.shapley.effects.values())
 
 
 def _means(values: Sequence[dict[str, float]]) -> dict[str, float]:

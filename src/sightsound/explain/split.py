@@ -116,11 +116,14 @@ def as_text(split: SplitExplanation) -> str:
 
 
 def _attention_words(clips: pyarrow.Table) -> str:
-    shares = [
-        f"{WORDS[name]} {100 * np.mean(clips[f'{name}_share'].to_numpy()):.0f} %"
-        for name in MODALITIES
-        if f"{name}_share" in clips.column_names
-    ]
+    """Shares are means over the clips that have both streams, or, if none has, over all."""
+    names = [name for name in MODALITIES if f"{name}_share" in clips.column_names]
+    values = np.stack([clips[f"{name}_share"].to_numpy() for name in names])
+    whole = (values > 0).all(0)
+    means = values[:, whole if whole.any() else slice(None)].mean(1)
+    shares = [f"{WORDS[name]} {100 * x:.0f} %" for name, x in zip(names, means, strict=True)]
+    if whole.any() and not whole.all():
+        shares[-1] += f" in the {whole.sum()} clips with both"
     mostly = Counter(clips["mostly"].to_pylist())
     counts = ", ".join(f"{count} {_MOSTLY[word]}" for word, count in mostly.most_common())
     return f"Attention: {', '.join(shares)}. Clips: {counts}."
