@@ -169,6 +169,39 @@ def test_film_is_the_identity_without_the_other_stream(film: str, other: str):
     assert not torch.allclose(partly[0, 2:], with_it[0, 2:])
 
 
+@pytest.mark.parametrize(("film", "streams"), [("audio", [AUDIO]), ("both", [VIDEO, AUDIO])])
+def test_around_film(film: str, streams: list[str]):
+    """Figure 7 of the paper: with one second and no map, the block is made of both numbers."""
+    one = dict(video_shape=(1, 5), audio_shape=(1, 6))
+    model = build(film=film, **one)
+    inputs = random_inputs(model)
+    found = model.around_film(inputs)
+    assert list(found) == streams
+    for name, (before, after) in found.items():
+        block, x = model.stream(name).block, inputs[name].flatten(0, 1)
+        other = inputs[{AUDIO: VIDEO, VIDEO: AUDIO}[name]].flatten(0, 1)
+        inlet = torch.relu(block.inlet(x))
+        torch.testing.assert_close(inlet + torch.relu(after), block(x, condition=other))
+        torch.testing.assert_close(inlet + torch.relu(before), block(x))
+    assert build(film="none", **one).around_film(inputs) == {}
+
+
+def test_around_film_means_are_over_places_and_seconds_that_count():
+    model = build(film="audio")
+    inputs = random_inputs(model)
+    whole = model.around_film({name: x[:, :3] for name, x in inputs.items()})[AUDIO]
+    valid = {name: torch.tensor([[True, True, True, False]] * 3) for name in inputs}
+    padded = model.around_film(inputs, valid=valid)[AUDIO]
+    torch.testing.assert_close(padded, whole)
+    seconds = [
+        model.around_film({name: x[:, t : t + 1] for name, x in inputs.items()})[AUDIO]
+        for t in range(3)
+    ]
+    means = tuple(torch.stack(parts).mean(0) for parts in zip(*seconds, strict=True))
+    torch.testing.assert_close(whole, means)
+    assert not any(module._forward_hooks for module in model.modules())
+
+
 def test_the_half_of_an_absent_stream_is_zero():
     model, here = build(), torch.tensor([True, False, True])
     output = model(random_inputs(model), present={VIDEO: here}, maps=True)

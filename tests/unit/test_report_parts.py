@@ -5,19 +5,24 @@ from __future__ import annotations
 import base64
 import io
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from sightsound.data.rows import Row
 from sightsound.media.encode import write_video
+from sightsound.models.mafnet import MAFnet
 from sightsound.report import clips as clip_media
 from sightsound.report.clips import media_of
+from sightsound.report.embedding import PLACES, _of_batch
 from sightsound.report.numbers import in_words, plain
 from sightsound.report.page import percent, points, probability, results
 from sightsound.statistics import Paired
+from sightsound.types import Batch
 
 
 def film(path: Path, *, seconds: float = 3.0, sound: bool = True) -> Row:
@@ -48,6 +53,34 @@ def test_pictures_and_players(tmp_path):
             assert player.duration / av.time_base == pytest.approx(seconds, abs=0.15)
             frame = next(player.decode(video=0)).to_ndarray(format="rgb24")
             assert frame[..., 2 if name == "late" else 0].mean() > 150
+
+
+def test_the_block_around_film_is_shown_beside_the_streams():
+    """MAFnet, figure 7: before and after FiLM, of the clips that have both streams."""
+    model = MAFnet(heads={"label": 3}, video_shape=(2, 5), audio_shape=(2, 6), width=8).eval()
+    present = {"video": torch.tensor([True, False, True]), "audio": torch.ones(3).bool()}
+    batch = Batch(
+        video=torch.randn(3, 2, 5),
+        audio=torch.randn(3, 2, 6),
+        present=present,
+        valid={name: here[:, None].expand(3, 2) for name, here in present.items()},
+        target=torch.eye(3),
+        id=["a", "b", "c"],
+        view=torch.zeros(3, dtype=torch.long),
+        encoded=True,
+    )
+    predictor = SimpleNamespace(
+        model=model, modalities=model.modalities, device="cpu", encoding=lambda given: given
+    )
+    with torch.inference_mode():
+        places = {place: (ids, x) for place, ids, x in _of_batch(predictor, batch)}
+        (before, after) = model.around_film(batch.inputs, **batch.masks)["audio"]
+    assert set(places) <= set(PLACES)
+    assert set(places) == {"audio", "video", "fused", "audio_before_film", "audio_after_film"}
+    for place, values in (("audio_before_film", before), ("audio_after_film", after)):
+        assert places[place][0] == ["a", "c"]
+        np.testing.assert_array_equal(places[place][1], values[[0, 2]])
+    assert "just before FiLM" in PLACES["audio_before_film"]
 
 
 def test_players_stop_at_a_size(tmp_path, monkeypatch):

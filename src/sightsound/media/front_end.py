@@ -96,7 +96,7 @@ class FeatureFrontEnd:
     """Frozen encoders between the files and the model: features of every segment of a clip.
 
     A segment is a second. Its frames go through the video encoder and are averaged, its sound
-    through the audio encoder (MAFnet, section III-A).
+    through the audio encoder (paper MAFnet, sections 3.1 and 4.2).
     """
 
     segments: int = 10

@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import ExitStack
+from functools import partial
 from typing import Literal
 
 import torch
@@ -217,6 +219,36 @@ class MAFnet(Pretrained):
             output.contributions = {"cells": shares, "constant": constant}
         return output
 
+    def around_film(
+        self,
+        inputs: Mapping[str, Tensor],
+        *,
+        present: Mapping[str, Tensor] | None = None,
+        valid: Mapping[str, Tensor] | None = None,
+    ) -> dict[str, tuple[Tensor, Tensor]]:
+        """{modality: (before, after)}, each (B, H), of the streams that FiLM modulates here.
+
+        The channels of the residual block just before and just after FiLM (paper, figure 7), their
+        mean over the map and over the seconds that count. Arguments as of `encode`.
+        """
+        seen: dict[str, list[Tensor]] = {}
+        with ExitStack() as stack:
+            for name in self.modalities:
+                block = self.stream(name).block
+                if block is not None and block.film is not None:
+                    record = partial(_record, seen.setdefault(name, []))
+                    for part in (block.norm, block.film):
+                        stack.callback(part.register_forward_hook(record).remove)
+            encoded = self.encode(inputs, present=present, valid=valid)
+        masks, found = encoded.key_mask or {}, {}
+        for name, (channels, *modulation) in ((n, s) for n, s in seen.items() if len(s) > 1):
+            gamma, beta = modulation[0]
+            before = channels.flatten(1, -2).mean(1) if channels.ndim > 2 else channels
+            both = (before, gamma * before + beta)  # FiLM is alike at all places of a map
+            seconds = [x.unflatten(0, encoded.tokens[name].shape[:2]) for x in both]
+            found[name] = tuple(pool(x, masks.get(name), kind="gap") for x in seconds)
+        return found
+
     def _table(self, encoded: Encoded) -> tuple[Tensor, Tensor | None]:
         """All cells (B, T, K, H), zeros for a stream left out, and which count (B, T, K)."""
         any_stream = next(iter(encoded.tokens.values()))
@@ -330,3 +362,8 @@ class MAFnet(Pretrained):
                 f"inputs have {seconds} seconds; all streams must have the same number: pad the "
                 "shorter one and say so in valid"
             )
+
+
+def _record(seen: list, _module: nn.Module, _inputs: tuple, output: object) -> None:
+    """A forward hook that keeps what a part gives."""
+    seen.append(output)

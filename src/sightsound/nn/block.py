@@ -1,4 +1,4 @@
-"""The pre-norm transformer layer (paper MBT, section 3.1, equations 2, 3 and 6).
+"""The pre-norm transformer layer (paper MBT, equations 2 and 3; section 3.2.2: 6).
 
 Differs from PyTorch's defaults: LayerNorm epsilon 1e-6, GELU by its tanh approximation, stochastic
 depth without rescaling. With these the official numbers come out to 5e-6; with the defaults not.

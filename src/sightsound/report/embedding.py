@@ -17,7 +17,14 @@ from sightsound.types import AUDIO, VIDEO, Batch, Output
 
 MOST_CLIPS = 1000  # spread over the split: exact t-SNE of so many takes two seconds
 FEWEST_CLIPS = 10
+STREAM_WORDS = {AUDIO: "sound", VIDEO: "pictures"}
+FILM_WORDS = {"before_film": "just before FiLM", "after_film": "just after FiLM"}
 PLACES = {  # in a model, in words
+    **{
+        f"{name}_{place}": f"by the residual block of their {stream}, {words}"
+        for name, stream in STREAM_WORDS.items()
+        for place, words in FILM_WORDS.items()
+    },
     AUDIO: "by their sound, before fusion",
     VIDEO: "by their pictures, before fusion",
     "fused": "after fusion",
@@ -33,7 +40,8 @@ def vectors(
 ) -> Vectors:
     """The pooled vectors of up to 1,000 of `rows`, one view each.
 
-    Of a model of two streams each stream before fusion, and all after it, side by side. Clips that
+    Of a model of two streams each stream before fusion, and all after it, side by side; of MAFnet
+    also the block that FiLM modulates, just before and just after it (its figure 7). Clips that
     cannot be read, and those without the stream, are left out.
     """
     rows = [rows[k] for k in np.linspace(0, len(rows) - 1, min(len(rows), MOST_CLIPS)).astype(int)]
@@ -61,9 +69,20 @@ def _of_batch(predictor: Predictor, batch: Batch):
             here = batch.present[name].cpu()
             ids = [clip for clip, present in zip(batch.id, here, strict=True) if present]
             yield name, ids, values.float().cpu().numpy()[here]
+    if several and hasattr(predictor.model, "around_film"):
+        yield from _around_film(predictor, batch, inputs)
     parts = [output.pooled[name].float().cpu() for name in sorted(output.pooled)]
     if parts:
         yield "fused" if several else "pooled", batch.id, torch.cat(parts, 1).numpy()
+
+
+def _around_film(predictor: Predictor, batch: Batch, inputs: dict[str, torch.Tensor]):
+    """Likewise, of the clips that have both streams."""
+    here = torch.stack([batch.present[name] for name in inputs]).all(0).cpu()
+    ids = [clip for clip, present in zip(batch.id, here, strict=True) if present]
+    for name, pair in predictor.model.around_film(inputs, **batch.masks).items():
+        for place, values in zip(FILM_WORDS, pair, strict=True):
+            yield f"{name}_{place}", ids, values.float().cpu().numpy()[here]
 
 
 def on_the_plane(found: Vectors) -> Vectors:

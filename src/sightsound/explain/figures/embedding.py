@@ -19,7 +19,7 @@ def embedding_figure(
     wrong: np.ndarray,
     title: str = "",
 ) -> Figure:
-    """Points (n, 2) in the colour of their class (n,), as MAFnet's figure 7.
+    """Points (n, 2) in the colour of their class (n,), as in MAFnet's figure 7.
 
     `wrong` (n,) marks clips that the model mistakes: crosses. Class -1 stands for none: grey. Up to
     ten classes are listed; of more, as many are named in the picture as find room.

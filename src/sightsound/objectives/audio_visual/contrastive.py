@@ -1,4 +1,4 @@
-"""Contrastive loss between the streams before fusion (paper AVT, section 3.3).
+"""Contrastive loss between the streams before fusion (paper AVT, section 3.1).
 
 Equation 2 of the paper, taken by the letter, cancels its own temperature; this is the usual form
 (InfoNCE), in both directions. Where a batch holds several cuts of one source, all of them match:

@@ -1,4 +1,4 @@
-"""What masked modelling hides, and where its loss looks (paper AVT, section 3.4).
+"""What masked modelling hides, and where its loss looks (paper AVT, section 3.2.1).
 
 Sound: whole segments of activity, all frequencies, are 0 in the normalised spectrogram. To hide
 tokens would not do: patches overlap. Or, as the paper's ablation has it, random tokens.

@@ -1,4 +1,4 @@
-"""Do these pictures and this sound belong together? Asked after fusion (paper AVT, section 3.3).
+"""Do these pictures and this sound belong together? Asked after fusion (paper AVT, section 3.2).
 
 Fusion runs once more, on wrong pairs; the encoders do not. `hard` (Li et al. 2021, ALBEF, section
 3.2): each clip's pictures get the sound of another one and its sound the pictures of another one,

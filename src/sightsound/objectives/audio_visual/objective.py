@@ -1,6 +1,6 @@
 """AVT's objective: classification, and what sound and pictures teach each other without labels.
 
-loss = classification + 0.5 contrastive + 0.1 matching + 0.01 masked (paper AVT, equation 7).
+loss = classification + 0.5 contrastive + 0.1 matching + 0.01 masked (paper AVT, equation 8).
 
 One pass through the model, with something hidden, serves all four (the paper hides 4 % so as not to
 hurt the classifier, and speaks of no second pass); matching runs fusion once more. A weight of 0

@@ -1,6 +1,6 @@
 """What was hidden, from the tokens after fusion: one transposed convolution per stream.
 
-(Paper AVT, section 3.4.) Sound of 1024 x 128 in patches of 16 every 10 places comes back as
+(Paper AVT, section 3.2.1.) Sound of 1024 x 128 in patches of 16 every 10 places comes back as
 1016 x 126; only that window is compared.
 """
 

@@ -1,4 +1,4 @@
-"""A spectrogram cut into segments of activity (paper AVT, section 3.4): where sound changes most.
+"""A spectrogram cut into segments of activity (paper AVT, section 3.2.1): where sound changes most.
 
 Each mel bin is smoothed along time (Savitzky-Golay, second order), its slope taken, its size
 averaged over the bins and smoothed again. The largest local maxima of that curve are the cuts. (The
