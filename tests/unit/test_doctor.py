@@ -169,7 +169,7 @@ def judged(tmp_path, *, row=None, **health):
         ({"problems": ("audio: 3 damaged packet(s)",)}, ["damaged"]),
         ({"end_seconds": 0.4}, ["too_short"]),
         ({"end_seconds": 0.5}, []),
-        ({"end_seconds": 0.0}, ["outside_file"]),
+        ({"end_seconds": 0.0, "video": None, "audio": None}, ["outside_file"]),
         ({"audio": sound(loudest=-71.0)}, ["silence"]),
         ({"audio": sound(loudest=-69.0)}, []),
         ({"audio": sound(channels=(-25.0, -25.0), mono=-46.0)}, ["antiphase"]),

@@ -7,7 +7,7 @@ any process, at any time. Decoding one clip is two sequential passes, frames and
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from sightsound.data.sampling import Key
 from sightsound.media.clips import (
     Window,
     frame_times,
+    is_outside,
     sample_windows,
     uniform_windows,
     wrapped_pieces,
@@ -42,6 +43,9 @@ from sightsound.types import AUDIO, MODALITIES, VIDEO, Clip, Problem
 # one shown this long before. A guess: shorter than any frame.
 _BEFORE_END_SECONDS = 1e-3
 
+_OTHER_PLACES = 8  # looked at where a window holds nothing, from the start of the row on; a guess
+_MOVED = "a window without any stream was moved to where there is one"
+
 Stream = tuple[Tensor, Tensor]  # values and valid
 
 
@@ -52,8 +56,8 @@ class ClipDataset(Dataset):
     centred, or `views` of them uniform over the clip, and crops are the centre (the full frame if
     `settings.crop` is "full"). A window that runs past the end of the row is padded there or, with
     `settings.wrap`, goes on at the row's start. A stream that the file lacks, or that does not
-    reach into the window, is absent. A clip of which no stream is left counts as a file that cannot
-    be decoded.
+    reach into the window, is absent. A window that no stream reaches into is moved to where one is;
+    a clip that has none anywhere counts as a file that cannot be decoded.
 
     `settings.bad_files` decides about those: "error" raises the `DecodeError`; "drop" gives an
     empty clip with a problem "dropped", which `collate` leaves out; "mask" makes the stream absent
@@ -93,6 +97,7 @@ class ClipDataset(Dataset):
         self.train = train
         self.seed = seed
         self.views = views
+        self.moves_windows = True  # that hold nothing; a reader may not be able to look elsewhere
         self._durations: dict[str, float] = {}
         # The last test view read: those of a short clip, which come in a row, are one and the same.
         self._latest: tuple[tuple, dict[str, Stream | None], tuple[Problem, ...]] | None = None
@@ -165,28 +170,45 @@ class ClipDataset(Dataset):
         self, row: Row, *, epoch: int, view: int, problems: list[Problem]
     ) -> dict[str, Stream | None]:
         """What each modality gives; `problems` is added to."""
+        end = self._file_seconds(row)
+        if is_outside(row.start_seconds, end):
+            raise self._nothing(row, [f"the file ends at {end:.2f} s"])
         windows = self._windows(row, epoch=epoch, view=view)
         cut = (row.id, *windows.values())
         if self._latest is not None and self._latest[0] == cut:
             problems += self._latest[2]
             return self._latest[1]
         crop = self._crop(row, epoch=epoch, view=view)
+        for place in self._places(row, windows):
+            found: list[Problem] = []
+            streams = self._looked_at(row, place, crop=crop, problems=found)
+            if any(streams.values()) or _all_failed(found, self.modalities):
+                break
+        problems += found
+        if not any(streams.values()):
+            if any(problem.action == "masked" for problem in found):
+                raise DecodeError(row.path, row.start_seconds, found[-1].cause)
+            raise self._nothing(row, [problem.cause for problem in found])
+        if place != windows:
+            problems.append(Problem(row.id, str(row.path), "clip", _MOVED, "partial"))
+        if not self.train:
+            self._latest = (cut, streams, tuple(problems))
+        return streams
+
+    def _looked_at(
+        self, row: Row, windows: Mapping[str, Window], *, crop: Crop, problems: list[Problem]
+    ) -> dict[str, Stream | None]:
+        """What each modality gives in its window; `problems` is added to."""
         read: dict[str, Callable[[], tuple[Stream | None, tuple[str, ...]]]] = {
             VIDEO: partial(self._read_video, row, windows[VIDEO], crop=crop),
             AUDIO: partial(self._read_audio, row, windows[AUDIO]),
         }
-        streams = {m: self._attempt(row, m, read[m], problems=problems) for m in self.modalities}
-        if not any(streams.values()):
-            wanted = " or ".join(self.modalities)
-            where = windows[self.modalities[0]]
-            if any(problem.action == "masked" for problem in problems):
-                raise DecodeError(row.path, where.start_seconds, problems[-1].cause)
-            causes = "; ".join(problem.cause for problem in problems)
-            why = f" ({causes})" if causes else ""
-            raise DecodeError(row.path, where.start_seconds, f"no {wanted} in this stretch{why}")
-        if not self.train:
-            self._latest = (cut, streams, tuple(problems))
-        return streams
+        return {m: self._attempt(row, m, read[m], problems=problems) for m in self.modalities}
+
+    def _nothing(self, row: Row, causes: Sequence[str]) -> DecodeError:
+        why = f" ({'; '.join(causes)})" if causes else ""
+        wanted = " or ".join(self.modalities)
+        return DecodeError(row.path, row.start_seconds, f"no {wanted} in this stretch{why}")
 
     def _attempt(
         self,
@@ -230,19 +252,46 @@ class ClipDataset(Dataset):
             for name, window in zip((VIDEO, AUDIO), pair, strict=True)
         }
 
+    def _places(self, row: Row, windows: dict[str, Window]) -> Iterator[dict[str, Window]]:
+        """`windows`, then others spread over the row: a clip is not lost for a gap in it.
+
+        Files that were cut off, or sound that is damaged for a while, have such gaps. At last the
+        first picture of the row is looked at: there may be no more than that.
+        """
+        yield windows
+        if not self.moves_windows:
+            return
+        duration, tried = self.duration(row), [windows]
+        spread = {
+            name: uniform_windows(duration, window.length_seconds, _OTHER_PLACES)
+            for name, window in windows.items()
+        }
+        for number in range(_OTHER_PLACES):
+            place = {n: other[number].shifted(row.start_seconds) for n, other in spread.items()}
+            if place not in tried:
+                tried.append(place)
+                yield place
+        if VIDEO in self.modalities:  # times are those of the middles of pieces
+            half = self.front_end.video.span_seconds / self.front_end.video.num_frames / 2
+            yield tried[-1] | {VIDEO: spread[VIDEO][0].shifted(row.start_seconds - half)}
+
     def _stretch(self, row: Row) -> Window:
         """The row in seconds of the file."""
         return Window(0.0, self.duration(row)).shifted(row.start_seconds)
 
     def duration(self, row: Row) -> float:
         """Length of the row in seconds: to its end or that of its longest file."""
-        paths = {str(_path(row, modality)) for modality in self.modalities}
-        for path in paths - self._durations.keys():
-            self._durations[path] = self._probed(path, alone=len(paths) == 1)
-        stop = max(self._durations[path] for path in paths)
+        stop = self._file_seconds(row)
         if row.end_seconds is not None:
             stop = min(stop, row.end_seconds)
         return max(0.0, stop - row.start_seconds)
+
+    def _file_seconds(self, row: Row) -> float:
+        """Duration of the row's longest file."""
+        paths = {str(_path(row, modality)) for modality in self.modalities}
+        for path in paths - self._durations.keys():
+            self._durations[path] = self._probed(path, alone=len(paths) == 1)
+        return max(self._durations[path] for path in paths)
 
     def _probed(self, path: str, *, alone: bool) -> float:
         """Duration of one file; 0 for one that fails where another file may do."""
@@ -347,6 +396,11 @@ class ClipDataset(Dataset):
             np.concatenate([part.valid for part in parts]),
             tuple(dict.fromkeys(problem for part in read.values() for problem in part.problems)),
         )
+
+
+def _all_failed(problems: Sequence[Problem], modalities: Sequence[str]) -> bool:
+    """Whether no stream can be decoded at all, wherever one looks."""
+    return {p.modality for p in problems if p.action == "masked"} >= set(modalities)
 
 
 def _path(row: Row, modality: str) -> Path:

@@ -53,6 +53,7 @@ class Asked:
     shown: np.ndarray | None = None  # (T,) seconds, when those given start
     crop: Crop | None = None
     sound_start: float | None = None  # seconds
+    heard: bool = False  # whether there was sound; where not, it may be asked for elsewhere
 
 
 class Listener:
@@ -85,9 +86,11 @@ class Listener:
         self, path: str | Path, start_seconds: float, stop_seconds: float, rate: int
     ) -> Samples | None:
         """See `Reader`."""
-        if self.asked.sound_start is None:
+        samples = self.reader.sound(path, start_seconds, stop_seconds, rate)
+        if self.asked.sound_start is None or not self.asked.heard:
             self.asked.sound_start = start_seconds
-        return self.reader.sound(path, start_seconds, stop_seconds, rate)
+        self.asked.heard |= samples is not None and bool(samples.valid.any())
+        return samples
 
     def close(self) -> None:
         """See `Reader`."""

@@ -32,6 +32,15 @@ class Window:
         return Window(self.start_seconds + seconds, self.stop_seconds + seconds)
 
 
+def is_outside(start_seconds: float, file_seconds: float) -> bool:
+    """Whether a clip begins when its file has ended: nothing of it is there.
+
+    Codecs fill up their last packet, so a few samples may follow; they are no clip. Of a file whose
+    length is 0, that is unknown, it must be tried.
+    """
+    return 0 < file_seconds <= start_seconds
+
+
 def random_window(duration: float, length: float, *, generator: np.random.Generator) -> Window:
     """A window anywhere in the clip, uniformly; at 0 if the clip is shorter."""
     return _window_at(duration, length, share=float(generator.random()))

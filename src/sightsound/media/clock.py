@@ -94,13 +94,14 @@ def read_clock(container: InputContainer, streams: list[Stream]) -> Clock:
         for index, stamp, _, duration in packets:
             bridge.add(index, stamp, duration)
     shifts = bridge.shifts()
-    ends, counts = {}, dict.fromkeys(bases, 0)
+    ends, counts, after = {}, dict.fromkeys(bases, 0), dict.fromkeys(bases, 0)
     for index, _, start, duration in packets:
         shift = shifts[index].at(counts[index]) if index in shifts else 0
         counts[index] += 1
-        if start is not None:
-            end = (start + shift + duration) * bases[index]
-            ends[index] = max(end, ends.get(index, end))
+        # Raw streams have no timestamps: one packet follows the other.
+        after[index] = (after[index] if start is None else start) + duration
+        end = (after[index] + shift) * bases[index]
+        ends[index] = max(end, ends.get(index, end))
     return Clock(ends, shifts, tuple(bridge.jumps))
 
 

@@ -16,6 +16,7 @@ from typing import TypeVar
 import av
 import numpy as np
 
+from sightsound.media.clips import is_outside
 from sightsound.media.decode import DecodeError, opened
 from sightsound.media.flac import as_16_bits, encode_flac
 from sightsound.media.frames import TICK_SECONDS, Frames, NeedsAll, VideoTrack
@@ -81,6 +82,9 @@ class Condensed:
 
     def has_content(self, stretch: Stretch) -> bool:
         """True if a frame or a sample of it lies in the stretch."""
+        longest = max(self.duration_seconds, self.audio_duration_seconds)
+        if is_outside(stretch.start_seconds, longest):
+            return False
         end = self.pictures.end_seconds if self.pictures is not None else -math.inf
         seen = end is None or end > stretch.start_seconds
         return seen or (self.sound is not None and bool(self.sound.valid))

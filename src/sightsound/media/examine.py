@@ -106,9 +106,10 @@ def examine(
     heard = info if audio_path is None else probe(audio_path)
     duration = max(info.duration_seconds, heard.duration_seconds)
     stop = min(duration, math.inf if end_seconds is None else end_seconds)
-    health = Health(start_seconds, stop, duration, unreadable=info.problems)
-    if heard is not info:
-        health = dataclasses.replace(health, unreadable=info.problems + heard.problems)
+    unreadable = info.problems
+    if heard is not info:  # of each file, only the stream that is used
+        unreadable = _about("video", info.problems) + _about("audio", heard.problems)
+    health = Health(start_seconds, stop, duration, unreadable=unreadable)
     if stop <= start_seconds:
         return health
     if info.video is not None:
@@ -116,6 +117,10 @@ def examine(
     if heard.audio is not None:
         health = _with_sound(health, audio_path or path, heard.audio)
     return health
+
+
+def _about(kind: str, causes: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(cause for cause in causes if kind in cause)
 
 
 def compare_sound(first: tuple[str | Path, float, float], second: tuple) -> float:
@@ -294,8 +299,9 @@ def _with_sound(health: Health, path: str | Path, info: AudioStreamInfo) -> Heal
         return _noted(health, unreadable=(error.cause,))
     heard = [part for part in parts if part is not None]
     samples = np.concatenate([part.samples[part.valid] for part in heard] or [np.empty(0, "f4")])
+    problems = tuple(dict.fromkeys(text for part in heard for text in part.problems)) or lost
     if not len(samples):
-        return _noted(health, problems=lost)
+        return _noted(health, problems=problems)
     channels, mono = _levels(path, stretches)
     sound = Sound(
         codec=info.codec,
@@ -311,7 +317,6 @@ def _with_sound(health: Health, path: str | Path, info: AudioStreamInfo) -> Heal
         seconds = NUM_SOUND_PARTS * PART_SECONDS
         length = timing.end_seconds - timing.start_seconds
         health = _noted(health, unseen=f"all but {seconds:.0f} of {length:.0f} s of sound")
-    problems = tuple(dict.fromkeys(text for part in heard for text in part.problems)) or lost
     return dataclasses.replace(_noted(health, problems=problems), audio=sound)
 
 
@@ -336,7 +341,8 @@ def _levels(
                 channels = _full_scale(channels_of(frame))[counted(frame.layout)]
                 rows = np.vstack([channels, mixed])
                 rows = rows[:, np.isfinite(mixed)]
-                if start <= time < stop and (count == 0 or len(rows) == len(squares)):
+                end = time + frame.samples / frame.sample_rate
+                if time < stop and end > start and (count == 0 or len(rows) == len(squares)):
                     squares = squares + np.square(rows).sum(axis=1)
                     count += rows.shape[1]
     *channels, mixed = (_decibels(value / max(1, count)) for value in squares)

@@ -6,7 +6,7 @@ still, what of it never arrived, and where decoding could start.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -32,7 +32,7 @@ class Timing:
 class Packets:
     """All packets of a stream in the order of the file; (N,) each."""
 
-    times: np.ndarray  # float64 seconds after time 0; nan where the file does not say
+    times: np.ndarray  # float64 seconds after time 0
     lengths: np.ndarray  # float64 seconds; 0 where the file does not say
     is_keyframe: np.ndarray  # bool
     is_shown: np.ndarray  # bool: false for packets that edit lists cut off
@@ -40,27 +40,38 @@ class Packets:
     @classmethod
     def of(cls, track: Track) -> Packets:
         """Reads all packets of `track`, which notes what failed, and where the stream ends."""
-        rows = []
+        rows, after = [], 0.0
         for packet in track.packets():
             ticks = packet.dts if packet.pts is None else packet.pts
-            time = np.nan if ticks is None else track.seconds(ticks)
+            # Raw streams have no timestamps: one packet follows the other.
+            time = after if ticks is None else track.seconds(ticks)
             length = track.seconds(packet.duration or 0) - track.seconds(0)
-            shown = packet.size > 0 and ticks is not None and not packet.is_discard
+            after = time + length
+            shown = packet.size > 0 and not packet.is_discard
             rows.append((time, length, packet.is_keyframe, shown))
             if packet.is_corrupt:
                 track.failures.append((time, "the file marks it"))
         columns = zip(*rows, strict=True) if rows else [()] * 4
         kinds = (np.float64, np.float64, bool, bool)
         found = cls(*(np.array(c, kind) for c, kind in zip(columns, kinds, strict=True)))
+        if track.kind == "video":
+            found = found._held()
         if found.is_shown.any():
             track.end_seconds = found.timing(-np.inf, np.inf).end_seconds
         return found
 
+    def _held(self) -> Packets:
+        """The same, each shown until the next: what a picture is, whatever the file says."""
+        order = np.flatnonzero(self.is_shown)
+        order = order[np.argsort(self.times[order])]
+        lengths = self.lengths.copy()
+        lengths[order[:-1]] = np.diff(self.times[order])
+        return replace(self, lengths=lengths)
+
     def inside(self, start: float, stop: float) -> np.ndarray:
         """(N,) bool: shown at some time in [start, stop)."""
         length = np.where(self.lengths > 0, self.lengths, self._usual_step(self.is_shown))
-        with np.errstate(invalid="ignore"):  # nan is outside
-            return self.is_shown & (self.times < stop) & (self.times + length > start)
+        return self.is_shown & (self.times < stop) & (self.times + length > start)
 
     def timing(self, start: float, stop: float) -> Timing | None:
         """Of what is shown in [start, stop); `None` if nothing is."""

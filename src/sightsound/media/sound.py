@@ -68,11 +68,23 @@ def read_audio(
             window.write(
                 frame.sample_rate, round(time * frame.sample_rate), track.mono(frame, downmix)
             )
-        if not track.has_sound(start_seconds):
-            return None
+        try:
+            if not track.has_sound(start_seconds):
+                return None
+        except DecodeError:
+            if not _has_any_sound(path, downmix):
+                raise
         samples, valid = window.result()
         problems = track.problems(since=start_seconds, until=stop_seconds)
         return Samples(samples, valid, problems + window.problems())
+
+
+def _has_any_sound(path: str | Path, downmix: Downmix) -> bool:
+    """Whether a sample of the stream decodes anywhere: then a window without any is a gap."""
+    with opened(path, start_seconds=0.0) as media:
+        track = AudioTrack.find(media)
+        heard = (mono(frame, downmix) for _, frame in track.sound(0.0, math.inf))
+        return any(np.isfinite(samples).any() for samples in heard)
 
 
 class AudioTrack(Track):

@@ -206,7 +206,7 @@ def _read(
     options = {"views": 1, "bad_files": "mask", "front_end": front_end}
     dataset: ClipDataset = predictor.dataset(manifest, rows, **options)
     with closing(SequentialReader(path, **front_end.reading)) as reader:
-        dataset.reader = reader
+        dataset.reader, dataset.moves_windows = reader, False
         if VIDEO in predictor.modalities:
             reader.times_seconds = np.concatenate(
                 [dataset.frame_times(number) for number in range(len(rows))]

@@ -9,6 +9,7 @@ import numpy as np
 from sightsound.data.doctor.kinds import Finding
 from sightsound.data.doctor.workers import Failure
 from sightsound.data.rows import Row
+from sightsound.media.clips import is_outside
 from sightsound.media.examine import Health, Pictures, Sound
 from sightsound.media.source import exists
 
@@ -45,8 +46,10 @@ def _found(row: Row, health: Health | Failure) -> Iterator[tuple[str, str]]:
         yield "missing_file", str(missing[0])
     elif isinstance(health, Failure):
         yield "unreadable", health.cause
-    elif health.end_seconds <= row.start_seconds:
+    elif is_outside(row.start_seconds, health.file_seconds):
         yield "outside_file", f"starts at {row.start_seconds:g} s of {health.file_seconds:.2f} s"
+    elif health.video is None and health.audio is None and not health.unreadable:
+        yield "outside_file", "; ".join(["no pictures and no sound there", *health.problems])
     else:
         yield from _streams(health)
         yield from _extent(row, health)
