@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import shlex
@@ -11,11 +12,13 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from stand_in_encoders import stand_in
 
 from sightsound import cli
 from sightsound.data.synthetic import write_demo
+from sightsound.media.encode import write_video
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
@@ -80,6 +83,27 @@ def test_evaluate_a_bare_model_directory(videos, runs, capsys, tmp_path):
     assert (tmp_path / "evaluation" / "summary.json").is_file()
     assert run("evaluate", tmp_path / "moved") == 2
     assert "belongs to no run that names its data" in capsys.readouterr().err
+
+
+def test_a_table_with_a_split_of_its_own_and_a_clip_without_sound(videos, runs, capsys, tmp_path):
+    clips = sorted((videos / "val").rglob("*.mp4"))
+    black = np.zeros((20, 64, 64, 3), np.uint8)
+    write_video(tmp_path / "silent.mp4", black, frames_per_second=10, waveform=None)
+    lines = [f"{clip},{clip.parent.name},held_out" for clip in clips]
+    lines.append(f"silent.mp4,{clips[0].parent.name},held_out")
+    (tmp_path / "clips.csv").write_text("\n".join(["path,label,split", *lines]))
+    options = ["--num_workers=0", "--bootstrap=0", "--output", tmp_path / "out"]
+    assert run("evaluate", runs / "both", tmp_path / "clips.csv", *options) == 0
+    text = capsys.readouterr().out
+    assert text.startswith(f"9 clips of {tmp_path / 'clips.csv'}, split held_out (ids ")
+    assert "audio alone: 1 clip has no such stream; this row is of the others." in text
+    with (tmp_path / "out" / "predictions.csv").open(newline="") as file:
+        silent = list(csv.DictReader(file))[-1]
+    assert silent["id"] == "silent.mp4" and silent["audio alone"] == "" != silent["video alone"]
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert (
+        summary["rows"]["audio alone"]["num_clips"] == 8 and summary["absent"]["audio alone"] == 1
+    )
 
 
 def test_bad_files_while_evaluating(videos, runs, capsys, tmp_path):
