@@ -32,6 +32,7 @@ def write_clip(
     colorspace=None,
     spoil=(),
     muxer=None,
+    pixel_aspect=None,
 ):
     """Grey frames of the given levels (or `frames`) at the given times, and/or a sound."""
     frames = [grey(level) for level in levels] if frames is None else frames
@@ -44,6 +45,8 @@ def write_clip(
             video.codec_context.time_base = Fraction(1, 1000)
             if colorspace is not None:
                 video.codec_context.colorspace = colorspace
+            if pixel_aspect is not None:
+                video.codec_context.sample_aspect_ratio = pixel_aspect
             if rotation is not None:
                 video.set_display_rotation(rotation)
         if sound is not None:

@@ -26,7 +26,7 @@ from sightsound.data.sampling import Key, epoch_batches, train_keys, with_turns
 from sightsound.media.clips import Window
 from sightsound.media.decode import DecodeError
 from sightsound.media.frames import Frames
-from sightsound.media.front_end import FrontEnd
+from sightsound.media.front_end import FrontEnd, Picture
 from sightsound.media.geometry import Crop
 from sightsound.media.probe import probe
 from sightsound.media.reader import Reader
@@ -376,7 +376,7 @@ def _seen(
         duration=_duration(clips, row),
         stretch=stretch,
         wrap=clips.settings.wrap,
-        cut=_cut(asked, row),
+        cut=_cut(asked, row, clips.front_end.video.picture),
         crop=asked.crop,
         left_out=tuple(n for n in decoded if decoded[n] is not None and n not in streams),
         problems=clip.problems,
@@ -413,8 +413,8 @@ def _starts(asked: Asked, clips: ClipDataset, stretch: Window) -> dict[str, floa
     return starts
 
 
-def _cut(asked: Asked, row: Row) -> str:
-    """Which part of the frames is shown, in pixels of the frame as displayed."""
+def _cut(asked: Asked, row: Row, picture: Picture) -> str:
+    """Which part of the frames is shown, in pixels of the frame as the front end takes it."""
     if asked.crop is None or asked.shown is None:
         return ""
     try:
@@ -423,9 +423,12 @@ def _cut(asked: Asked, row: Row) -> str:
         return ""
     if info is None:
         return ""
-    box = asked.crop(info.height, info.width)
-    size = f"{info.width} x {info.height}"
-    if (box.height, box.width) == (info.height, info.width):
+    height, width = info.height, info.width
+    if picture == "stored":
+        height, width = info.stored_height, info.stored_width
+    box = asked.crop(height, width)
+    size = f"{width} x {height}"
+    if (box.height, box.width) == (height, width):
         return f"all of {size}"
     cut = f"cut {box.width:.0f} x {box.height:.0f} at ({box.left:.0f}, {box.top:.0f})"
     return f"{cut} of {size}"

@@ -18,6 +18,7 @@ import numpy as np
 
 from sightsound.media.clips import is_outside
 from sightsound.media.decode import DecodeError, opened
+from sightsound.media.display import AS_STORED
 from sightsound.media.flac import as_16_bits, encode_flac
 from sightsound.media.frames import TICK_SECONDS, Frames, NeedsAll, VideoTrack
 from sightsound.media.jpeg import JpegEncoder
@@ -48,7 +49,7 @@ class Stretch:
 class Pictures:
     """The frames of a stretch."""
 
-    height: int  # as displayed; `jpegs` may be smaller
+    height: int  # as displayed (`ShardSettings.picture`); `jpegs` may be smaller
     width: int
     times_seconds: list[float]  # when each of `jpegs` is first shown
     end_seconds: float | None  # of the stream; None if it goes on after the stretch
@@ -152,8 +153,7 @@ def _decoded(
         approximate = settings.approximate and wanted is not None
         if spare and wanted is not None:
             track.spare(np.empty(0) if approximate else wanted + TICK_SECONDS)
-        codec = track.stream.codec_context.name
-        keeper = _Keeper(wanted, start, settings, codec=codec)
+        keeper = _Keeper(wanted, start, settings, track=track)
         limit = math.inf if end is None else end
         ended = True
         for time, _, frame in track.pictures(start if from_keyframe else -math.inf):
@@ -191,12 +191,17 @@ class _Keeper:
     """Takes frames in order of time and keeps, as JPEG pictures, those that are wanted."""
 
     def __init__(
-        self, wanted: np.ndarray | None, start: float, settings: ShardSettings, *, codec: str
+        self,
+        wanted: np.ndarray | None,
+        start: float,
+        settings: ShardSettings,
+        *,
+        track: VideoTrack,
     ) -> None:
         self._grid = None if wanted is None else wanted + TICK_SECONDS
         self._start = start + TICK_SECONDS
         self._settings = settings
-        self._codec = codec
+        self._track = track
         self._encode: JpegEncoder | None = None
         self._size = (0, 0)  # displayed, of the first frame
         self._shown: tuple[float, av.VideoFrame] | None = None
@@ -256,13 +261,17 @@ class _Keeper:
             self._left_out |= before > self._start
 
     def _encoded(self, frame: av.VideoFrame) -> bytes:
+        stored = self._settings.picture == "stored"
+        display = AS_STORED if stored else self._track.display_of(frame)
         if self._encode is None:
-            self._size = orientation_of(frame).displayed(frame.height, frame.width)
+            size = display.size(frame.height, frame.width)
+            self._size = orientation_of(frame).displayed(*size)
             scale = min(1.0, self._settings.short_side / min(self._size))
             size = tuple(max(1, round(length * scale)) for length in self._size)
             quality = self._settings.quality
-            self._encode = JpegEncoder(size, quality=quality, codec=self._codec)
-        return self._encode(frame)
+            codec = self._track.stream.codec_context.name
+            self._encode = JpegEncoder(size, quality=quality, codec=codec)
+        return self._encode(frame, display)
 
 
 # --- sound --------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import io
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
 
@@ -60,6 +61,9 @@ class Pictures:
     change: int  # levels by which some cell of the picture changes over the clip, of 255
     contrast: int  # largest difference of levels within a picture
     prints: bytes  # small grey pictures at `PRINT_TIMES`; empty if nothing was decoded
+    stored_height: int = 0  # of all pixels that are stored; 0 where it was not asked
+    stored_width: int = 0
+    pixel_aspect: Fraction = Fraction(1)  # width / height of a pixel on the screen
 
 
 @dataclass(frozen=True)
@@ -173,6 +177,9 @@ def _pictures(info: VideoStreamInfo, timing: Timing, look: _Look) -> Pictures:
         frames_per_second=info.frames_per_second,
         timing=timing,
         num_decoded=len(look.times),
+        stored_height=info.stored_height,
+        stored_width=info.stored_width,
+        pixel_aspect=info.display.pixel_aspect,
         **look.measures(timing),
     )
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 
 import av
@@ -17,10 +19,15 @@ import numpy as np
 from av.stream import Stream
 from av.video.frame import PictureType
 
+from sightsound.media.aperture import apertures
 from sightsound.media.decode import Media, Track, opened
+from sightsound.media.display import AS_STORED, Cut, Display, sane_aspect
+from sightsound.media.front_end import Picture
 from sightsound.media.geometry import Crop
 from sightsound.media.pixels import Converter
 from sightsound.media.sparing import CODECS, Sparing
+
+Convert = Callable[..., None]  # a `Converter`, or what calls one in the same way
 
 _MAX_LATE = 0.25  # seconds; approximate frames that were shown longer ago are decoded exactly
 _LEAP_SECONDS = 1.0  # between frames; whether a later one is true shows the frame after it
@@ -48,6 +55,7 @@ def read_frames(
     *,
     crop: Crop | None = None,
     approximate: bool = False,
+    picture: Picture = "displayed",
 ) -> Frames | None:
     """The frames shown at `times_seconds` (T,), scaled to `size` (H, W).
 
@@ -60,6 +68,9 @@ def read_frames(
     `approximate` leaves out frames that no other frame refers to (most B frames): about twice as
     fast, and the frame given may be one of the frames just before the right one. Its true time is
     in `Frames.times_seconds`.
+
+    `picture` "displayed" is what a player shows: cropped as the container says, with pixels of the
+    shape that they have on the screen; "stored" takes all pixels of a frame for square.
     """
     wanted = np.asarray(times_seconds, dtype=np.float64)
     if wanted.ndim != 1 or len(wanted) == 0 or not np.isfinite(wanted).all():
@@ -71,10 +82,12 @@ def read_frames(
     convert = Converter(size, crop=crop)
     for shortcuts in (SPARING, FROM_KEYFRAME):
         try:
-            return _read_frames(path, wanted, convert, shortcuts, approximate=approximate)
+            return _read_frames(
+                path, wanted, convert, shortcuts, approximate=approximate, picture=picture
+            )
         except NeedsAll:
             continue
-    return _read_frames(path, wanted, convert, frozenset())
+    return _read_frames(path, wanted, convert, frozenset(), picture=picture)
 
 
 def read_frame_times(path: str | Path) -> np.ndarray | None:
@@ -107,6 +120,7 @@ def _read_frames(
     convert: Converter,
     shortcuts: frozenset[str],
     *,
+    picture: Picture = "displayed",
     approximate: bool = False,
 ) -> Frames | None:
     """See `read_frames`. Raises `NeedsAll` if a shortcut might change the result."""
@@ -117,7 +131,7 @@ def _read_frames(
             return None
         if "frames" in shortcuts:
             track.spare(np.empty(0) if approximate else wanted + TICK_SECONDS)
-        picker = _Picker(wanted, convert=convert)
+        picker = _Picker(wanted, convert=track.converter(convert, picture), size=convert.size)
         for time, end, frame in track.pictures(first if shortcuts else -math.inf):
             if picker.add(time, end, frame):
                 break
@@ -138,12 +152,64 @@ class VideoTrack(Track):
 
     def __init__(self, media: Media, stream: Stream) -> None:
         super().__init__(media, stream)
+        self._first_aspect = stream.codec_context.sample_aspect_ratio  # before anything is decoded
         self._has_skipped = False  # packets before the keyframe
         self._keyframe_seconds = -math.inf  # where decoding starts if something was skipped
         rate = stream.average_rate
         self._frame_seconds = float(1 / rate) if rate else 0.0
         self._sparing: Sparing | None = None
         self._ticks: list[int] | None = None  # a heap: of packets whose frames are still to come
+        self._aspects: list[tuple[int, Fraction | None]] = []  # of pixels, from which tick on
+
+    def converter(self, convert: Converter, picture: Picture) -> Convert:
+        """`convert` for frames of this stream, told how each is shown."""
+        if picture == "stored":
+            return convert
+        return lambda frame, *, out: convert(frame, out=out, display=self.display_of(frame))
+
+    def display_of(self, frame: av.VideoFrame) -> Display:
+        """How a player shows a frame of this stream."""
+        aspect = self._container_aspect or self._aspect_at(frame.pts)
+        return Display(sane_aspect(aspect), self._cut).of_picture(frame.height, frame.width)
+
+    @property
+    def is_shown_as_stored(self) -> bool:
+        """Whether its first frames, as far as is known before they are decoded, are."""
+        return Display(sane_aspect(self._container_aspect or self._first_aspect), self._cut) == (
+            AS_STORED
+        )
+
+    def _aspect_at(self, ticks: int | None) -> Fraction | None:
+        """The shape of pixels that the stream itself gives for a frame."""
+        if not self._aspects:
+            return self.stream.codec_context.sample_aspect_ratio
+        ticks = math.inf if ticks is None else ticks
+        before = [aspect for tick, aspect in self._aspects if tick <= ticks]
+        return before[-1] if before else self._aspects[0][1]
+
+    @cached_property
+    def _container_aspect(self) -> Fraction | None:
+        """The shape of pixels that the container gives, if it differs from the stream's own."""
+        found = self.stream.sample_aspect_ratio
+        return None if found == self._first_aspect else found
+
+    @cached_property
+    def _cut(self) -> Cut:
+        media = self.media
+        found = apertures(media.source, media.container.format.name)
+        place = [stream.index for stream in media.streams(self.kind)].index(self.stream.index)
+        return found[place] if place < len(found) else Cut()
+
+    def decoded(self, packets: Iterator[av.Packet]) -> Iterator[av.VideoFrame]:
+        """See `Track`; notes where the shape of pixels changes."""
+        return super().decoded(self._watched(packets))
+
+    def _watched(self, packets: Iterator[av.Packet]) -> Iterator[av.Packet]:
+        for packet in packets:
+            yield packet
+            aspect = packet.stream.codec_context.sample_aspect_ratio  # as of this packet
+            if packet.pts is not None and [aspect] != [a for _, a in self._aspects[-1:]]:
+                self._aspects.append((packet.pts, aspect))
 
     def spare(self, wanted: np.ndarray) -> None:
         """From now on, decode frames that no other refers to only at `wanted` (T,) seconds.
@@ -306,13 +372,13 @@ class VideoTrack(Track):
 class _Picker:
     """Chooses from frames in order of time those shown at the wanted times."""
 
-    def __init__(self, wanted: np.ndarray, *, convert: Converter) -> None:
+    def __init__(self, wanted: np.ndarray, *, convert: Convert, size: tuple[int, int]) -> None:
         self._wanted = wanted
         self._order = np.argsort(wanted, kind="stable")
         self._next = 0  # position in `_order`
         self._convert = convert
         self._shown: tuple[float, float, av.VideoFrame] | None = None
-        self._pixels = np.empty((len(wanted), 3, *convert.size), dtype=np.uint8)
+        self._pixels = np.empty((len(wanted), 3, *size), dtype=np.uint8)
         self._times = np.empty(len(wanted))
         self._valid = np.empty(len(wanted), dtype=bool)
 

@@ -149,7 +149,7 @@ class FrontEnd:
     @property
     def reading(self) -> dict[str, str]:
         """What a reader has to know of it: arguments of `media.reader.FileReader` and others."""
-        return {"downmix": self.audio.downmix}
+        return {"downmix": self.audio.downmix, "picture": self.video.picture}
 
     @property
     def id(self) -> str:

@@ -18,6 +18,7 @@ from av.filter import Graph
 from av.video.reformatter import ColorRange
 from PIL import Image
 
+from sightsound.media.display import AS_STORED, Display
 from sightsound.media.pixels import Converter, Orientation, orientation_of
 
 # Their frames have colour samples level with the left pixel unless they say otherwise, which PyAV
@@ -46,10 +47,10 @@ class JpegEncoder:
         self._quality = quality
         self._left = codec in _LEFT_CODECS
 
-    def __call__(self, frame: av.VideoFrame) -> bytes:
-        """The file, the same bytes for the same frame."""
-        as_decoded = self._left and self._is_ready(frame)
-        image = _as_decoded(frame) if as_decoded else self._converted(frame)
+    def __call__(self, frame: av.VideoFrame, display: Display = AS_STORED) -> bytes:
+        """The file, the same bytes for the same frame; of it, what `display` says is shown."""
+        as_decoded = self._left and display == AS_STORED and self._is_ready(frame)
+        image = _as_decoded(frame) if as_decoded else self._converted(frame, display)
         file = io.BytesIO()
         subsampling = "4:2:0" if as_decoded else "4:4:4"
         image.save(file, "JPEG", quality=self._quality, subsampling=subsampling)
@@ -65,8 +66,8 @@ class JpegEncoder:
             and (frame.height, frame.width) == self._size
         )
 
-    def _converted(self, frame: av.VideoFrame) -> Image.Image:
-        self._convert(frame, out=self._pixels)
+    def _converted(self, frame: av.VideoFrame, display: Display) -> Image.Image:
+        self._convert(frame, out=self._pixels, display=display)
         size = self._size[::-1]
         return Image.merge("RGB", [Image.frombuffer("L", size, p) for p in self._pixels])
 

@@ -1,6 +1,6 @@
 """Decoded frames to RGB of one size: scaled, cropped, turned upright.
 
-Not done: de-interlacing, stretching of non-square pixels, tone mapping of HDR.
+Not done: de-interlacing, tone mapping of HDR.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 from av.sidedata.sidedata import Type as SideData
 from av.video.reformatter import Interpolation, VideoReformatter
 
+from sightsound.media.display import AS_STORED, Cut, Display, crop_of_stored
 from sightsound.media.geometry import Box, Crop, full_box
 
 _MAX_SCALED_PIXELS = 1 << 24  # above this a crop is cut out before it is enlarged
@@ -25,14 +26,16 @@ class Converter:
     def __init__(self, size: tuple[int, int], *, crop: Crop | None) -> None:
         self.size = (int(size[0]), int(size[1]))
         self._crop = crop or full_box
-        self._boxes: dict[tuple[int, int], Box] = {}  # one draw per clip, not per frame
+        self._boxes: dict[tuple, Box] = {}  # one draw per clip, not per frame
         self._reformatter = VideoReformatter()
 
-    def __call__(self, frame: av.VideoFrame, *, out: np.ndarray) -> None:
-        """Writes to `out` (C, H, W)."""
+    def __call__(
+        self, frame: av.VideoFrame, *, out: np.ndarray, display: Display = AS_STORED
+    ) -> None:
+        """Writes to `out` (C, H, W) what is shown of a frame."""
         turn = orientation_of(frame)
-        shape = turn.displayed(frame.height, frame.width)
-        box = self._box(*shape)
+        shape = turn.displayed(frame.height, frame.width)  # of all that is stored
+        box = self._box(frame, display, turn)
         # The whole frame is scaled so that the box has the size of the output, then cut.
         height = max(self.size[0], round(shape[0] * self.size[0] / box.height))
         width = max(self.size[1], round(shape[1] * self.size[1] / box.width))
@@ -74,10 +77,15 @@ class Converter:
         )
         return [red, green, blue]
 
-    def _box(self, height: int, width: int) -> Box:
-        if (height, width) not in self._boxes:
-            self._boxes[height, width] = _checked(self._crop(height, width), height, width)
-        return self._boxes[height, width]
+    def _box(self, frame: av.VideoFrame, display: Display, turn: Orientation) -> Box:
+        """The part of an upright frame, as it is stored, that is wanted."""
+        shape = turn.displayed(frame.height, frame.width)
+        key = (shape, display, turn.transposed, turn.flipped_rows, turn.flipped_columns)
+        if key not in self._boxes:
+            shown = turn.displayed(*display.size(frame.height, frame.width))
+            crop = crop_of_stored(self._crop, shown, turn.turned(display.cut))
+            self._boxes[key] = _checked(crop(*shape), *shape)
+        return self._boxes[key]
 
 
 def _checked(box: Box, height: int, width: int) -> Box:
@@ -107,6 +115,15 @@ class Orientation:
     def displayed(self, height: int, width: int) -> tuple[int, int]:
         """Stored to displayed size, or back."""
         return (width, height) if self.transposed else (height, width)
+
+    def turned(self, cut: Cut) -> Cut:
+        """What is cut off a picture as stored, as cut off it when upright."""
+        top, bottom, left, right = cut.top, cut.bottom, cut.left, cut.right
+        if self.transposed:
+            top, bottom, left, right = left, right, top, bottom
+        if self.flipped_rows:
+            top, bottom = bottom, top
+        return Cut(top, bottom, *((right, left) if self.flipped_columns else (left, right)))
 
     def apply(self, pixels: np.ndarray) -> np.ndarray:
         """(H, W) as stored to (H, W) as displayed: a view."""

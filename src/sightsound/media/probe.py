@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sightsound.media.decode import DecodeError, Media, opened
+from sightsound.media.display import Display
 from sightsound.media.frames import VideoTrack
 from sightsound.media.pixels import orientation_of
 from sightsound.media.sound import AudioTrack
@@ -16,12 +17,15 @@ class VideoStreamInfo:
     """The first real video stream."""
 
     codec: str
-    height: int  # as displayed, after rotation
+    height: int  # as displayed: cropped, stretched to its shape on a screen, and turned
     width: int
     frames_per_second: float | None  # average; `None`: the file does not say
     start_seconds: float  # after time 0
     duration_seconds: float | None
     rotation_degrees: int  # counterclockwise, already applied to height and width
+    stored_height: int  # of all pixels that are stored, as if they were square, turned as well
+    stored_width: int
+    display: Display  # what makes them differ
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,9 @@ def _probe_video(media: Media, *, problems: list[str]) -> VideoStreamInfo | None
         return None
     start, frame = found
     turn = orientation_of(frame)
-    height, width = turn.displayed(frame.height, frame.width)
+    display = track.display_of(frame)
+    height, width = turn.displayed(*display.size(frame.height, frame.width))
+    stored_height, stored_width = turn.displayed(frame.height, frame.width)
     rate = track.stream.average_rate
     return VideoStreamInfo(
         codec=track.stream.codec_context.codec.name,
@@ -94,6 +100,9 @@ def _probe_video(media: Media, *, problems: list[str]) -> VideoStreamInfo | None
         start_seconds=start,
         duration_seconds=track.header_duration_seconds,
         rotation_degrees=turn.degrees,
+        stored_height=stored_height,
+        stored_width=stored_width,
+        display=display,
     )
 
 

@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from sightsound.media.frames import Frames, read_frames
-from sightsound.media.front_end import Downmix
+from sightsound.media.front_end import Downmix, Picture
 from sightsound.media.geometry import Crop
 from sightsound.media.probe import read_duration
 from sightsound.media.sound import Samples, read_audio
@@ -48,11 +48,12 @@ class Reader(Protocol):
 class FileReader:
     """Reads media files here and now.
 
-    See `media.frames.read_frames` for `approximate`, `media.downmix` for `downmix`.
+    See `media.frames.read_frames` for `approximate` and `picture`, `media.downmix` for `downmix`.
     """
 
     approximate: bool = False
     downmix: Downmix = "itu"
+    picture: Picture = "displayed"
 
     def duration(self, path: str | Path) -> float:
         """Seconds from time 0 to the end of the longest stream."""
@@ -67,7 +68,8 @@ class FileReader:
         crop: Crop | None = None,
     ) -> Frames | None:
         """See `Reader`."""
-        return read_frames(path, times_seconds, size, crop=crop, approximate=self.approximate)
+        how = {"approximate": self.approximate, "picture": self.picture}
+        return read_frames(path, times_seconds, size, crop=crop, **how)
 
     def sound(
         self, path: str | Path, start_seconds: float, stop_seconds: float, rate: int

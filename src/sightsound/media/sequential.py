@@ -33,7 +33,7 @@ from sightsound.media.frames import (
     NeedsAll,
     VideoTrack,
 )
-from sightsound.media.front_end import Downmix
+from sightsound.media.front_end import Downmix, Picture
 from sightsound.media.geometry import Crop
 from sightsound.media.pixels import Converter
 from sightsound.media.probe import read_duration
@@ -55,6 +55,7 @@ class SequentialReader:
         path: the file.
         times_seconds: (N,) every time at which frames will be asked for, in any order.
         downmix: as in `media.sound.read_audio`.
+        picture: as in `media.frames.read_frames`.
     """
 
     def __init__(
@@ -63,10 +64,12 @@ class SequentialReader:
         times_seconds: np.ndarray | None = None,
         *,
         downmix: Downmix = "itu",
+        picture: Picture = "displayed",
     ) -> None:
         self.path = Path(path)
         self.times_seconds = np.empty(0) if times_seconds is None else times_seconds
         self.downmix = downmix
+        self.picture = picture
         self._pictures: _Pictures | None = None
         self._sound: _Sound | None = None
 
@@ -88,7 +91,7 @@ class SequentialReader:
         if self._pictures is None:
             wanted = np.unique(self.times_seconds)
             wanted = wanted[wanted >= times_seconds.min()]
-            self._pictures = _Pictures(path, wanted, Converter(size, crop=crop))
+            self._pictures = _Pictures(path, wanted, Converter(size, crop=crop), self.picture)
         return self._pictures.at(times_seconds)
 
     def sound(
@@ -127,11 +130,14 @@ class _Picture:
 class _Pictures:
     """The frames shown at `wanted` (N,) seconds, in order of time; see `media.frames`."""
 
-    def __init__(self, path: str | Path, wanted: np.ndarray, convert: Converter) -> None:
+    def __init__(
+        self, path: str | Path, wanted: np.ndarray, convert: Converter, picture: Picture
+    ) -> None:
         self._path = path
         self._wanted = wanted
         self._known = set(wanted.tolist())
         self._convert = convert
+        self._picture = picture
         self._num_given = 0
         self._first = -math.inf  # of the last question
         self._kept: dict[float, _Picture] = {}  # in order of time
@@ -228,7 +234,7 @@ class _Pictures:
 
     def _pixels(self, frame: av.VideoFrame) -> np.ndarray:
         pixels = np.empty((3, *self._convert.size), dtype=np.uint8)
-        self._convert(frame, out=pixels)
+        self._track.converter(self._convert, self._picture)(frame, out=pixels)
         return pixels
 
     def _check_spared(self, time: float, picture: _Picture) -> None:

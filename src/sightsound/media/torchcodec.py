@@ -10,6 +10,7 @@ It needs torch, so it does not run in a `ChildReader`. Decoding on a GPU has not
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 import re
@@ -25,8 +26,8 @@ import numpy as np
 
 from sightsound.media.decode import DecodeError, opened
 from sightsound.media.downmix import channel_names, channel_weights, numbers_only
-from sightsound.media.frames import TICK_SECONDS, Frames
-from sightsound.media.front_end import Downmix
+from sightsound.media.frames import TICK_SECONDS, Frames, VideoTrack
+from sightsound.media.front_end import Downmix, Picture
 from sightsound.media.geometry import Box, Crop, full_box
 from sightsound.media.probe import read_duration
 from sightsound.media.reader import FileReader
@@ -62,6 +63,7 @@ class TorchcodecReader:
 
     device: str = "cpu"
     downmix: Downmix = "itu"
+    picture: Picture = "displayed"
 
     def __post_init__(self) -> None:
         _decoders()
@@ -76,7 +78,7 @@ class TorchcodecReader:
     @property
     def _other(self) -> FileReader:
         """Reads what torchcodec does not."""
-        return FileReader(downmix=self.downmix)
+        return FileReader(downmix=self.downmix, picture=self.picture)
 
     def duration(self, path: str | Path) -> float:
         """See `Reader`."""
@@ -95,7 +97,7 @@ class TorchcodecReader:
         found = _stream(path, "video", start_seconds=float(wanted.min()))
         if found is None:
             return None
-        if found.is_for_pyav:
+        if found.is_for_pyav or (found.is_reshaped and self.picture == "displayed"):
             return self._other.frames(path, times_seconds, size, crop=crop)
         origin = found.origin
         with _failures(path, float(wanted.min())):
@@ -177,7 +179,8 @@ class _Found:
     index: int
     origin: float  # where its time 0 is on the file's clock
     is_for_pyav: bool  # that clock changes, or the clip lies inside another file
-    channels: tuple[str, ...]  # of sound
+    channels: tuple[str, ...] = ()  # of sound
+    is_reshaped: bool = False  # its pictures are not shown as they are stored
 
 
 def _stream(path: str | Path, kind: str, *, start_seconds: float) -> _Found | None:
@@ -186,9 +189,13 @@ def _stream(path: str | Path, kind: str, *, start_seconds: float) -> _Found | No
         stream = media.stream(kind)
         if stream is None:
             return None
-        channels = channel_names(stream.codec_context.layout) if kind == "audio" else ()
         inside = media.is_joined or not os.path.isfile(path)
-        return _Found(stream.index, float(media.origin), inside, channels)
+        found = _Found(stream.index, float(media.origin), inside)
+        if kind == "audio":
+            channels = channel_names(stream.codec_context.layout)
+            return dataclasses.replace(found, channels=channels)
+        track = VideoTrack(media, stream)
+        return dataclasses.replace(found, is_reshaped=not track.is_shown_as_stored)
 
 
 @contextmanager

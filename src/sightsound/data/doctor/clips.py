@@ -90,10 +90,25 @@ def _pictures(video: Pictures, health: Health) -> Iterator[tuple[str, str]]:
     if video.num_decoded and seen and still and length >= SHORTEST_SECONDS:
         flat = "one colour" if video.contrast <= FLAT_LEVELS else "one picture"
         yield "static_picture", f"{flat} for {length:.2f} s"
+    if reshaped := _reshaped(video):
+        yield "reshaped", reshaped
     if timing.uneven > UNEVEN_SHARE:
         yield "variable_rate", f"{timing.uneven:.0%} of the frames last longer or shorter"
     if timing.pause_seconds > PAUSE_SECONDS:
         yield "stutter", f"for {timing.pause_seconds:.2f} s at {timing.pause_at_seconds:.2f} s"
+
+
+def _reshaped(video: Pictures) -> str:
+    """How pictures are shown otherwise than stored, (width x height); nothing where they are not.
+
+    Turned pictures count as stored that way.
+    """
+    stored, shown = (video.stored_width, video.stored_height), (video.width, video.height)
+    if not all(stored) or stored == shown:
+        return ""
+    aspect = video.pixel_aspect
+    pixels = f"; pixels are {aspect.numerator}:{aspect.denominator}" if aspect != 1 else ""
+    return f"stored {stored[0]} x {stored[1]}, shown {shown[0]} x {shown[1]}{pixels}"
 
 
 def is_silent(audio: Sound) -> bool:

@@ -155,6 +155,13 @@ KINDS: dict[str, Kind] = {
         "harmless here, where frames are read by time; tools that count frames go wrong",
         "",
     ),
+    "reshaped": Kind(
+        "shown otherwise than stored",
+        KNOW,
+        "pixels are not square, or the file says to crop: pictures have the shape that a player "
+        "shows, as in training; not with models made before there was front_end.video.picture",
+        "",
+    ),
     "past_end": Kind(
         "ends past its file",
         KNOW,
