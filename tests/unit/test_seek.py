@@ -1,5 +1,6 @@
 """Places far into a file are sought: the same pictures and sound as by reading all, sooner."""
 
+import math
 import re
 from fractions import Fraction
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from sightsound.media import seek
+from sightsound.media import sound as sound_module
 from sightsound.media.decode import Media
 from sightsound.media.frames import read_frames
 from sightsound.media.sequential import SequentialReader
@@ -36,19 +38,21 @@ def pictures(codec, options, pix_fmt="yuv420p"):
     return add
 
 
-def sound(codec, options=None, rate=RATE):
+def sound(codec, options=None, *, rate=RATE, layout="mono", bit_rate=None):
     def add(container):
-        stream = container.add_stream(codec, rate=rate, layout="mono", options=options or {})
+        stream = container.add_stream(codec, rate=rate, layout=layout, options=options or {})
+        if bit_rate is not None:
+            stream.bit_rate = bit_rate
         length = stream.codec_context.frame_size or 1024
         kind = stream.codec_context.codec.audio_formats[0].name
         kind = {"s32p": "s16p", "s32": "s16"}.get(kind, kind)
         stream.codec_context.format = kind
         rng = np.random.default_rng(2)
         for start in range(0, SECONDS * rate, length):
-            noise = rng.normal(0, 0.1, (1, length)).clip(-1, 1)
+            noise = rng.normal(0, 0.1, (stream.layout.nb_channels, length)).clip(-1, 1)
             samples = noise * 32767 if "s16" in kind else noise
             samples = samples.astype(np.int16 if "s16" in kind else np.float32)
-            frame = av.AudioFrame.from_ndarray(samples, format=kind, layout="mono")
+            frame = av.AudioFrame.from_ndarray(samples, format=kind, layout=layout)
             frame.sample_rate, frame.pts, frame.time_base = rate, start, Fraction(1, rate)
             yield from ((packet, stream) for packet in stream.encode(frame))
         yield from ((packet, stream) for packet in stream.encode(None))
@@ -81,7 +85,10 @@ def write(path, *streams, muxer=None, format=None):
 
 @pytest.fixture
 def check(monkeypatch):
-    """Asserts that answers are those of reading all; says which share of packets is read."""
+    """Asserts that answers are those of decoding all sound and reading all packets of pictures.
+
+    Says which share of the packets was read.
+    """
     num_read = [0]
     packets = Media.packets
 
@@ -100,6 +107,7 @@ def check(monkeypatch):
             found, num_sought = answer(question)
             with monkeypatch.context() as patch:
                 patch.setattr(seek, "can_seek", lambda track: False)
+                patch.setattr(sound_module, "FROM_START_SECONDS", math.inf)
                 expected, num_all = answer(question)
             for name, value in vars(expected).items():
                 assert np.array_equal(getattr(found, name), value), name
@@ -124,6 +132,25 @@ def led_to_the_end(content):
         if end - begin == last - first:  # the first few are stored in fewer bytes
             index[begin:end] = index[first:last]
     return head + bytes(index)
+
+
+def copy(path, target):
+    """The packets in another container, with the timestamps they have."""
+    with av.open(str(path)) as source, av.open(str(target), "w") as container:
+        stream = container.add_stream_from_template(source.streams[0])
+        for packet in source.demux():
+            if packet.dts is not None:
+                packet.stream = stream
+                container.mux(packet)
+    return target
+
+
+def both(path, monkeypatch, *, rate):
+    """Half a second of sound at all places inside: sought, and cut from decoding everything."""
+    places = PLACES[PLACES < SECONDS - 1]
+    found = [read_audio(path, t, t + 0.5, rate).samples for t in places]
+    monkeypatch.setattr(sound_module, "FROM_START_SECONDS", math.inf)
+    return zip(found, [read_audio(path, t, t + 0.5, rate).samples for t in places], strict=True)
 
 
 def looks(path):
@@ -187,6 +214,33 @@ SOUND = [
 def test_sound_is_that_of_reading_from_the_start(tmp_path, check, name, codec, muxer):
     path = write(tmp_path / name, sound(codec), muxer=muxer)
     assert check(*listens(path)) < 0.3
+
+
+@pytest.mark.parametrize("codec", ["alac", "flac", "aac", "libmp3lame"])
+@pytest.mark.parametrize("name", ["clip.mka", "copy.mp4"])
+def test_timestamps_rounded_to_milliseconds_move_no_sample(tmp_path, check, name, codec):
+    path = write(tmp_path / "clip.mka", sound(codec, rate=44100))
+    if name != path.name:
+        path = copy(path, tmp_path / name)
+    questions = [lambda t=t: read_audio(path, t, t + 0.5, 44100) for t in PLACES]
+    assert check(*questions) < 0.3
+
+
+def test_vorbis_in_matroska_moves_by_less_than_a_millisecond(tmp_path, monkeypatch):
+    """Its packets have several lengths, so that nothing says what was rounded."""
+    vorbis = sound("vorbis", {"strict": "experimental"}, rate=44100, layout="stereo")
+    path = write(tmp_path / "clip.mka", vorbis)
+    for found, all_read in both(path, monkeypatch, rate=44100):
+        moved = [np.abs(found[50:-50] - np.roll(all_read, k)[50:-50]).max() for k in range(-44, 45)]
+        assert min(moved) < 1e-6
+
+
+def test_noise_that_aac_draws_is_drawn_anew(tmp_path, monkeypatch):
+    """At low rates AAC stores how loud noise is (ISO/IEC 14496-3, 4.6.13), not its samples."""
+    path = write(tmp_path / "clip.m4a", sound("aac", rate=44100, bit_rate=24000))
+    for found, all_read in both(path, monkeypatch, rate=44100):
+        assert 0 < np.std(found - all_read) < 2 * np.std(all_read)
+        assert np.std(found) == pytest.approx(np.std(all_read), rel=0.05)
 
 
 @pytest.mark.parametrize("name", ["clip.mp4", "clip.mkv", "clip.mov"])

@@ -227,7 +227,8 @@ class Track:
     def __init__(self, media: Media, stream: Stream) -> None:
         self.media = media
         self.stream = stream  # of the first recording: those that follow are closed once read
-        self.is_sought = False  # packets before the first one were not read
+        self.is_sought = False  # packets before the first one were not read,
+        self.beginning: av.Packet | None = None  # but this one, the first of the stream
         self.num_packets = 0
         self.num_frames = 0
         self.failures: list[tuple[float, str]] = []  # to read or decode a packet: when, why

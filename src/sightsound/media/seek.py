@@ -49,6 +49,7 @@ def seek(track: Track, since: float) -> av.Packet | None:
     """
     if since <= NEAR_SECONDS or not can_seek(track):
         return None
+    track.beginning = _next(track, shown=True)
     for back in _BACK_SECONDS:
         aim = since - _MARGIN_SECONDS - back
         packet = _landed(track, aim) if aim > NEAR_SECONDS / 2 else None
@@ -65,10 +66,21 @@ def _landed(track: Track, aim: float) -> av.Packet | None:
     guide.discard = Discard.default  # FFmpeg does not index what it discards
     try:
         track.media.container.seek(ticks, stream=guide)
-        track.use_alone()
-        return next(track.media.packets([track.stream]), None)
     except av.FFmpegError:
         return None
+    track.use_alone()
+    return _next(track)
+
+
+def _next(track: Track, *, shown: bool = False) -> av.Packet | None:
+    """The next packet, of those that are `shown` if edit lists cut off others; `None`: no more."""
+    try:
+        for packet in track.media.packets([track.stream]):
+            if not (shown and packet.is_discard):
+                return packet
+    except av.FFmpegError:
+        return None
+    return None
 
 
 def _guide(track: Track) -> Stream:

@@ -7,10 +7,8 @@
 
 What windows share is decoded, scaled and kept once, and answers are those of `FileReader`: frames
 to the bit. Of sound, decoders remember what came before, and a stretch that is read alone starts
-them a second before it: up to 30 s into a file the samples are the same to the bit, later they
-differ by rounding (`sound.FROM_START_SECONDS`), and where a container rounds its clock to
-milliseconds (Matroska) by a shift of less than one. What a decoder makes of damaged packets may
-depend on where it began.
+them a second before it: up to 30 s into a file the samples are the same to the bit, later as close
+as `sound.py` says. What a decoder makes of damaged packets may depend on where it began.
 """
 
 from __future__ import annotations

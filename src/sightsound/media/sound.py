@@ -1,5 +1,10 @@
 """The sound of a file between two times: mono, at the rate wanted, with what is missing marked.
 
+Windows far into a file are decoded from a second ahead, and are what decoding all of it gives: to
+the bit for PCM, FLAC and ALAC, and, within rounding, for MP3, AAC and Opus. Noise that a codec does
+not store but lets the decoder draw (AAC at low rates, AC-3) is other noise of the same strength.
+Vorbis in Matroska may lie up to a millisecond, to which timestamps are rounded there, beside it.
+
 `decode.py` says what holds for every stream.
 """
 
@@ -22,7 +27,7 @@ from sightsound.media.sample_clock import SampleClock, Stamped
 
 PREROLL_SECONDS = 1.0  # sound decoded ahead of a window: covers overlap, reservoirs, start-up
 # Windows that start before are decoded from the start of the file: only then is a sample the same
-# whatever the window. Decoders draw noise that codecs leave out, and timestamps may be rounded.
+# whatever the window and the codec.
 FROM_START_SECONDS = 30.0
 MAX_LATE_PACKETS = 4  # in a row: a single one may have a damaged timestamp
 _MAX_RATE_HZ = 1_000_000  # more is damage, and would fill the memory
@@ -237,6 +242,13 @@ class Line:
 def not_numbers(count: int) -> str:
     """What to say of so many samples."""
     return f"audio: {count} sample(s) are not numbers (nan, inf) and count as lost"
+
+
+def _num_cut(packet: av.Packet) -> int:
+    """Samples that a decoder cuts off the start of a packet: codecs need them to start up."""
+    if not packet.has_sidedata("skip_samples"):
+        return 0
+    return int.from_bytes(bytes(packet.get_sidedata("skip_samples"))[:4], "little")
 
 
 def _ratio(rate: int, out_rate: int) -> tuple[int, int]:
