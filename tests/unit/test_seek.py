@@ -226,6 +226,14 @@ def test_timestamps_rounded_to_milliseconds_move_no_sample(tmp_path, check, name
     assert check(*questions) < 0.3
 
 
+def test_sound_that_starts_at_half_a_sample_has_no_holes(tmp_path, check):
+    """5 ms are 220.5 samples at 44,100 Hz; frames rounded one by one left some out."""
+    streams = pictures("mpeg4", MPEG4), late(sound("flac", rate=44100), 1.705)
+    path = write(tmp_path / "clip.mkv", *streams)
+    assert read_audio(path, 2, SECONDS - 2, 44100).valid.all()
+    check(lambda: read_audio(path, 40, 44, 44100))
+
+
 def test_vorbis_in_matroska_moves_by_less_than_a_millisecond(tmp_path, monkeypatch):
     """Its packets have several lengths, so that nothing says what was rounded."""
     vorbis = sound("vorbis", {"strict": "experimental"}, rate=44100, layout="stereo")

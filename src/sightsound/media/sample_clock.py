@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from statistics import median
 from typing import Generic, TypeVar
@@ -26,6 +26,7 @@ from typing import Generic, TypeVar
 BELIEVED_SECONDS = 0.1
 _GAP_SECONDS = 0.02  # no packet in use is much shorter
 _ROUNDING_SECONDS = 2.5e-3  # of two stamps in milliseconds (Matroska, FLV), and a little
+_ROUNDED_SECONDS = 1.05e-3  # what the rounding of the first stamp and of a later one comes to
 _NUM_AROUND = 8  # frames before and after a step that are looked at; a guess, about 0.2 s
 
 T = TypeVar("T")
@@ -38,6 +39,29 @@ class Stamped(Generic[T]):
     seconds: float  # when it starts; nan where nothing is said
     length_seconds: float
     frame: T
+
+
+def counted(leading: list[Stamped[T]], *, beginning: float) -> list[Stamped[T]]:
+    """The first one or two frames from the middle of a stream, with exact times if they are known.
+
+    That is where reading from the start comes to: it believes the first timestamp, `beginning`, and
+    counts samples from there. Later timestamps are rounded to milliseconds in Matroska, and in
+    files copied from there; if all frames are as long as the last one here, they say which it is.
+    The one before, of which Opus decoders cut something off, ends where it starts.
+    """
+    last = leading[-1]
+    length = last.length_seconds
+    if math.isnan(last.seconds) or not length:
+        return leading
+    start = beginning + round((last.seconds - beginning) / length) * length
+    if abs(start - last.seconds) > _ROUNDED_SECONDS:
+        return leading
+    exact = [replace(last, seconds=start)]
+    for each in reversed(leading[:-1]):
+        ends = start - each.length_seconds
+        follows = abs(each.seconds - ends) < _ROUNDING_SECONDS
+        exact.insert(0, replace(each, seconds=ends) if follows else each)
+    return exact
 
 
 class SampleClock:

@@ -41,6 +41,7 @@ from sightsound.media.sound import (
     AudioTrack,
     Samples,
     SoundWindow,
+    sample_at,
 )
 
 _PIECE_SECONDS = 0.5  # of sound that is kept together: few pieces are few steps
@@ -301,7 +302,7 @@ class _Sound:
             for time, frame in track.sound(self._start, math.inf):
                 self._keep(
                     frame.sample_rate,
-                    round(time * frame.sample_rate),
+                    sample_at(time, frame.sample_rate),
                     track.mono(frame, self._downmix),
                 )
                 yield time

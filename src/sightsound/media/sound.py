@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import av
@@ -23,13 +24,14 @@ from av.stream import Stream
 from sightsound.media.decode import DecodeError, Media, Track, opened
 from sightsound.media.downmix import mono
 from sightsound.media.front_end import Downmix
-from sightsound.media.sample_clock import SampleClock, Stamped
+from sightsound.media.sample_clock import SampleClock, Stamped, counted
 
 PREROLL_SECONDS = 1.0  # sound decoded ahead of a window: covers overlap, reservoirs, start-up
 # Windows that start before are decoded from the start of the file: only then is a sample the same
 # whatever the window and the codec.
 FROM_START_SECONDS = 30.0
 MAX_LATE_PACKETS = 4  # in a row: a single one may have a damaged timestamp
+_UNEQUAL_CODECS = frozenset({"vorbis"})  # whose frames have several lengths
 _MAX_RATE_HZ = 1_000_000  # more is damage, and would fill the memory
 NO_NUMBERS = "no sample of the audio stream is a number (all are nan or inf)"
 _EDGE_SECONDS = 0.02  # sound on either side of a window that the resampler's filter sees
@@ -70,9 +72,8 @@ def read_audio(
             return None
         window = SoundWindow(start_seconds, stop_seconds, rate)
         for time, frame in track.sound(start_seconds, stop_seconds):
-            window.write(
-                frame.sample_rate, round(time * frame.sample_rate), track.mono(frame, downmix)
-            )
+            place = sample_at(time, frame.sample_rate)
+            window.write(frame.sample_rate, place, track.mono(frame, downmix))
         try:
             if not track.has_sound(start_seconds):
                 return None
@@ -113,7 +114,10 @@ class AudioTrack(Track):
         """(start, frame) of what may be heard in [start, stop), and a little around it."""
         first = start - PREROLL_SECONDS if start > FROM_START_SECONDS else -math.inf
         packets = self._around(self.packets(first), first=first, stop=stop)
-        for time, stamped in SampleClock().timed(self._stamped(self.decoded(packets))):
+        frames = self._stamped(self.decoded(packets))
+        if first > -math.inf:
+            frames = self._counted(frames)
+        for time, stamped in SampleClock().timed(frames):
             self.end_seconds = time + stamped.length_seconds
             yield time, stamped.frame
 
@@ -126,6 +130,20 @@ class AudioTrack(Track):
             else:
                 when = self.end_seconds or 0.0 if math.isnan(time) else time
                 self.failures.append((when, f"impossible rate of {frame.sample_rate} Hz"))
+
+    def _counted(
+        self, frames: Iterator[Stamped[av.AudioFrame]]
+    ) -> Iterator[Stamped[av.AudioFrame]]:
+        """The same; where the file was sought, the first ones with times counted from its start."""
+        leading = list(islice(frames, 2))
+        packet = self.beginning  # known now that packets were read
+        if packet is not None and packet.pts is not None and leading:
+            cut = _num_cut(packet) / leading[0].frame.sample_rate
+            ticks = packet.pts + math.floor(cut / self.stream.time_base + 0.5)  # as FFmpeg rounds
+            if self.stream.codec_context.name not in _UNEQUAL_CODECS:
+                leading = counted(leading, beginning=self.seconds(ticks) - cut)
+        yield from leading
+        yield from frames
 
     def has_sound(self, start_seconds: float) -> bool:
         """Once `sound` is read: false if the stream is empty; `DecodeError` if nothing decoded."""
@@ -242,6 +260,15 @@ class Line:
 def not_numbers(count: int) -> str:
     """What to say of so many samples."""
     return f"audio: {count} sample(s) are not numbers (nan, inf) and count as lost"
+
+
+def sample_at(seconds: float, rate: int) -> int:
+    """The sample nearest to a time, the later one of two that are equally near.
+
+    Half samples occur: 5 ms are 220.5 of them at 44,100 Hz. The slack keeps frames that follow one
+    another from being rounded differently.
+    """
+    return math.floor(seconds * rate + 0.5 + 1e-3)
 
 
 def _num_cut(packet: av.Packet) -> int:
