@@ -66,6 +66,21 @@ def check_average(folder: Path, found: dict[str, dict]) -> None:
     assert found[name]["parameters"] == sum(found[part]["parameters"] for part in logits)
 
 
+def check_kept_apart(videos: Path, folder: Path, capsys: pytest.CaptureFixture) -> None:
+    """Nothing is trained again, but a part whose logits are gone while the mean is not there."""
+    axes = ["--axis=losses=average", "--axis=front_end.video.num_frames=2", "--seeds=1"]
+    argv = [videos, "--study", "avt_losses", *axes, *TINY_AVT, "--output", folder]
+    assert ablate(*argv) == 0
+    assert "3 runs: 3 cells x 1 seed, 3 of them finished already" in capsys.readouterr().err
+    (mean,) = (folder / "cells").glob("mean_of*/seed_0/result.json")
+    before = json.loads(mean.read_text())["score"]
+    mean.unlink()
+    next(folder.glob("cells/model*/seed_0/evaluation/predictions.parquet")).unlink()
+    assert ablate(*argv) == 0
+    assert "3 runs: 3 cells x 1 seed, 1 of them finished already" in capsys.readouterr().err
+    assert json.loads(mean.read_text())["score"] == before
+
+
 def ablate(*argv: object) -> int:
     return cli.main(["ablate", *map(str, argv)])
 
@@ -123,7 +138,7 @@ def test_killed_within_a_cell_goes_on(videos, tmp_path, monkeypatch):
     assert killed["rows"] == whole["rows"] and killed["resumed"] and not whole["resumed"]
 
 
-def test_rows_of_avts_table_4(videos, tmp_path):
+def test_rows_of_avts_table_4(videos, tmp_path, capsys):
     """One stream, the average of both, and a model with every loss."""
     axes = ["--axis=losses=audio,average,avc+avm+mav", "--axis=front_end.video.num_frames=2"]
     out = ["--seeds=1", "--output", tmp_path]
@@ -136,3 +151,4 @@ def test_rows_of_avts_table_4(videos, tmp_path):
     table = (tmp_path / "avt_losses" / "table.md").read_text()
     assert "| 2 frames | average of both   |" in table and "+ AVC + AVM + MAV" in table
     assert (tmp_path / "avt_losses" / "figure.png").stat().st_size > 1000
+    check_kept_apart(videos, tmp_path, capsys)
