@@ -16,7 +16,7 @@ from stand_in_encoders import stand_in
 from toy_sets import TOY_SETS
 
 from sightsound import cli
-from sightsound.configuration import recipe_names
+from sightsound.configuration import load_config, recipe_names
 from sightsound.data.synthetic import write_demo
 from sightsound.models.unimodal import ASTClassifier, UniFormerClassifier
 
@@ -32,6 +32,9 @@ MAFNET = ["mafnet/paper-ave", "mafnet/paper-ucf51", "mafnet/paper-kinetics-sound
 MAFNET.append("mafnet/released-ave")
 WHOLE = ("mbt/paper-epic", "mbt/official-as500k", "avt/paper-kinetics-sounds", *MAFNET)
 """Every command of these is run: one of each family and each way to report; of others the first."""
+OWN = ["first", "avt/first", "pretrain_first", "mafnet/first"]  # on folders of classes
+OWN += [f"{kind}/{name}" for kind in ("small", "mafnet") for name in ("avmnist", "drone_av")]
+OWN.append("small/avt_avmnist")
 VAL = ("epic", "kinetics400", "kinetics-sounds", "moments")  # sets whose papers report `val`
 
 SIZES = {
@@ -87,9 +90,10 @@ def places(tmp_path_factory) -> dict[str, tuple[Path, list[str]]]:
     return found
 
 
-def test_every_recipe_of_a_paper_is_tried():
+def test_every_recipe_but_those_of_the_demonstration_is_tried():
     published = {n for n in recipe_names() if "Expected, as published" in "\n".join(header(n))}
     assert published == {*MBT, *AVT, *MAFNET}
+    assert {*recipe_names()} - published - {*OWN} == {"demo", "demo_xor", "ablate_toy"}
 
 
 @pytest.mark.parametrize("name", [*MBT, *AVT, *MAFNET])
@@ -110,13 +114,35 @@ def test_commands_of_the_header_run_as_printed(name, places, monkeypatch, capsys
     capsys.readouterr()
 
 
+@pytest.fixture(scope="module")
+def own_clips(tmp_path_factory) -> Path:
+    """Class folders under train, val and test."""
+    folder = tmp_path_factory.mktemp("own")
+    write_demo(folder, num_train=8, num_val=2, num_test=2, workers=1)
+    for name in ("labels.json", "manifest.csv", "truth.csv", "synthetic.json"):
+        (folder / name).unlink()
+    return folder
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_commands_for_folders_run_as_printed(name, own_clips, tmp_path, monkeypatch):
+    stand_in(monkeypatch, small=True)
+    monkeypatch.chdir(tmp_path)
+    printed = commands(name)
+    assert printed
+    for argv in printed:
+        Path(argv[1]).symlink_to(own_clips)
+        run(*argv, *made_small(argv, family=load_config(name).model["name"]))
+        assert Path(argv[argv.index("--output") + 1], "model", "model.safetensors").is_file()
+
+
 def run(*argv: str) -> None:
     assert cli.main(list(argv)) == 0, argv
 
 
 def made_small(argv: list[str], *, family: str) -> list[str]:
     """What is added to a command of the header."""
-    if argv[0] == "train":
+    if argv[0] in ("train", "pretrain"):
         model = argv[argv.index("--model") + 1] if "--model" in argv else family
         values = {**SIZES, **TOY[model]}
         return [part for key, value in values.items() for part in (f"--{key}", dumped(value))]

@@ -146,9 +146,9 @@ def test_the_model_can_be_built_and_run_at_full_size(name):
     assert least < gflop(name) < most
 
 
-@pytest.mark.parametrize("name", sorted({*recipe_names()} - {*MBT, *AVT, *PUBLISHED_MAFNET}))
+@pytest.mark.parametrize("name", ["demo", "demo_xor", "ablate_toy"])
 def test_two_steps_at_toy_size(name, tables, tmp_path):
-    """Those of the papers: test_recipe_headers.py."""
+    """All others: test_recipe_headers.py."""
     run_toy(name, tables, tmp_path)
 
 
