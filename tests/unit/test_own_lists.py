@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from pathlib import Path
 
 import dataset_files as files
@@ -142,6 +143,18 @@ def test_plain_list_is_looked_up_with_its_folders(tmp_path):
     dog, cat = found("list", media, path).rows
     assert (dog.path, dog.audio_path) == (media / "dog/001.mp4", media / "dog/001.wav")
     assert (cat.path, cat.id) == (media / "cat/001.mp4", "./cat/001.mp4")
+
+
+@pytest.mark.parametrize("disk", ["NFC", "NFD"])
+@pytest.mark.parametrize("listed_as", ["NFC", "NFD"])
+def test_names_in_either_form_of_unicode(tmp_path, disk, listed_as):
+    media = touch(tmp_path / "media", unicodedata.normalize(disk, "Vögel/Café.mp4"))
+    line = unicodedata.normalize(listed_as, "Vögel/Café.mp4 bird\n")
+    (row,) = found("list", media, put(tmp_path, "train.txt", line)).rows
+    assert row.path.is_file()
+    rows = unicodedata.normalize(listed_as, "file_name,label\nVögel/Café.mp4,bird\n")
+    (row,) = found("huggingface", media, put(media, "metadata.csv", rows)).rows
+    assert row.path.is_file()
 
 
 def test_plain_lists_say_what_they_took_blanks_for(tmp_path):

@@ -23,6 +23,7 @@ from sightsound.data.doctor.duplicates import content_hash
 from sightsound.data.manifest import load_manifest
 from sightsound.data.matching import match
 from sightsound.data.media_index import MediaIndex
+from sightsound.media import source
 from sightsound.media.child import ChildReader
 from sightsound.media.decode import DecodeError
 from sightsound.media.probe import probe
@@ -291,6 +292,18 @@ def test_parquet_cells_read_as_the_file(tmp_path, clip):
         FileReader().duration(path / "label/0.mp4")
     with pytest.raises(DecodeError, match="Invalid data"):
         FileReader().duration(path / "video/0.mp4")
+
+
+def test_parquet_groups_too_large_to_be_kept(tmp_path, clip, monkeypatch):
+    cells = [cell(b"x" * n, "x.mp4") for n in range(1, 6)] + [cell(clip.read_bytes(), "a.mp4")]
+    path = table(tmp_path / "t.parquet", {"video": cells, "label": [0] * 6}, group=4)
+    monkeypatch.setattr(source, "_KEPT_BYTES", 0)
+    monkeypatch.setattr(source, "_group", None)
+    assert same(clip, path / "video" / "5.mp4")
+    assert [find(path / "video" / f"{n}.mp4").size for n in range(5)] == [1, 2, 3, 4, 5]
+    monkeypatch.setattr("sightsound.data.datasets.huggingface_parquet._LARGE_BYTES", 0)
+    (note,) = huggingface_parquet([path]).notes
+    assert "of which half is read for every clip; 'sightsound prepare' makes shards" in note
 
 
 def test_parquet_labels_names_and_splits(tmp_path, clip):

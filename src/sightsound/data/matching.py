@@ -18,6 +18,7 @@ from typing import NamedTuple
 from sightsound.data.coverage import Coverage, Tally
 from sightsound.data.listing import Clip, Listing
 from sightsound.data.media_index import MediaIndex, Place, is_sound
+from sightsound.data.names import located
 from sightsound.data.rows import Row
 from sightsound.media.source import exists
 
@@ -56,7 +57,8 @@ class _Search:
 
     def find(self, clip: Clip) -> tuple[_Found | None, _Found | None]:
         """The file with pictures and the one with sound alone; whole paths come first."""
-        given = [_Found(Path(file), "") for file in clip.files if exists(file)]
+        files = (located(Path(), file) for file in clip.files)
+        given = [_Found(file, "") for file in files if exists(file)]
         picture = next((found for found in given if not is_sound(found.path.suffix)), None)
         sound = next((found for found in given if is_sound(found.path.suffix)), None)
         for name, cut in _names(clip, self.media):
@@ -79,7 +81,8 @@ class _Search:
             self.several += 1
             place = min(places, key=lambda p: (p.suffix not in _LOSSLESS, str(p.folder), p.suffix))
         stem = name.rpartition("/")[2]
-        return _Found(place.folder / (stem + place.suffix), place.suffix if unclear else "")
+        path = located(place.folder, stem + place.suffix)
+        return _Found(path, place.suffix if unclear else "")
 
 
 def _names(clip: Clip, index: MediaIndex) -> Iterator[tuple[str, bool]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -51,7 +52,7 @@ class MediaIndex:
     def _add(self, folder: Path, names: list[str]) -> None:
         here: dict[str, tuple[Place]] = {}  # one tuple for all files of a suffix
         for name in names:
-            stem, suffix = os.path.splitext(name)
+            stem, suffix = os.path.splitext(_composed(name))
             if suffix.lower() not in SUFFIXES or name.startswith("."):
                 continue
             place = here.setdefault(suffix, (Place(folder, suffix, is_sound(suffix)),))
@@ -66,12 +67,23 @@ class MediaIndex:
         return spellings(self._places)
 
     def find(self, name: str) -> tuple[Place, ...]:
-        """Where files called `name` plus a suffix lie; folders before it must be theirs."""
+        """Where files called `name` plus a suffix lie; folders before it must be theirs.
+
+        On the disk they may be spelled in another form of Unicode, see `names.located`.
+        """
+        name = _composed(name)
         if "/" not in name:
             return self._places.get(name, ())
         folder, _, stem = name.rpartition("/")
         places = self._places.get(stem, ())
-        return tuple(p for p in places if f"/{p.folder.as_posix()}".endswith(f"/{folder}"))
+        return tuple(
+            p for p in places if _composed(f"/{p.folder.as_posix()}").endswith(f"/{folder}")
+        )
+
+
+def _composed(text: str) -> str:
+    """In the form of Unicode that lists and most systems use; macOS decomposes."""
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 def _folders(root: Path) -> Iterator[tuple[Path, list[str]]]:

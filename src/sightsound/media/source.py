@@ -14,6 +14,7 @@ import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -21,7 +22,8 @@ _TAR, _TABLE = ".tar", ".parquet"
 _BESIDE = (".json", ".txt", ".cls")  # what stands beside clips
 _MOST_TARS = 256  # whose members are remembered: 1,000 take .2 MB
 _MOST_TABLES = 8
-_MOST_GROUPS = 2  # groups of rows of a table, of which all cells are read at once
+_MOST_GROUPS = 2  # groups of rows of a table that are kept,
+_KEPT_BYTES = 64 << 20  # if they are not larger: of others all rows before the wanted one are read
 
 
 class Source(NamedTuple):
@@ -86,7 +88,9 @@ class Source(NamedTuple):
         while row >= about.row_group(group).num_rows:
             row -= about.row_group(group).num_rows
             group += 1
-        cell = _group(self.file, self.version, column, group)[row]
+        place = self.file, self.version, column, group
+        is_small = about.row_group(group).total_byte_size <= _KEPT_BYTES
+        cell = _group(*place)[row] if is_small else _one(*place, row)
         if not cell.is_valid:
             raise FileNotFoundError(f"row {self.cell} of {self.file!r} has no bytes")
         whole = cell.as_buffer()
@@ -180,7 +184,7 @@ def open_table(archive: str | Path) -> Any:
     import pyarrow.parquet
 
     try:
-        return pyarrow.parquet.ParquetFile(archive)
+        return pyarrow.parquet.ParquetFile(archive, buffer_size=1 << 20)
     except pyarrow.ArrowException as error:
         raise OSError(f"{str(archive)!r} is no Parquet table: {error}") from error
 
@@ -203,12 +207,33 @@ def _cell(archive: Source, name: str) -> Source | None:
 @lru_cache(maxsize=_MOST_GROUPS)
 def _group(archive: str, version: tuple[int, int], column: str, group: int) -> Any:
     """The bytes of all rows of a group."""
-    import pyarrow
     import pyarrow.compute
 
-    try:
+    with _no_clips(archive, column):
         table = _table(archive, version)
         found = table.read_row_group(group, columns=[f"{column}.bytes"], use_threads=False)
         return pyarrow.compute.struct_field(found[column], "bytes")
+
+
+@lru_cache(maxsize=4)  # a clip is looked at more than once
+def _one(archive: str, version: tuple[int, int], column: str, group: int, row: int) -> Any:
+    """The bytes of a row of a group that is too large to be kept: those before it are let go."""
+    import pyarrow.compute
+
+    with _no_clips(archive, column):
+        rows = _table(archive, version).iter_batches(
+            1, row_groups=[group], columns=[f"{column}.bytes"], use_threads=False
+        )
+        batch = next(islice(rows, row, None))
+        return pyarrow.compute.struct_field(batch[column], "bytes")[0]
+
+
+@contextmanager
+def _no_clips(archive: str, column: str) -> Iterator[None]:
+    """Where a column cannot be read as clips, an `OSError` that says so."""
+    import pyarrow
+
+    try:
+        yield
     except (pyarrow.ArrowException, KeyError) as error:
         raise OSError(f"column {column!r} of {archive!r} holds no clips: {error}") from error

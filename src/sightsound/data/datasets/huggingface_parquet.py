@@ -17,6 +17,7 @@ from sightsound.data.media_index import is_sound
 from sightsound.data.rows import SUFFIXES
 from sightsound.media.source import open_table
 
+_LARGE_BYTES = 64 << 20  # more than `media.source` keeps
 _LABELS = ("label", "labels", "category", "class")
 
 
@@ -29,7 +30,23 @@ def huggingface_parquet(paths: Sequence[Path]) -> Listing:
     names = [_class_names(table) for table in tables.values()]
     order = next((each for each in names if each), None)
     clips = (clip for file, table in tables.items() for clip in _clips(file, table, order))
-    return Listing(clips, {"label": order} if order else None)
+    return Listing(clips, {"label": order} if order else None, _notes(tables))
+
+
+def _notes(tables: dict[Path, Any]) -> list[str]:
+    """A sentence where groups of rows are large."""
+    groups = [
+        table.metadata.row_group(index).total_byte_size
+        for table in tables.values()
+        for index in range(table.num_row_groups)
+    ]
+    largest = max(groups, default=0)
+    if largest <= _LARGE_BYTES:
+        return []
+    return [
+        f"groups of rows have up to {largest >> 20} MB, of which half is read for every clip; "
+        "'sightsound prepare' makes shards that are read faster"
+    ]
 
 
 def _open(path: Path) -> Any:
@@ -86,8 +103,10 @@ def _held(table: Any, group: int, column: str) -> list[bool] | None:
     part = next(part for part in parts if part.path_in_schema == f"{column}.bytes")
     if part.statistics is not None and part.statistics.null_count == 0:
         return None
+    import pyarrow.compute
+
     cells = table.read_row_group(group, columns=[f"{column}.bytes"], use_threads=False)
-    return [bool(cell and cell["bytes"]) for cell in cells[column].to_pylist()]
+    return pyarrow.compute.struct_field(cells[column], "bytes").is_valid().to_pylist()
 
 
 def _inside(path: Path, column: str, row: int, name: str) -> str:
