@@ -11,6 +11,7 @@ import pytest
 from sightsound.media import seek
 from sightsound.media import sound as sound_module
 from sightsound.media.decode import Media
+from sightsound.media.examine import examine
 from sightsound.media.frames import read_frames
 from sightsound.media.sequential import SequentialReader
 from sightsound.media.sound import read_audio
@@ -309,3 +310,11 @@ def test_questions_in_order_start_far_into_a_file(tmp_path, check):
         return answer
 
     assert check(lambda: ask("video"), lambda: ask("audio")) < 0.3
+
+
+def test_clips_of_one_film_are_examined_without_reading_it_each_time(tmp_path, check):
+    path = write(tmp_path / "clip.mkv", pictures("libx264", X264), sound("pcm_s16le"))
+    examine(path, start_seconds=5, end_seconds=8)
+    clips = [lambda t=t: examine(path, start_seconds=t, end_seconds=t + 3) for t in (41.0, 47.3)]
+    assert clips[0]().video.num_decoded == 30
+    assert check(*clips) < 0.3

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 
 import av
@@ -161,7 +162,7 @@ def _with_pictures(health: Health, path: str | Path, info: VideoStreamInfo) -> H
         timing = packets.timing(start, stop)
         if timing is not None:
             pieces = _pieces(packets, start, stop, num_pixels=info.height * info.width)
-            look = _looked_at(path, pieces, timing, track=track)
+            look = _looked_at(path, packets, pieces, timing, track=track)
             health = dataclasses.replace(health, video=_pictures(info, timing, look))
             if sum(map(len, pieces)) < timing.num_packets:
                 seen = f"{len(look.times)} of {timing.num_packets} pictures"
@@ -201,13 +202,13 @@ def _pieces(packets: Packets, start: float, stop: float, *, num_pixels: int) -> 
 
 
 def _looked_at(
-    path: str | Path, pieces: list[range], timing: Timing, *, track: VideoTrack
+    path: str | Path, known: Packets, pieces: list[range], timing: Timing, *, track: VideoTrack
 ) -> _Look:
     """What decoding the pieces shows; `track` notes what fails, each moment once."""
     look = _Look()
     with opened(path, start_seconds=timing.start_seconds) as media:
         decoding = VideoTrack.find(media)
-        packets = enumerate(decoding.packets())
+        packets = _numbered(decoding, known, since=float(known.times[pieces[0].start]))
         for piece in pieces:
             for frame in decoding.decoded(_piece(decoding, packets, piece)):
                 ticks = frame.dts if frame.pts is None else frame.pts
@@ -217,6 +218,18 @@ def _looked_at(
             decoding.stream.codec_context.flush_buffers()
     track.failures = list(dict(track.failures + decoding.failures).items())
     return look
+
+
+def _numbered(
+    track: VideoTrack, known: Packets, *, since: float
+) -> Iterator[tuple[int, av.Packet]]:
+    """(place among `known`, packet), from a keyframe shown by `since` seconds or the start on."""
+    packets = track.packets(since)
+    first = next(packets, None)
+    if first is None:
+        return
+    number = known.keyframe_at(track.seconds(first.pts)) if track.is_sought else 0
+    yield from enumerate(chain([first], packets), number)
 
 
 def _piece(

@@ -6,11 +6,13 @@ still, what of it never arrived, and where decoding could start.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
-from sightsound.media.decode import Track
+from sightsound.media.decode import Track, opened
 
 _JITTER = 0.2  # of the usual step: less is not noticed,
 _JITTER_SECONDS = 1.5e-3  # nor what rounding to milliseconds does (Matroska, FLV)
@@ -39,25 +41,15 @@ class Packets:
 
     @classmethod
     def of(cls, track: Track) -> Packets:
-        """Reads all packets of `track`, which notes what failed, and where the stream ends."""
-        rows, after = [], 0.0
-        for packet in track.packets():
-            ticks = packet.dts if packet.pts is None else packet.pts
-            # Raw streams have no timestamps: one packet follows the other.
-            time = after if ticks is None else track.seconds(ticks)
-            length = track.seconds(packet.duration or 0) - track.seconds(0)
-            after = time + length
-            shown = packet.size > 0 and not packet.is_discard
-            rows.append((time, length, packet.is_keyframe, shown))
-            if packet.is_corrupt:
-                track.failures.append((time, "the file marks it"))
-        columns = zip(*rows, strict=True) if rows else [()] * 4
-        kinds = (np.float64, np.float64, bool, bool)
-        found = cls(*(np.array(c, kind) for c, kind in zip(columns, kinds, strict=True)))
-        if track.kind == "video":
-            found = found._held()
-        if found.is_shown.any():
-            track.end_seconds = found.timing(-np.inf, np.inf).end_seconds
+        """All packets of `track`, which notes what failed, and where the stream ends.
+
+        Those of the files looked at last are remembered: of one film come many clips.
+        """
+        about = os.stat(track.media.path)
+        key = os.fspath(track.media.path), about.st_size, about.st_mtime_ns
+        found, track.num_packets, failures, jumps, track.end_seconds = _read(type(track), *key)
+        track.failures += failures
+        track.jumps += jumps
         return found
 
     def _held(self) -> Packets:
@@ -67,6 +59,10 @@ class Packets:
         lengths = self.lengths.copy()
         lengths[order[:-1]] = np.diff(self.times[order])
         return replace(self, lengths=lengths)
+
+    def keyframe_at(self, seconds: float) -> int:
+        """The place of the keyframe with this time."""
+        return int(np.flatnonzero(self.is_keyframe & (self.times == seconds))[0])
 
     def inside(self, start: float, stop: float) -> np.ndarray:
         """(N,) bool: shown at some time in [start, stop)."""
@@ -97,3 +93,28 @@ class Packets:
     def _usual_step(self, chosen: np.ndarray) -> float:
         """The median time from one packet to the next, 0 if there is only one."""
         return float(np.median(np.diff(np.sort(self.times[chosen])))) if chosen.sum() > 1 else 0.0
+
+
+@lru_cache(maxsize=4)
+def _read(kind: type[Track], path: str, size: int, changed: int) -> tuple:
+    """See `Packets.of`: the packets, and what reading them told of the track."""
+    with opened(path, start_seconds=0.0) as media:
+        track = kind.find(media)
+        rows, after = [], 0.0
+        for packet in track.packets():
+            ticks = packet.dts if packet.pts is None else packet.pts
+            # Raw streams have no timestamps: one packet follows the other.
+            time = after if ticks is None else track.seconds(ticks)
+            length = track.seconds(packet.duration or 0) - track.seconds(0)
+            after = time + length
+            shown = packet.size > 0 and not packet.is_discard
+            rows.append((time, length, packet.is_keyframe, shown))
+            if packet.is_corrupt:
+                track.failures.append((time, "the file marks it"))
+    columns = zip(*rows, strict=True) if rows else [()] * 4
+    kinds = (np.float64, np.float64, bool, bool)
+    found = Packets(*(np.array(c, kind) for c, kind in zip(columns, kinds, strict=True)))
+    if track.kind == "video":
+        found = found._held()
+    end = found.timing(-np.inf, np.inf).end_seconds if found.is_shown.any() else track.end_seconds
+    return found, track.num_packets, tuple(track.failures), tuple(track.jumps), end
