@@ -106,6 +106,15 @@ def test_too_few_pictures_are_refused_with_the_command_that_mends_it(table, tmp_
     assert len(dataset(poor, "first")) == 2  # one a second
 
 
+def test_poor_shards_are_not_to_be_used_as_they_are(table, tmp_path):
+    poor = prepared(table, tmp_path / "poor", "--downmix", "mean")
+    with pytest.raises(ValueError, match="--front_end.audio.downmix mean$"):
+        dataset(poor, "first")
+    with pytest.raises(ValueError) as error:
+        dataset(poor, "mbt/paper-epic")  # too few pictures as well
+    assert "as they are" not in str(error.value)
+
+
 def test_slow_files_stored_whole_are_never_too_poor(tmp_path):
     table = write_clips(tmp_path / "clips", rate=8, height=40)
     shards = prepared(table, tmp_path / "shards")

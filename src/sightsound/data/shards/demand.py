@@ -65,7 +65,8 @@ def _as_they_are(stored: ShardSettings, lacking: Collection[str]) -> str:
         for name, old in fields.items()
         if name in lacking and getattr(stored, name) == old
     ]
-    return f"; or train on them as they are: {' '.join(options)}" if options else ""
+    enough = len(options) == len(lacking)
+    return f"; or train on them as they are: {' '.join(options)}" if enough else ""
 
 
 def check_settings(settings: ShardSettings, front_end: FrontEnd, data: DataSettings) -> None:
