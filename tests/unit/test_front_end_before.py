@@ -5,12 +5,17 @@ import json
 
 import pytest
 import yaml
+from small import SMALL_MBT
 
 from sightsound.configuration import config_text, load_config
 from sightsound.data.shards.demand import check_rich_enough
 from sightsound.data.shards.index import Index, write_index
+from sightsound.media.child import ChildReader
 from sightsound.media.front_end import AudioFrontEnd, FrontEnd, VideoFrontEnd
 from sightsound.media.logmel import front_end
+from sightsound.media.reader import FileReader
+from sightsound.models.mbt import MBT
+from sightsound.predict import Predictor
 from sightsound.run import build_front_end
 from sightsound.settings import DataSettings
 
@@ -75,6 +80,27 @@ def test_the_model_of_a_run_without_the_fields_as_a_recipe(tmp_path, features):
     (tmp_path / "config.json").write_text(json.dumps(info))
     section = load_config(tmp_path).front_end
     assert section["audio"]["downmix"] == "mean" and section["video"]["picture"] == "stored"
+
+
+def test_a_saved_model_without_the_fields_predicts_as_before(tmp_path):
+    model = MBT(**SMALL_MBT)
+    video = VideoFrontEnd(num_frames=4, height=16, width=16, short_side=16)
+    front_end = FrontEnd("tiny", AudioFrontEnd(num_frames=32, num_mels=16, log_offset=1e-6), video)
+    labels = {"label": ["a", "b", "c"]}
+    info = {"front_end": front_end.to_dict(), "labels": labels, "task": "single"}
+    model.info = dataclasses.replace(model.info, **info)
+    model.save_pretrained(tmp_path)
+    file = tmp_path / "config.json"
+    saved = json.loads(file.read_text())
+    del saved["front_end"]["audio"]["downmix"], saved["front_end"]["video"]["picture"]
+    for text, expected in (
+        (file.read_text(), FileReader()),
+        (json.dumps(saved), FileReader(downmix="mean", picture="stored")),
+    ):
+        file.write_text(text)
+        clip = tmp_path / "clip.mp4"
+        clip.touch()
+        assert Predictor(tmp_path).files([clip]).reader == ChildReader(expected, 60.0)
 
 
 def write_shards(folder, **settings):

@@ -253,3 +253,27 @@ def test_odd_files(reader, test_data, name):
         pytest.skip(f"no {name} among the test data")
     assert_same_frames(reader, path, np.linspace(0.01, 2.9, 6))
     assert_same_sound(reader, path, 0.0, 2.0)
+
+
+@pytest.mark.parametrize("picture", ["displayed", "stored"])
+def test_pixels_that_are_not_square(reader, tmp_path, picture):
+    path = tmp_path / "wide.mp4"
+    frame = np.zeros((48, 64, 3), np.uint8)
+    frame[:, 20:44] = 255
+    write_clip(path, frames=[frame] * 4, times=[0.0, 0.25, 0.5, 0.75], pixel_aspect=2)
+    crop = partial(centre_box, out_height=24, out_width=24, short_side=24)
+    both = TorchcodecReader(picture=picture), FileReader(picture=picture)
+    ours, theirs = (r.frames(path, np.array([0.5]), (24, 24), crop=crop).pixels for r in both)
+    assert np.abs(ours.astype(int) - theirs).mean() < LEVELS
+
+
+@pytest.mark.parametrize("downmix", ["itu", "mean"])
+def test_six_channels(reader, tmp_path, downmix):
+    path = tmp_path / "six.wav"
+    with wave.open(str(path), "wb") as file:  # without a word on which channel is where
+        file.setparams((6, 2, 16000, 0, "NONE", ""))
+        sound = np.random.default_rng(0).integers(-3000, 3000, (16000, 6), dtype=np.int16)
+        file.writeframes(sound.tobytes())
+    both = TorchcodecReader(downmix=downmix), FileReader(downmix=downmix)
+    ours, theirs = (each.sound(path, 0.0, 1.0, 16000).samples for each in both)
+    np.testing.assert_allclose(ours, theirs, atol=1e-6)

@@ -16,8 +16,8 @@ those are rather microphones. The sum of 5.1 may exceed full scale; `sound.py` c
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from math import sqrt
 
 import av
 import numpy as np
@@ -37,6 +37,7 @@ _SAMPLE_TYPES = {
 _FRONT = {"FL", "FR", "FLC", "FRC"}
 _PAIRS = ({"FL", "FR"}, {"DL", "DR"}, {"BIL", "BIR"})
 _LOW = {"LFE", "LFE2"}
+_AVERAGED = ("mono", "stereo")  # nearly all files: not worth asking for names
 _UNSAID = {"NONE", "UNSD"}
 _5_1 = ("FL", "FR", "FC", "LFE", "BL", "BR")
 _USUAL = {6: _5_1, 8: (*_5_1, "SL", "SR")}
@@ -49,7 +50,8 @@ def mono(frame: av.AudioFrame, downmix: Downmix = "itu") -> np.ndarray:
     Nan where a channel of floating-point sound holds what is not a number (nan, inf).
     """
     samples = channels_of(frame)
-    weights = channel_weights(channel_names(frame.layout)) if downmix == "itu" else None
+    averaged = downmix == "mean" or frame.layout.name in _AVERAGED
+    weights = None if averaged else channel_weights(channel_names(frame.layout))
     if samples.dtype.kind == "f":
         return numbers_only(samples, weights)
     bits = 8 * samples.dtype.itemsize - 1
@@ -66,16 +68,21 @@ def numbers_only(samples: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
 
     `weights` (channels,); `None` for the mean. Beyond the range of 32 bits nothing is sound either.
     """
+    flat = samples.ravel(order="K")
+    if math.isfinite(np.dot(flat, flat)):  # nearly always, and far quicker than to look at each
+        return _mixed(samples, weights)
     with np.errstate(over="ignore", invalid="ignore"):
-        if len(samples) == 1:
-            mixed = samples[0]
-        elif weights is None:
-            mixed = samples.mean(axis=0, dtype=np.float32)
-        else:  # a channel that does not count may hold anything
-            mixed = weights[weights > 0] @ samples[weights > 0].astype(np.float64)
-        mixed = mixed.astype(np.float32, copy=False)
-    finite = np.isfinite(mixed)
-    return mixed if finite.all() else np.where(finite, mixed, np.float32(np.nan))
+        mixed = _mixed(samples, weights)
+    return np.where(np.isfinite(mixed), mixed, np.float32(np.nan))
+
+
+def _mixed(samples: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
+    if len(samples) == 1:
+        return samples[0].astype(np.float32, copy=False)
+    if weights is None:
+        return samples.mean(axis=0, dtype=np.float32)
+    heard = weights > 0  # a channel that does not count may hold anything
+    return (weights[heard] @ samples[heard].astype(np.float64)).astype(np.float32)
 
 
 def channel_names(layout: av.AudioLayout) -> tuple[str, ...]:
@@ -117,7 +124,7 @@ def _weight(name: str, *, share: float | None) -> float:
         return float(name == "AMBI0")
     if share is not None or name == "FC":
         return share or 1.0
-    return sqrt(0.5) if name in _FRONT else _SURROUND
+    return math.sqrt(0.5) if name in _FRONT else _SURROUND
 
 
 def _is_ambisonic(name: str) -> bool:

@@ -100,14 +100,13 @@ class AudioTrack(Track):
 
     def __init__(self, media: Media, stream: Stream) -> None:
         super().__init__(media, stream)
-        self._num_numbers = self._num_others = 0  # samples that are numbers, and those that are not
+        self._has_numbers: bool | None = None  # whether a sample is one; None: there is none
 
     def mono(self, frame: av.AudioFrame, downmix: Downmix) -> np.ndarray:
-        """(S,) float32 of a frame of `sound`, nan where a sample is lost; counts them."""
+        """(S,) float32 of a frame of `sound`, nan where a sample is lost."""
         samples = mono(frame, downmix)
-        num_numbers = int(np.isfinite(samples).sum())
-        self._num_numbers += num_numbers
-        self._num_others += len(samples) - num_numbers
+        if self._has_numbers is not True and len(samples):
+            self._has_numbers = not np.isnan(samples).all()
         return samples
 
     def sound(self, start: float, stop: float) -> Iterator[tuple[float, av.AudioFrame]]:
@@ -152,7 +151,7 @@ class AudioTrack(Track):
                 return False
             if self.failures or self.num_packets == 0:
                 self.raise_nothing_decoded(start_seconds)
-        if self._num_others and not self._num_numbers:
+        if self._has_numbers is False:
             raise DecodeError(self.media.path, start_seconds, NO_NUMBERS)
         return True
 
@@ -226,35 +225,37 @@ class Line:
         self._skip = first - block * out_step
         self._samples = np.zeros((stop_block - block) * step, dtype=np.float32)
         self._heard = np.zeros(len(self._samples), dtype=bool)
-        self._lost = np.zeros(len(self._samples), dtype=bool)  # what are not numbers
 
     def write(self, position: int, samples: np.ndarray) -> None:
-        """Sound (S,) from sample `position` on; what lies outside the window is left out."""
+        """Sound (S,) from sample `position` on, nan where it is lost.
+
+        What lies outside the window is left out.
+        """
         begin = position - self._first
         low, high = max(begin, 0), min(begin + len(samples), len(self._samples))
         if low < high:
-            part = samples[low - begin : high - begin]
-            heard = np.isfinite(part)
-            self._samples[low:high] = np.where(heard, part, 0)
-            self._heard[low:high] = heard
-            self._lost[low:high] = ~heard
+            self._samples[low:high] = samples[low - begin : high - begin]
+            self._heard[low:high] = True
 
     @property
     def num_lost(self) -> int:
         """How many samples of the window, at the stream's own rate, are not numbers."""
         ends = self._skip, self._skip + self._num_samples
         low, high = (-(-n * self._rate // self._out_rate) for n in ends)
-        return int(np.count_nonzero(self._lost[low:high]))
+        return int(np.count_nonzero(np.isnan(self._samples[low:high])))
 
     def resampled(self) -> tuple[np.ndarray, np.ndarray]:
         """samples (S,) in [-1, 1] and whether they were heard (S,), at the wanted rate."""
-        samples = self._samples
+        samples, heard = self._samples, self._heard
+        lost = np.isnan(samples)
+        if lost.any():
+            samples, heard = np.where(lost, np.float32(0), samples), heard & ~lost
         if self._rate != self._out_rate:
             samples = soxr.resample(samples, self._rate, self._out_rate)
         part = samples[self._skip : self._skip + self._num_samples]
         out = np.arange(self._skip, self._skip + self._num_samples)
         nearest = np.minimum(out * self._rate // self._out_rate, len(self._heard) - 1)
-        return np.clip(part, -1.0, 1.0), self._heard[nearest]
+        return np.clip(part, -1.0, 1.0), heard[nearest]
 
 
 def not_numbers(count: int) -> str:

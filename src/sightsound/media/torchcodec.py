@@ -205,7 +205,7 @@ def _failures(path: str | Path, start_seconds: float) -> Iterator[None]:
 
     try:
         yield
-    except torch.OutOfMemoryError:
+    except (torch.OutOfMemoryError, DecodeError):
         raise
     except (RuntimeError, ValueError, IndexError) as error:
         raise DecodeError(path, start_seconds, _cause(error)) from error
