@@ -12,7 +12,7 @@ from sightsound.data.doctor.clips import _sound as found_in_sound
 from sightsound.data.manifest import Manifest, Row
 from sightsound.media.child import ChildReader
 from sightsound.media.decode import DecodeError
-from sightsound.media.downmix import channel_names, channel_weights, mono
+from sightsound.media.downmix import channel_names, channel_weights, mono, numbers_only
 from sightsound.media.examine import examine
 from sightsound.media.front_end import AudioFrontEnd, FrontEnd, VideoFrontEnd
 from sightsound.media.reader import FileReader
@@ -195,6 +195,14 @@ def test_one_of_them_spoils_no_other_sample_when_resampled(tmp_path):
     assert (~sound.valid).sum() == 1 and np.isfinite(sound.samples).all()
     apart = np.abs(np.arange(RATE) - 8000) > 200
     np.testing.assert_allclose(sound.samples[apart], tone(1.0)[apart], atol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype"), [([1e300, 1.0], np.float64), ([3e38, 3e38], np.float32)]
+)
+def test_numbers_beyond_all_sound_are_lost_without_a_warning(values, dtype):
+    found = numbers_only(np.array([[v, 0.5] for v in values], dtype), None)
+    assert np.isnan(found[0]) and found[1] == 0.5
 
 
 def test_only_those_of_the_window_are_told(tmp_path):

@@ -69,10 +69,10 @@ def numbers_only(samples: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
     `weights` (channels,); `None` for the mean. Beyond the range of 32 bits nothing is sound either.
     """
     flat = samples.ravel(order="K")
-    if math.isfinite(np.dot(flat, flat)):  # nearly always, and far quicker than to look at each
-        return _mixed(samples, weights)
     with np.errstate(over="ignore", invalid="ignore"):
         mixed = _mixed(samples, weights)
+        if math.isfinite(np.dot(flat, flat)):  # nearly always, and quicker than to look at each
+            return mixed
     return np.where(np.isfinite(mixed), mixed, np.float32(np.nan))
 
 
