@@ -290,11 +290,12 @@ def _write_films(
     predictor: Predictor, clips: ClipDataset, found: Sequence[Looked], options: Any
 ) -> None:
     """A film of each clip, named after its picture."""
+    from sightsound.data.outputs import FILM
     from sightsound.timeline.film import write_film
 
     names = _picture_names([looked.maps.id for looked in found])
     for looked in found:
-        name = names[looked.maps.id].removesuffix(".png") + ".film.mp4"
+        name = names[looked.maps.id].removesuffix(".png") + FILM
         write_film(Path(options.output) / name, predictor, clips, looked)
 
 

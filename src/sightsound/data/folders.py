@@ -1,43 +1,269 @@
-"""Folders of clips: the folders are the classes, perhaps below a level of splits. Free of torch."""
+"""Folders of clips: the folders are the classes, perhaps above or below a level of splits.
+
+Folders that hold no clips may lie beside splits, and so may anything that this program wrote.
+Free of torch.
+"""
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sightsound.data.records import TABLE_NAMES, Record
-from sightsound.data.rows import LABEL, SPLITS, SUFFIXES
+from sightsound.data.outputs import FILM, holds_generated_clips, is_film, is_output
+from sightsound.data.records import SPELLINGS, TABLE_NAMES, Record, metadata_of, table_records
+from sightsound.data.rows import LABEL, SUFFIXES
+
+OTHER_SUFFIXES = frozenset(  # of files beside clips that nobody takes for clips
+    ".bz2 .csv .db .gz .h5 .htm .html .ini .ipynb .jpeg .jpg .json .jsonl .log .md .npy .npz "
+    ".parquet .part .pdf .pickle .pkl .png .pt .py .rar .rst .safetensors .sh .srt .ssa .svg .tar "
+    ".tmp .toml .tsv .txt .vtt .webp .xlsx .xml .yaml .yml .zip .zst".split()
+)
+_SPLITS = SPELLINGS | dict.fromkeys(("eval", "evaluation"), "test")
+_LIKE_A_SPLIT = re.compile(rf"(?<![a-z])({'|'.join(_SPLITS)})(?:set|data)?(?![a-z])")
+_PART = re.compile(r"(fold|split|part)[ _-]?\d+")  # of a cross-validation
+_GENERAL = frozenset("data dataset datasets video videos clips media audio files raw".split())
+_log = logging.getLogger(__name__)
 
 
-def class_folder_records(folder: Path) -> Iterator[Record]:
-    """Clips of class folders, with or without a level of splits above them."""
+@dataclass(frozen=True)
+class Layout:
+    """How the folders of a data set are to be read."""
+
+    base: Path  # the folder whose folders are splits or classes
+    splits: dict[str, str]  # {name of a folder: split}; empty: no folder is a split
+    classes_above: bool = False  # class/split/clip, not split/class/clip
+    beside: tuple[Path, ...] = ()  # folders of that level without clips
+
+    def cells(self, directory: Path) -> dict[str, str]:
+        """Split, label and group of clips in `directory`; empty where there is none."""
+        inside = directory.relative_to(self.base).parts if directory != self.base else ()
+        classes = list(inside)
+        place = int(self.classes_above)
+        split = ""
+        if self.splits and len(classes) > place:
+            split = self.splits.get(classes.pop(place), "")
+        label = classes[0] if classes else ""
+        return {"split": split, LABEL: label, "group": "/".join(inside) if classes[1:] else ""}
+
+
+# --- how folders are to be read -----------------------------------------------------------------
+
+
+def layout(folder: Path, *, labelled: bool = True) -> Layout:
+    """What the folders in `folder` are, by their names and by where clips lie.
+
+    Raises:
+        ValueError: folders look like splits, but cannot be taken for them.
+    """
     top = _subfolders(folder)
-    if not top:
+    held = [path for path in top if _holds_clips(path)]
+    beside = tuple(path for path in top if path not in held)
+    splits = {p.name: _SPLITS[p.name.casefold()] for p in held if p.name.casefold() in _SPLITS}
+    if splits and not _are_classes(held, splits):
+        _check_splits(folder, held, splits)
+        return Layout(folder, splits, beside=beside)
+    inner = _level_below(folder, held, labelled=labelled)
+    if inner is not None:
+        return replace(inner, beside=inner.beside + beside)
+    if labelled:
+        _check_no_splits(folder, held)
+    below = _splits_below(held, labelled=labelled)
+    return Layout(folder, below, classes_above=bool(below), beside=beside)
+
+
+def _are_classes(held: Sequence[Path], splits: dict[str, str]) -> bool:
+    """Whether one folder with the name of a split is a class: trains, beside cars and buses."""
+    others = [path.name for path in held if path.name not in splits]
+    if len(splits) > 1 or not others or any(_split_like(name) for name in others):
+        return False
+    (named,) = (path for path in held if path.name in splits)
+    if not _clips_in(named):
+        return False
+    _log.warning("%s is taken for a class, like %s beside it", named, ", ".join(others[:3]))
+    return True
+
+
+def _split_like(name: str) -> str:
+    """The split that a name seems to speak of."""
+    found = _LIKE_A_SPLIT.search(name.casefold())
+    return _SPLITS[found[1]] if found else ""
+
+
+def _check_splits(folder: Path, held: Sequence[Path], splits: dict[str, str]) -> None:
+    others = [path.name for path in held if path.name not in splits]
+    if others:
+        raise ValueError(
+            f"{', '.join(splits)} in {str(folder)!r} look like splits, but {others[0]!r} beside "
+            f"them holds clips, too: move it elsewhere, {_RENAME}"
+        )
+    for name, split in splits.items():
+        twice = [other for other in splits if other != name and splits[other] == split]
+        if twice:
+            raise ValueError(
+                f"{name!r} and {twice[0]!r} in {str(folder)!r} are two names of one split "
+                f"({split}): put their clips together, or rename one, or write a manifest with a "
+                "column split"
+            )
+
+
+def _check_no_splits(folder: Path, held: Sequence[Path]) -> None:
+    """`ValueError` if folders that would be classes look like splits."""
+    names = [path.name for path in held]
+    kinds = {_split_like(name) for name in names}
+    parts = all(_PART.fullmatch(name.casefold()) for name in names)
+    if len(names) > 1 and ("" not in kinds and len(kinds) > 1 or parts):
+        shown = ", ".join(names[:4])
+        raise ValueError(f"{shown} in {str(folder)!r} look like splits, not classes: {_RENAME}")
+
+
+_RENAME = (
+    "call splits train, val and test (or training, valid, validation, dev, testing, eval), or "
+    "write a manifest with a column split"
+)
+
+
+def _level_below(folder: Path, held: Sequence[Path], *, labelled: bool) -> Layout | None:
+    """The layout of the only folder with clips, if that is but a level above the data."""
+    if len(held) != 1 or _clips_in(folder) or _clips_in(held[0]):
+        return None
+    names = [path for path in _subfolders(held[0]) if path.name.casefold() in _SPLITS]
+    if held[0].name.casefold() in _GENERAL or any(not _clips_in(path) for path in names):
+        return layout(held[0], labelled=labelled)
+    return None
+
+
+def _splits_below(held: Sequence[Path], *, labelled: bool) -> dict[str, str]:
+    """Splits in the class folders: all folders in them, of all of them, are."""
+    below = {path: [p for p in _subfolders(path) if _holds_clips(p)] for path in held}
+    names = {p.name for paths in below.values() for p in paths}
+    splits = {name: _SPLITS[name.casefold()] for name in names if name.casefold() in _SPLITS}
+    if not splits:
+        return {}
+    complete = all(paths and not _clips_in(path) for path, paths in below.items())
+    flat = all(_clips_in(p) for paths in below.values() for p in paths)
+    if complete and flat and splits.keys() == names:
+        for path, paths in below.items():
+            _check_splits(path, paths, {p.name: splits[p.name] for p in paths})
+        return splits
+    if labelled and len(set(splits.values())) > 1:
+        raise ValueError(
+            f"{', '.join(sorted(splits))} look like splits, but they lie below other folders of "
+            f"{str(held[0].parent)!r}, and not all clips lie directly in them: put splits above "
+            "classes (train/dog/1.mp4), or write a manifest with a column split"
+        )
+    return {}
+
+
+# --- records ------------------------------------------------------------------------------------
+
+
+def class_folder_records(folder: Path, columns: Mapping[str, str]) -> Iterator[Record]:
+    """Clips of class folders, with or without a level of splits.
+
+    Where a table `metadata.csv` lies in the folder of each split, clips are those of the tables;
+    `columns` {our name: the table's} as for any table.
+
+    Raises:
+        ValueError: a class without clips, a clip outside all classes, or see `layout`.
+    """
+    if not _subfolders(folder):
         _check_no_clips(folder)
         raise ValueError(
             f"no clips in {str(folder)!r}: expected a folder for each class with its clips "
             f"(such as .mp4), or {' or '.join(TABLE_NAMES)}"
         )
-    named = {entry.name for entry in top} <= set(SPLITS)
-    levels = [(entry, entry.name) for entry in top] if named else [(folder, "")]
+    found = layout(folder)
     _check_no_clips(folder)
-    for level, split in levels:
+    _check_no_clips(found.base)
+    described = _described(folder, found, columns, labelled=True)
+    if described:
+        yield from described
+        return
+    above = found.splits and not found.classes_above
+    for level in [found.base / name for name in sorted(found.splits)] if above else [found.base]:
         _check_no_clips(level)
-        for class_folder in _subfolders(level):
-            yield from _class_records(class_folder, folder=folder, split=split)
+        _check_classes(level)
+    yield from _records(folder, found)
 
 
-def _subfolders(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+def nested_records(folder: Path, columns: Mapping[str, str]) -> Iterator[Record]:
+    """All clips of a folder; those that lie like in class folders get their label and group."""
+    found = layout(folder, labelled=False)
+    described = _described(folder, found, columns, labelled=False)
+    yield from described or _records(folder, found)
 
 
-def _is_clip(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+def _described(
+    folder: Path, found: Layout, columns: Mapping[str, str], *, labelled: bool
+) -> list[Record]:
+    """Clips of the tables in the folders of the splits; none if there are no such tables."""
+    if found.classes_above:
+        return []
+    levels = {found.base / name: split for name, split in found.splits.items()}
+    tables = {p: metadata_of(p, columns=columns, labelled=labelled) for p in sorted(levels)}
+    lacking = [level for level, table in tables.items() if table is None]
+    if len(lacking) == len(tables):
+        return []
+    if lacking:
+        raise ValueError(f"{str(lacking[0])!r} has no metadata.csv, but other splits have one")
+    records = []
+    for level, table in tables.items():
+        above = level.relative_to(folder).as_posix()
+        for record in table_records(table, columns=columns, labelled=labelled):
+            cells = record.cells | {"path": f"{above}/{record.cells['path']}"}
+            if cells.get("audio_path"):
+                cells["audio_path"] = f"{above}/{cells['audio_path']}"
+            records.append(replace(record, cells=cells | {"split": levels[level]}))
+    return records
+
+
+def _records(folder: Path, found: Layout) -> Iterator[Record]:
+    """Every clip below `folder`; what is left out is told in one line."""
+    skipped = [_why(path) for path in found.beside]
+    base = found.base
+    for directory, paths in walk(folder):
+        if any(directory.is_relative_to(path) for path in found.beside):
+            continue
+        films = [path for path in paths if path.name.endswith(FILM)]
+        clips = _clips_of(paths)
+        if len(films) > sum(path in clips for path in films):
+            skipped.append(f"films of 'sightsound explain' in {str(directory)!r}")
+        cells = found.cells(directory if directory.is_relative_to(base) else base)
+        if cells["group"]:
+            cells["group"] = directory.relative_to(folder).as_posix()
+        cells = {k: v for k, v in cells.items() if v or k != "group"}
+        for path in clips:
+            yield Record(str(path), {"path": path.relative_to(folder).as_posix()} | cells)
+    if skipped:
+        _log.warning("%s: left out: %s", folder, "; ".join(skipped))
+
+
+def _why(path: Path) -> str:
+    return f"{str(path)!r}, {'which sightsound wrote' if is_output(path) else 'without clips'}"
+
+
+def _check_classes(level: Path) -> None:
+    """`ValueError` for a folder that seems to be a class but has no clips."""
+    for path in _subfolders(level):
+        if not _holds_clips(path) and not is_output(path) and not _holds_other_files(path):
+            raise ValueError(
+                f"class folder {str(path)!r} holds no clips; accepted suffixes: "
+                f"{' '.join(sorted(SUFFIXES))}. Add clips, or move it elsewhere if it is no class"
+            )
+
+
+def _holds_other_files(folder: Path) -> bool:
+    """Whether there are files in `folder`, and none that may be a clip of another suffix."""
+    suffixes = {path.suffix.lower() for _, paths in walk(folder) for path in paths}
+    return bool(suffixes) and suffixes <= OTHER_SUFFIXES | {""}
 
 
 def _check_no_clips(folder: Path) -> None:
-    stray = sorted(path.name for path in folder.iterdir() if path.is_file() and _is_clip(path))
+    stray = sorted(path.name for path in _clips_in(folder))
     if stray:
         raise ValueError(
             f"{stray[0]!r} lies directly in {str(folder)!r}, outside any class folder; move clips "
@@ -45,16 +271,45 @@ def _check_no_clips(folder: Path) -> None:
         )
 
 
+# --- files --------------------------------------------------------------------------------------
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
+def _holds_clips(folder: Path) -> bool:
+    if holds_generated_clips(os.listdir(folder)):
+        return False
+    return any(_clips_of(paths) for _, paths in walk(folder))
+
+
+def _clips_in(folder: Path) -> list[Path]:
+    """Clips that lie directly in `folder`."""
+    return _clips_of([path for path in folder.iterdir() if not path.is_dir()])
+
+
+def _clips_of(paths: Sequence[Path]) -> list[Path]:
+    """Those of the files of one folder that are clips, and not our own films."""
+    names = {path.name for path in paths}
+    clips = [p for p in paths if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")]
+    return [path for path in clips if not is_film(path.name, names)]
+
+
 def walk(folder: Path) -> Iterator[tuple[Path, list[Path]]]:
     """Every folder below one, itself included, with its files, in order.
 
-    Left out are folders with a dot in front and links to a folder around them, which have no end.
+    Left out are folders with a dot in front, data sets that this program generated, and links to a
+    folder around them, which have no end.
 
     Raises:
         PermissionError: a folder may not be read.
     """
     for directory, subfolders, names in os.walk(folder, followlinks=True, onerror=_refuse):
         here = Path(directory)
+        if here != folder and holds_generated_clips([*subfolders, *names]):
+            subfolders.clear()
+            continue
         subfolders[:] = sorted(n for n in subfolders if n[0] != "." and not _is_loop(here / n))
         yield here, sorted(here / name for name in names)
 
@@ -65,37 +320,3 @@ def _is_loop(path: Path) -> bool:
 
 def _refuse(error: OSError) -> None:
     raise error
-
-
-def _class_records(class_folder: Path, *, folder: Path, split: str) -> Iterator[Record]:
-    """Clips below one class folder; those in one of its sub-folders form a group."""
-    empty = True
-    for directory, paths in walk(class_folder):
-        group = directory.relative_to(folder).as_posix()
-        for path in paths:
-            if _is_clip(path):
-                empty = False
-                cells = {"path": path.relative_to(folder).as_posix(), "split": split}
-                cells |= {LABEL: class_folder.name}
-                cells |= {"group": group} if directory != class_folder else {}
-                yield Record(str(path), cells)
-    if empty:
-        raise ValueError(
-            f"class folder {str(class_folder)!r} holds no clips; accepted suffixes: "
-            f"{' '.join(sorted(SUFFIXES))}. Remove the folder or add clips"
-        )
-
-
-def nested_records(folder: Path) -> Iterator[Record]:
-    """All clips of a folder; those that lie like in class folders get their label and group."""
-    top = _subfolders(folder)
-    named = bool(top) and {entry.name for entry in top} <= set(SPLITS)
-    for directory, paths in walk(folder):
-        inside = directory.relative_to(folder).parts
-        split = inside[0] if named and inside else ""
-        classes = inside[1:] if split else inside
-        for path in filter(_is_clip, paths):
-            cells = {"path": path.relative_to(folder).as_posix(), "split": split}
-            cells |= {LABEL: classes[0] if classes else ""}
-            cells |= {"group": "/".join(inside)} if len(classes) > 1 else {}
-            yield Record(str(path), cells)

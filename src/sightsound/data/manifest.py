@@ -1,8 +1,8 @@
-"""Which clips there are: a table (CSV or Parquet) or a folder of class folders, checked on loading.
+"""Which clips there are: a table or a folder of class folders, checked on loading.
 
-A folder that holds `manifest.csv` or `manifest.parquet` is read by it; otherwise the folders are
-the classes, and a top level within {train, val, test} is the split. Both give the same ids, the
-path relative to the folder. Data that names no splits is split by group (by file where there is
+A folder that holds `manifest.csv` or `manifest.parquet` is read by it, or by Hugging Face's
+`metadata.csv`; otherwise the folders are classes and splits (`folders.py`). Both give the same ids,
+the path relative to the folder. Data that names no splits is split by group (by file where there is
 no `group` column; by sub-folder of a class folder), the same for the same seed.
 
 With `data.task` none, for pre-training, no label is needed or kept: a table may lack the column,
@@ -32,6 +32,7 @@ from sightsound.data.records import (
     column_names,
     index_of,
     joined,
+    metadata_of,
     table_records,
 )
 from sightsound.data.rows import (
@@ -76,7 +77,7 @@ def load_manifest(
         FileNotFoundError: `settings.path` does not exist.
         ValueError: anything else that is wrong, naming file and line.
     """
-    source = _source(settings.path)
+    source = _source(settings.path, settings)
     folder = source if source.is_dir() else source.parent
     records = _records(source, settings)
     if not records:
@@ -132,7 +133,7 @@ def other_data(
 
 def _has_columns(data: str, columns: str) -> bool:
     """Whether `data` is a table that has all columns that `columns` names."""
-    source = _source(data) if columns else Path()
+    source = _source(data, DataSettings(columns=columns)) if columns else Path()
     return source.is_file() and set(parse_columns(columns).values()) <= {"", *column_names(source)}
 
 
@@ -189,7 +190,7 @@ def _relative(path: Path, *, folder: Path) -> str:
 # --- reading ------------------------------------------------------------------------------------
 
 
-def _source(path: str) -> Path:
+def _source(path: str, settings: DataSettings) -> Path:
     """The table or folder to read; a folder with a manifest gives the manifest."""
     if not path:
         raise ValueError("data.path is empty; give a folder of class folders or a manifest (.csv)")
@@ -198,8 +199,14 @@ def _source(path: str) -> Path:
         raise FileNotFoundError(f"no file or folder {str(source)!r}.{nearest_path(source)}")
     if source.is_dir():
         tables = [source / name for name in TABLE_NAMES if (source / name).is_file()]
-        return tables[0] if tables else _index_in(source) or source
+        found = tables[0] if tables else _index_in(source) or _metadata_in(source, settings)
+        return found or source
     return source
+
+
+def _metadata_in(folder: Path, settings: DataSettings) -> Path | None:
+    labelled, columns = settings.task != UNLABELLED, parse_columns(settings.columns)
+    return metadata_of(folder, columns=columns, labelled=labelled)
 
 
 def _index_in(folder: Path) -> Path | None:
@@ -218,8 +225,8 @@ def _records(source: Path, settings: DataSettings) -> list[Record]:
     """The clips that a table or folder names, as text."""
     labelled, columns = settings.task != UNLABELLED, parse_columns(settings.columns)
     if source.is_dir():
-        found = class_folder_records(source) if labelled else nested_records(source)
-        return list(found)
+        read = class_folder_records if labelled else nested_records
+        return list(read(source, columns))
     records = table_records(source, columns=columns, labelled=labelled)
     return joined(records, task=settings.task, path=source)
 

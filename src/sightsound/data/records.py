@@ -10,12 +10,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from sightsound.data.columns import COLUMNS, choose, is_known
+from sightsound.data.columns import COLUMNS, choose, guess, has_labels, is_known
 from sightsound.data.rows import HEADS, LABEL
 from sightsound.data.shards.index import Index, is_index
 from sightsound.data.tables import Line, Table, open_table
 
 TABLE_NAMES = ("manifest.csv", "manifest.parquet")
+METADATA_NAMES = ("metadata.csv", "metadata.jsonl")  # of Hugging Face's videofolder, audiofolder
 SPELLINGS = {  # usual names of our splits, where capital letters do not matter
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
@@ -59,6 +60,17 @@ def table_records(path: Path, *, columns: Mapping[str, str], labelled: bool) -> 
     if note:
         _log.warning("%s", note)
     return records
+
+
+def metadata_of(folder: Path, *, columns: Mapping[str, str], labelled: bool) -> Path | None:
+    """Hugging Face's `metadata.csv` or `.jsonl` in `folder`, if it names files and classes."""
+    for path in (folder / name for name in METADATA_NAMES):
+        if path.is_file():
+            found = guess(open_table(path, known=is_known), columns)
+            if "path" in found and (has_labels(found) or not labelled):
+                return path
+            _log.warning("%s is not read: no columns for files and their classes", path)
+    return None
 
 
 def column_names(path: Path) -> tuple[str, ...]:

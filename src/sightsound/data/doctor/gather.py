@@ -16,20 +16,13 @@ from pathlib import Path
 
 from sightsound.data.columns import guess, is_known, parse_columns
 from sightsound.data.exclude import read_exclude
-from sightsound.data.folders import walk
+from sightsound.data.folders import OTHER_SUFFIXES, Layout, layout, walk
 from sightsound.data.manifest import load_manifest
 from sightsound.data.records import TABLE_NAMES
-from sightsound.data.rows import HEADS, LABEL, SPLITS, SUFFIXES, Manifest, Row, default_id, is_split
+from sightsound.data.rows import HEADS, LABEL, SUFFIXES, Manifest, Row, default_id, is_split
 from sightsound.data.shards.index import ABOUT_NAME
 from sightsound.data.tables import is_table, open_table
 from sightsound.settings import DataSettings
-
-# Files beside clips that nobody takes for clips.
-_OTHER_SUFFIXES = frozenset(
-    ".bz2 .csv .db .gz .h5 .htm .html .ini .ipynb .jpeg .jpg .json .jsonl .log .md .npy .npz "
-    ".parquet .part .pdf .pickle .pkl .png .pt .py .rar .rst .sh .srt .ssa .tar .tmp .toml .tsv "
-    ".txt .vtt .webp .xlsx .xml .yaml .yml .zip .zst".split()
-)
 
 
 @dataclass(frozen=True)
@@ -59,7 +52,7 @@ def gather(settings: DataSettings) -> Clips:
         cells = [] if read else _cells(source, parse_columns(settings.columns))
         task = _task(settings.task, cells)
         rows = [_row(line, folder=source.parent, task=task) for line in cells if line.get("path")]
-    elif source.suffix.lower() in _OTHER_SUFFIXES:
+    elif source.suffix.lower() in OTHER_SUFFIXES:
         raise ValueError(refusal)
     else:  # one clip: nothing to train on, but much to know
         rows, task, refusal = [Row(source.name, source, ())], "single", ""
@@ -157,25 +150,27 @@ def _labels(cells: dict[str, str], *, task: str) -> tuple[str, ...] | dict[str, 
 
 def _folder_rows(folder: Path, *, others: list[Path]) -> Iterator[Row]:
     """Clips below a folder; files that may be clips under another name are added to `others`."""
-    top = [p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")]
-    has_splits = bool(top) and set(top) <= set(SPLITS)
-    for _, paths in walk(folder):
+    try:
+        found = layout(folder)
+    except ValueError:  # training refuses it: nothing is known of its folders
+        found = Layout(folder, {})
+    for directory, paths in walk(folder):
+        cells = found.cells(directory if directory.is_relative_to(found.base) else found.base)
         for path in paths:
             if path.name.startswith("."):
                 continue
             if path.suffix.lower() in SUFFIXES:
-                yield _folder_row(path, folder=folder, has_splits=has_splits)
-            elif path.suffix.lower() not in _OTHER_SUFFIXES:
+                yield _folder_row(path, cells, folder=folder)
+            elif path.suffix.lower() not in OTHER_SUFFIXES:
                 others.append(path)
 
 
-def _folder_row(path: Path, *, folder: Path, has_splits: bool) -> Row:
+def _folder_row(path: Path, cells: dict[str, str], *, folder: Path) -> Row:
     relative = path.relative_to(folder)
-    split, *inside = relative.parts[:-1] if has_splits else ("", *relative.parts[:-1])
     return Row(
         id=relative.as_posix(),
         path=path,
-        labels=tuple(inside[:1]),
-        split=split,
-        group=relative.parent.as_posix() if len(inside) > 1 else "",
+        labels=(cells[LABEL],) if cells[LABEL] else (),
+        split=cells["split"],
+        group=relative.parent.as_posix() if cells["group"] else "",
     )
