@@ -164,7 +164,8 @@ def test_metadata_of_something_else_is_not_read(tmp_path, caplog):
 # --- our own outputs ----------------------------------------------------------------------------
 
 OUTPUTS = {
-    "runs": "runs/b/.lock runs/b/log.txt runs/a/config.yaml runs/a/environment.json runs/a/model/model.safetensors",
+    "runs": "runs/a/config.yaml runs/a/environment.json runs/a/model/model.safetensors",
+    "begun": "begun/a/.sightsound",
     "doctor": "doctor/findings.csv doctor/report.html",
     "explained": "explained/1.film.mp4 explained/1.png explained/maps.csv explained/maps.json",
     "shards": "shards/shards.json shards/0000.tar shards/index.parquet",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
+OUTPUT_MARK = ".sightsound"  # an empty file in a folder that is written to while clips are read
 FILM = ".film.mp4"  # how films of `explain --video` end; the numbers behind them lie beside them
 _BESIDE_FILMS = frozenset({"maps.json", "contributions.json"})
 _MADE = (  # all of these files lie in a folder of that kind
@@ -37,8 +38,10 @@ def holds_generated_clips(names: Collection[str]) -> bool:
 
 def is_output(folder: Path, *, levels: int = 2) -> bool:
     """Whether this program wrote a folder, or one below it, such as `a` in `runs`."""
-    entries = {path.name: path for path in folder.iterdir() if not path.name.startswith(".")}
-    if any(made <= entries.keys() for made in (*_MADE, *_MADE_WITH_CLIPS)):
+    entries = {path.name: path for path in folder.iterdir()}
+    if OUTPUT_MARK in entries or any(
+        made <= entries.keys() for made in (*_MADE, *_MADE_WITH_CLIPS)
+    ):
         return True
     folders = [path for path in entries.values() if path.is_dir()] if levels else []
     return any(is_output(path, levels=levels - 1) for path in folders)

@@ -18,7 +18,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from typing import Any
 import yaml
 
 from sightsound.configuration import changed, config_text, flat, load_config
+from sightsound.data.outputs import OUTPUT_MARK
 from sightsound.data.rows import Manifest
 from sightsound.files import locked, write_whole
 from sightsound.run import RunConfig
@@ -50,14 +51,23 @@ def owned(directory: Path) -> Iterator[None]:
     Raises:
         ValueError: another training is at work there.
     """
-    is_new = not directory.exists()
+    new = [path for path in (directory, *directory.parents) if not path.exists()]
     directory.mkdir(parents=True, exist_ok=True)
     with locked(directory, by="sightsound train"):
         try:
+            (directory / OUTPUT_MARK).touch()  # it may lie among the clips that are read now
             yield
         finally:
-            if is_new and not any(directory.iterdir()):
-                directory.rmdir()
+            (directory / OUTPUT_MARK).unlink(missing_ok=True)
+            _remove_empty(new)
+
+
+def _remove_empty(folders: Sequence[Path]) -> None:
+    """Remove `folders`, the innermost first, until one holds something."""
+    for folder in folders:
+        if any(folder.iterdir()):
+            return
+        folder.rmdir()
 
 
 def find_run(directory: Path, *, resume: bool) -> Path | None:
