@@ -8,7 +8,7 @@
 # Exits 0 if it is so, 1 if it changed.
 set -eu
 W=$(mktemp -d); trap 'rm -rf "$W"' EXIT; cd "$W"
-python3 -m venv v; v/bin/pip install -q av==18.1.0 numpy
+python3 -m venv v; v/bin/pip install -q av==18.1.0 numpy==2.4.6
 cat > try.py <<'PYEOF'
 import sys
 from fractions import Fraction
