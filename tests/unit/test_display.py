@@ -64,8 +64,8 @@ def test_the_centre_is_that_of_the_screen(tmp_path, name, codec):
     options = {"strict": "unofficial"} if codec == "mjpeg" else {}
     path = write_bar(tmp_path / name, codec=codec, options=options)
     info = probe(path).video
-    assert (info.height, info.width) == (48, 128)
-    assert (info.stored_height, info.stored_width) == (48, 64)
+    assert (info.shown_height, info.shown_width) == (48, 128)
+    assert (info.height, info.width) == (48, 64)
     assert whiteness(path) > 0.93
     assert whiteness(path, picture="stored") == pytest.approx(0.5, abs=0.04)  # 24 of 48 columns
 
@@ -130,9 +130,9 @@ def rebuilt(data, way, added):
 @pytest.mark.parametrize(("name", "codec"), [("a.mkv", "ffv1"), ("a.webm", "libvpx-vp9")])
 def test_the_display_size_of_matroska(tmp_path, name, codec):
     path = write_bar(tmp_path / name, codec=codec, options={}, pixel_aspect=None)
-    assert probe(path).video.width == 64
+    assert probe(path).video.shown_width == 64
     with_video_elements(path, width=128, height=48, unit=0)
-    assert (probe(path).video.height, probe(path).video.width) == (48, 128)
+    assert (probe(path).video.shown_height, probe(path).video.shown_width) == (48, 128)
     assert whiteness(path) > 0.93
 
 
@@ -146,7 +146,7 @@ def with_pasp(path, across, down):
 
 def test_the_container_says_more_than_the_stream(tmp_path):
     path = with_pasp(write_bar(tmp_path / "a.mp4", pixel_aspect=Fraction(4)), 2, 1)
-    assert probe(path).video.width == 128 and whiteness(path) > 0.93
+    assert probe(path).video.shown_width == 128 and whiteness(path) > 0.93
 
 
 @pytest.mark.parametrize("aspect", [(1, 1000), (1000, 1), (0, 1)])
@@ -176,7 +176,7 @@ def test_a_turned_picture_is_stretched_before_it_is_turned(tmp_path, degrees):
     path = write_bar(tmp_path / "a.mp4", rotation=degrees)
     info = probe(path).video
     expected = (48, 128) if degrees == 180 else (128, 48)
-    assert (info.height, info.width) == expected
+    assert (info.shown_height, info.shown_width) == expected
     assert whiteness(path) > 0.93
 
 
@@ -265,7 +265,7 @@ def test_the_clean_aperture_of_an_mp4(tmp_path):
     with_clean_aperture(path, 24, 36, 0, -4)
     info = probe(path).video
     assert info.display == Display(cut=Cut(4, 8, 20, 20))
-    assert (info.height, info.width) == (36, 24)
+    assert (info.shown_height, info.shown_width) == (36, 24)
     assert whiteness(path, crop=None) > 0.93
     assert whiteness(path, crop=None, picture="stored") == whole
 
@@ -276,7 +276,9 @@ def test_pixel_crop_of_a_matroska_file(tmp_path):
     path = write_bar(tmp_path / "a.mkv", codec="ffv1", options={}, frame=frame, pixel_aspect=None)
     with_video_elements(path, top=10, bottom=8, left=20)
     info = probe(path).video
-    assert (info.height, info.width) == (30, 44) and info.display.cut == Cut(10, 8, 20, 0)
+    assert (info.shown_height, info.shown_width) == (30, 44) and info.display.cut == Cut(
+        10, 8, 20, 0
+    )
     assert whiteness(path, crop=None) > 0.98
 
 
@@ -284,7 +286,7 @@ def test_the_display_size_of_a_cropped_matroska_file_is_that_of_what_is_left(tmp
     path = write_bar(tmp_path / "a.mkv", codec="ffv1", options={}, pixel_aspect=None)
     with_video_elements(path, top=4, bottom=4, width=128, height=40, unit=0)
     info = probe(path).video
-    assert (info.height, info.width) == (40, 128)
+    assert (info.shown_height, info.shown_width) == (40, 128)
 
 
 def test_a_turned_picture_is_cropped_before_it_is_turned(tmp_path):
@@ -301,7 +303,7 @@ def test_a_crop_that_leaves_nothing(tmp_path):
     with pytest.raises(DecodeError, match="Invalid data"):
         probe(with_video_elements(path, top=30, bottom=30))
     path = with_clean_aperture(write_bar(tmp_path / "a.mp4"), 24, 0, 0, 0)
-    assert probe(path).video.height == 48
+    assert probe(path).video.shown_height == 48
 
 
 # What is said of it

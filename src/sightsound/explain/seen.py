@@ -424,8 +424,8 @@ def _cut(asked: Asked, row: Row, picture: Picture) -> str:
     if info is None:
         return ""
     height, width = info.height, info.width
-    if picture == "stored":
-        height, width = info.stored_height, info.stored_width
+    if picture == "displayed":
+        height, width = info.shown_height, info.shown_width
     box = asked.crop(height, width)
     size = f"{width} x {height}"
     if (box.height, box.width) == (height, width):

@@ -11,7 +11,7 @@ Of ambisonics the first component is the sound from everywhere. Where a file doe
 channel is where, six are taken for 5.1 and eight for 7.1, as players do, other numbers averaged:
 those are rather microphones. The sum of 5.1 may exceed full scale; `sound.py` clips it there.
 
-"mean" is the mean of all channels, as it was for models made before 2026-12.
+"mean" is the mean of all channels, as it was before there was a choice.
 """
 
 from __future__ import annotations

@@ -173,13 +173,13 @@ def _with_pictures(health: Health, path: str | Path, info: VideoStreamInfo) -> H
 def _pictures(info: VideoStreamInfo, timing: Timing, look: _Look) -> Pictures:
     return Pictures(
         codec=info.codec,
-        height=info.height,
-        width=info.width,
+        height=info.shown_height,
+        width=info.shown_width,
         frames_per_second=info.frames_per_second,
         timing=timing,
         num_decoded=len(look.times),
-        stored_height=info.stored_height,
-        stored_width=info.stored_width,
+        stored_height=info.height,
+        stored_width=info.width,
         pixel_aspect=info.display.pixel_aspect,
         **look.measures(timing),
     )

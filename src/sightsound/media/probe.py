@@ -17,14 +17,14 @@ class VideoStreamInfo:
     """The first real video stream."""
 
     codec: str
-    height: int  # as displayed: cropped, stretched to its shape on a screen, and turned
+    height: int  # of all pixels that are stored, after rotation
     width: int
     frames_per_second: float | None  # average; `None`: the file does not say
     start_seconds: float  # after time 0
     duration_seconds: float | None
     rotation_degrees: int  # counterclockwise, already applied to height and width
-    stored_height: int  # of all pixels that are stored, as if they were square, turned as well
-    stored_width: int
+    shown_height: int  # as displayed: cropped, stretched to its shape on a screen, and turned
+    shown_width: int
     display: Display  # what makes them differ
 
 
@@ -89,8 +89,8 @@ def _probe_video(media: Media, *, problems: list[str]) -> VideoStreamInfo | None
     start, frame = found
     turn = orientation_of(frame)
     display = track.display_of(frame)
-    height, width = turn.displayed(*display.size(frame.height, frame.width))
-    stored_height, stored_width = turn.displayed(frame.height, frame.width)
+    height, width = turn.displayed(frame.height, frame.width)
+    shown_height, shown_width = turn.displayed(*display.size(frame.height, frame.width))
     rate = track.stream.average_rate
     return VideoStreamInfo(
         codec=track.stream.codec_context.codec.name,
@@ -100,8 +100,8 @@ def _probe_video(media: Media, *, problems: list[str]) -> VideoStreamInfo | None
         start_seconds=start,
         duration_seconds=track.header_duration_seconds,
         rotation_degrees=turn.degrees,
-        stored_height=stored_height,
-        stored_width=stored_width,
+        shown_height=shown_height,
+        shown_width=shown_width,
         display=display,
     )
 

@@ -56,8 +56,9 @@ def _span(row: Row, info: MediaInfo) -> tuple[float, float]:
 
 def _size(info: MediaInfo) -> tuple[int, int]:
     """(H, W) even, the longer one `SIDE`."""
-    scale = SIDE / max(info.video.height, info.video.width)
-    return tuple(max(2, 2 * round(scale * n / 2)) for n in (info.video.height, info.video.width))
+    shown = info.video.shown_height, info.video.shown_width
+    scale = SIDE / max(shown)
+    return tuple(max(2, 2 * round(scale * n / 2)) for n in shown)
 
 
 def _picture(row: Row, info: MediaInfo) -> bytes:
