@@ -11,9 +11,12 @@ import numpy as np
 import pytest
 from media_files import RATE, grey, tone, write_clip
 
+from sightsound.data.doctor.clips import clip_findings
+from sightsound.data.manifest import Row
 from sightsound.media import clock, decode
 from sightsound.media.clock import Shifts
 from sightsound.media.decode import opened
+from sightsound.media.examine import examine
 from sightsound.media.frames import read_frames
 from sightsound.media.links import links
 from sightsound.media.probe import probe, read_duration
@@ -348,3 +351,13 @@ def test_sound_that_was_written_to_a_pipe(tmp_path, length):
     data[place : place + 4] = length.to_bytes(4, "little")
     path.write_bytes(data)
     assert read_duration(path) == pytest.approx(2.0, abs=1e-3)
+
+
+def test_doctor_tells_of_joined_recordings_apart_from_damage(tmp_path, parts):
+    for suffix in ("ts", "mkv"):
+        path = join(tmp_path / f"both.{suffix}", *parts[suffix])
+        health = examine(path)
+        assert health.problems == ()
+        assert [text.partition(":")[0] for text in health.joined] == ["video", "audio"]
+        found = {f.kind: f.detail for f in clip_findings(Row("a", path, ("dog",)), health)}
+        assert "what follows is played on" in found["joined"] and "damaged" not in found

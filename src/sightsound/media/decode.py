@@ -35,6 +35,7 @@ from sightsound.media.source import Source, find
 
 _MAX_READ_ERRORS = 50  # in a row, without one packet between them: then the rest is lost
 _MISSING_SECONDS = 0.25  # a stream that ends this much before its header says is truncated
+_JOIN_SECONDS = 1.0  # around a join, where an MPEG transport stream's counters do not go on
 _ROUNDING_SECONDS = 0.1  # a length that packets confirm so far is kept: it leaves out padding
 
 
@@ -156,14 +157,15 @@ class Media:
         return [s for s in streams if not s.disposition & still and s.time_base]
 
     def stream(self, kind: str) -> Stream | None:
-        """The first stream of a kind that has a decoder; `None` if there is none of this kind."""
+        """The stream of a kind that players take; `None` if there is none of this kind.
+
+        Of those that have a decoder, the first that is marked as the default, or just the first.
+        """
         streams = self.streams(kind)
-        for stream in streams:
-            if stream.codec_context is not None:
-                return stream
-        if streams:
+        usable = [stream for stream in streams if stream.codec_context is not None]
+        if streams and not usable:
             raise DecodeError(self.path, 0.0, f"no decoder for the {kind} stream")
-        return None
+        return min(usable, key=lambda stream: not _is_default(stream), default=None)
 
     def duration_seconds(self) -> float:
         """From time 0 to the end of the longest stream of pictures or sound.
@@ -258,7 +260,7 @@ class Track:
 
     @classmethod
     def find(cls, media: Media) -> Self | None:
-        """The first stream of this kind that has a decoder; `None` if there is none at all."""
+        """The stream of this kind that players take; `None` if there is none at all."""
         stream = media.stream(cls.kind)
         return None if stream is None else cls(media, stream)
 
@@ -293,7 +295,21 @@ class Track:
         text = f"nothing of the {self.stream.type} stream could be decoded ({cause})"
         raise DecodeError(self.media.path, start_seconds, text)
 
+    @property
+    def choice(self) -> str:
+        """Which of several streams of its kind this is, in words; empty for the only one."""
+        streams = self.media.streams(self.kind)
+        if len(streams) < 2:
+            return ""
+        place = [stream.index for stream in streams].index(self.stream.index)
+        why = "marked as default" if _is_default(self.stream) else "the first that decodes"
+        return f"{self.kind}: track {place + 1} of {len(streams)} is taken, {why}"
+
     def problems(self, *, since: float = -math.inf, until: float = math.inf) -> tuple[str, ...]:
+        """What failed, and what was joined, between two times, in sentences."""
+        return (*self.damage(since=since, until=until), *self.joins(since=since, until=until))
+
+    def damage(self, *, since: float = -math.inf, until: float = math.inf) -> tuple[str, ...]:
         """What failed between two times, in sentences."""
         kind = self.stream.type
         causes = [cause for time, cause in self.failures if since <= time <= until]
@@ -304,12 +320,16 @@ class Track:
         if end is not None and expected is not None and expected - end > _MISSING_SECONDS:
             if end < until:
                 found.append(f"{kind}: ends at {end:.2f} s, its header says {expected:.2f} s")
-        return (*found, *self.joins(since=since, until=until))
+        return tuple(found)
 
     def joins(self, *, since: float = -math.inf, until: float = math.inf) -> tuple[str, ...]:
         """Where recordings were joined between two times, in sentences."""
         found = [jump for jump in self.jumps if since <= jump.at_seconds <= until]
         return tuple(f"{self.kind}: {jump}" for jump in found)
+
+    def is_at_join(self, seconds: float) -> bool:
+        """Whether packets count as damaged there only since their numbers start anew."""
+        return any(abs(seconds - jump.at_seconds) < _JOIN_SECONDS for jump in self.jumps)
 
     def packets(self, since: float = -math.inf) -> Iterator[av.Packet]:
         """All packets, then the empty one that flushes the decoder; read errors are survived.
@@ -375,6 +395,10 @@ class Track:
     def _note_failure(self, packet: av.Packet, *, cause: str) -> None:
         time = self.end_seconds or 0.0 if packet.pts is None else self.seconds(packet.pts)
         self.failures.append((time, cause))
+
+
+def _is_default(stream: Stream) -> bool:
+    return bool(stream.disposition & Disposition.default)
 
 
 def _use_alone(media: Media, stream: Stream) -> None:

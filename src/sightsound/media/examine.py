@@ -21,7 +21,7 @@ import av
 import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
-from sightsound.media.decode import DecodeError, opened
+from sightsound.media.decode import DecodeError, Track, opened
 from sightsound.media.downmix import channels_of, counted, mono
 from sightsound.media.fingerprint import RATE_HZ, SECONDS, fingerprint, likeness
 from sightsound.media.frames import VideoTrack, read_frames
@@ -93,6 +93,8 @@ class Health:
     unreadable: tuple[str, ...] = ()  # why the file, or a stream of it, does not decode at all
     problems: tuple[str, ...] = ()  # what is damaged, in sentences
     unseen: str = ""  # what was not decoded
+    joined: tuple[str, ...] = ()  # where recordings were joined, in sentences
+    choices: tuple[str, ...] = ()  # which of several tracks are taken
 
 
 def examine(
@@ -167,7 +169,7 @@ def _with_pictures(health: Health, path: str | Path, info: VideoStreamInfo) -> H
             if sum(map(len, pieces)) < timing.num_packets:
                 seen = f"{len(look.times)} of {timing.num_packets} pictures"
                 health = _noted(health, unseen=f"all but {seen}")
-        return _noted(health, problems=track.problems(since=start, until=stop))
+        return _with_track(_noted(health, problems=track.damage(since=start, until=stop)), track)
 
 
 def _pictures(info: VideoStreamInfo, timing: Timing, look: _Look) -> Pictures:
@@ -309,7 +311,9 @@ def _with_sound(health: Health, path: str | Path, info: AudioStreamInfo) -> Heal
     with opened(path, start_seconds=start) as media:
         track = AudioTrack.find(media)
         timing = Packets.of(track).timing(start, stop)
-        lost = track.problems(since=start, until=stop)
+        lost = track.damage(since=start, until=stop)
+        health = _with_track(health, track)
+        joined = track.joins()
     if timing is None:
         return _noted(health, problems=lost)
     stretches = _stretches(timing)
@@ -319,7 +323,8 @@ def _with_sound(health: Health, path: str | Path, info: AudioStreamInfo) -> Heal
         return _noted(health, unreadable=(error.cause,))
     heard = [part for part in parts if part is not None]
     samples = np.concatenate([part.samples[part.valid] for part in heard] or [np.empty(0, "f4")])
-    problems = tuple(dict.fromkeys(text for part in heard for text in part.problems)) or lost
+    told = dict.fromkeys(text for part in heard for text in part.problems)
+    problems = tuple(text for text in told if text not in joined) or lost
     if not len(samples):
         return _noted(health, problems=problems)
     channels, mono = _levels(path, stretches)
@@ -400,6 +405,16 @@ def _outline(
             places = np.clip((times * scale).astype(int), 0, NUM_POINTS - 1)
             np.maximum.at(peaks, places, np.abs(part.samples))
     return np.round(np.minimum(peaks, 1.0) * 255).astype(np.uint8).tobytes()
+
+
+def _with_track(health: Health, track: Track) -> Health:
+    """`health` with what is to be known about a track, though it is no damage."""
+    joined = track.joins(since=health.start_seconds, until=health.end_seconds)
+    return dataclasses.replace(
+        health,
+        joined=health.joined + joined,
+        choices=health.choices + tuple(filter(None, [track.choice])),
+    )
 
 
 def _noted(

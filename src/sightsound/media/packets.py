@@ -109,7 +109,7 @@ def _read(kind: type[Track], path: str, size: int, changed: int) -> tuple:
             after = time + length
             shown = packet.size > 0 and not packet.is_discard
             rows.append((time, length, packet.is_keyframe, shown))
-            if packet.is_corrupt:
+            if packet.is_corrupt and not track.is_at_join(time):
                 track.failures.append((time, "the file marks it"))
     columns = zip(*rows, strict=True) if rows else [()] * 4
     kinds = (np.float64, np.float64, bool, bool)

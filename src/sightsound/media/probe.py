@@ -14,7 +14,7 @@ from sightsound.media.sound import AudioTrack
 
 @dataclass(frozen=True)
 class VideoStreamInfo:
-    """The first real video stream."""
+    """The video stream that players take: the default one, no attached picture."""
 
     codec: str
     height: int  # of all pixels that are stored, after rotation
@@ -30,7 +30,7 @@ class VideoStreamInfo:
 
 @dataclass(frozen=True)
 class AudioStreamInfo:
-    """The first audio stream."""
+    """The audio stream that players take: the default one."""
 
     codec: str
     rate_hz: int

@@ -66,6 +66,10 @@ def _streams(health: Health) -> Iterator[tuple[str, str]]:
         yield "unreadable", cause
     if health.problems:
         yield "damaged", "; ".join(health.problems)
+    if health.joined:
+        yield "joined", "; ".join(health.joined)
+    if health.choices:
+        yield "several_tracks", "; ".join(health.choices)
     for kind, word, stream in (
         ("no_pictures", "video", health.video),
         ("no_sound", "audio", health.audio),

@@ -149,6 +149,18 @@ KINDS: dict[str, Kind] = {
         "for a while one frame stands still",
         "fetch them again if it is not meant to be so",
     ),
+    "joined": Kind(
+        "joined recordings",
+        KNOW,
+        "the file holds several recordings, or its clock jumps: played one after the other",
+        "cut the clip to one of them (start_seconds, end_seconds) if they do not belong together",
+    ),
+    "several_tracks": Kind(
+        "several tracks",
+        KNOW,
+        "of several tracks of pictures or sound one is taken, the same in training and prediction",
+        "if it is another language or camera: keep one, as with ffmpeg -map 0:a:1",
+    ),
     "variable_rate": Kind(
         "variable frame rate",
         KNOW,
