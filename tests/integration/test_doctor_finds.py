@@ -63,6 +63,7 @@ ZOO = {
     "lengths": "a_10ms_audio.mp4 a_longer_6s_than_video.mp4 a_shorter_1s_than_video.mp4 "
     "t_0p5fps.mp4 x_truncated_half_faststart.mp4",  # at .5 fps the second frame lasts until 4 s
     "variable_rate": "t_vfr.mkv t_vfr.mp4",
+    "several_tracks": "a_two_tracks.mp4 s_two_video_two_audio.mp4",
     "shorter": "g_4k_half_second.mp4 t_editlist_cut_nonkey.mp4 x_truncated_half.avi",
 }
 ORIGINAL = "base_h264_aac.mp4"

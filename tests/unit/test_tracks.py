@@ -8,9 +8,13 @@ from media_files import RATE, grey, tone, write_clip, write_sound
 
 from sightsound.data.doctor.clips import clip_findings
 from sightsound.data.manifest import Row
+from sightsound.media import decode
+from sightsound.media.condense import Stretch, condense
 from sightsound.media.examine import examine
 from sightsound.media.frames import read_frames
+from sightsound.media.sequential import SequentialReader
 from sightsound.media.sound import read_audio
+from sightsound.settings import ShardSettings
 
 LEVELS, HERTZ = (40, 200), (400.0, 1000.0)
 
@@ -76,3 +80,55 @@ def test_one_track_of_each_kind_is_not_worth_a_word(tmp_path):
     write_clip(tmp_path / "a.mp4", levels=[50] * 20, times=np.arange(20) / 10, sound=tone(2.0))
     health = examine(tmp_path / "a.mp4")
     assert health.choices == () and health.joined == ()
+
+
+# The last picture
+
+
+def still(path, *, seconds=4.0, untagged=False):
+    """One picture, which the file says is short, under a tone (a song with its cover, say)."""
+    write_clip(path, levels=[90], times=[0.0], sound=tone(seconds))
+    if untagged:
+        path.write_bytes(path.read_bytes().replace(b"DURATION", b"NOTATION"))
+    return path
+
+
+@pytest.mark.parametrize(
+    "name, untagged", [("a.mp4", 0), ("a.mkv", 0), ("a.mkv", 1), ("a.ts", 0), ("a.flv", 0)]
+)
+def test_a_picture_holds_while_the_sound_goes_on(tmp_path, name, untagged):
+    path = still(tmp_path / name, untagged=untagged)
+    times = np.array([0.2, 1.0, 3.9, 4.3])
+    frames = read_frames(path, times, (8, 8))
+    assert frames.valid.tolist() == [True, True, True, False]
+    assert frames.problems == ()
+    assert np.abs(frames.pixels.astype(int) - 90).max() < 5
+    approximate = read_frames(path, times, (8, 8), approximate=True)
+    np.testing.assert_array_equal(approximate.valid, frames.valid)
+    in_one_pass = SequentialReader(path, times).frames(path, times, (8, 8))
+    np.testing.assert_array_equal(in_one_pass.valid, frames.valid)
+    pictures = condense(Stretch(path), ShardSettings()).pictures
+    assert pictures.end_seconds == pytest.approx(4.0, abs=0.1) and len(pictures.jpegs) == 1
+
+
+def test_it_holds_up_to_a_limit(tmp_path, monkeypatch):
+    monkeypatch.setattr(decode, "HOLD_SECONDS", 2.0)
+    frames = read_frames(still(tmp_path / "a.mp4"), np.array([1.9, 2.2]), (8, 8))
+    assert frames.valid.tolist() == [True, False]
+
+
+def test_pictures_that_are_missing_are_not_made_up(tmp_path):
+    """The header promises six seconds of pictures; the file was cut off, its sound lies apart."""
+    path = tmp_path / "a.mkv"
+    write_clip(path, levels=[90] * 60, times=np.arange(60) / 10, codec="mpeg4")
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    frames = read_frames(path, np.array([0.5, 5.5]), (8, 8))
+    assert frames.valid.tolist() == [True, False]
+    assert "its header says" in frames.problems[0]
+
+
+def test_without_sound_the_last_picture_ends_with_its_stream(tmp_path):
+    write_clip(tmp_path / "a.mp4", levels=[90] * 10, times=np.arange(10) / 10)
+    frames = read_frames(tmp_path / "a.mp4", np.array([0.9, 1.2]), (8, 8))
+    assert frames.valid.tolist() == [True, False]

@@ -52,7 +52,7 @@ class Pictures:
     height: int  # as displayed (`ShardSettings.picture`); `jpegs` may be smaller
     width: int
     times_seconds: list[float]  # when each of `jpegs` is first shown
-    end_seconds: float | None  # of the stream; None if it goes on after the stretch
+    end_seconds: float | None  # of what is shown; None if it goes on after the stretch
     jpegs: list[bytes]
     left_out: bool  # whether the stretch has frames that are not kept
     problems: list[str]
@@ -167,7 +167,7 @@ def _decoded(
             track.check_spared(wanted, None, approximate=approximate)
             track.raise_nothing_decoded(start)
         pictures = keeper.result(
-            track.end_seconds if ended else None,
+            track.shown_until() if ended else None,
             track.problems(until=limit),
             spared=track.has_spared,
         )

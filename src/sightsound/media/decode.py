@@ -33,7 +33,12 @@ from sightsound.media.links import links
 from sightsound.media.seek import seek
 from sightsound.media.source import Source, find
 
+# Containers of which FFmpeg knows how long each stream is; elsewhere streams get the file's length.
+_OWN_LENGTHS = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "avi"})
 _MAX_READ_ERRORS = 50  # in a row, without one packet between them: then the rest is lost
+# How long the last picture is held under the sound: longer than a slide of a talk or a lyric. After
+# it, a single picture says no more about the sound.
+HOLD_SECONDS = 60.0
 _MISSING_SECONDS = 0.25  # a stream that ends this much before its header says is truncated
 _JOIN_SECONDS = 1.0  # around a join, where an MPEG transport stream's counters do not go on
 _ROUNDING_SECONDS = 0.1  # a length that packets confirm so far is kept: it leaves out padding
@@ -190,20 +195,55 @@ class Media:
         """Where a stream ends if its header is right, in seconds after time 0."""
         if not header_counts(self.container):
             return None
+        if self.container.format.name not in _OWN_LENGTHS:
+            tag = _matroska_end_seconds(stream.metadata.get("DURATION", ""), self.origin)
+            return self._unsaid_end_seconds(stream) if tag is None else tag
         if stream.duration and stream.start_time is not None:
             ticks = stream.start_time + stream.duration
             return float(ticks * stream.time_base - self.origin)
-        return _matroska_end_seconds(stream.metadata.get("DURATION", ""), self.origin)
+        return None
+
+    def _unsaid_end_seconds(self, stream: Stream) -> float | None:
+        """Where the packets of a stream end; the end of the file if that was cut off."""
+        promised = None if self._has_other_streams() else self._file_seconds()
+        if promised is not None and promised - self.read_seconds() > _MISSING_SECONDS:
+            return promised
+        end = self.clock.ends.get(stream.index)
+        return None if end is None else end - float(self.origin)
+
+    def shown_until(self, stream: Stream, end: float) -> float:
+        """Until when the last picture of a stream is shown that ends at `end`.
+
+        Players hold it while the sound goes on; here for at most `HOLD_SECONDS`, and not where
+        pictures are missing that the header promises.
+        """
+        promised = None if self.following else self.end_seconds(stream)
+        if promised is not None and promised - end > _MISSING_SECONDS:
+            return end
+        return max(end, min(self._sound_end_seconds(), end + HOLD_SECONDS))
+
+    def _sound_end_seconds(self) -> float:
+        sounds = [s for s in self.streams("audio") if s.codec_context is not None]
+        if not sounds:
+            return -math.inf
+        if self.following:
+            return self.duration_seconds()
+        stream = self.stream("audio")
+        end = self.end_seconds(stream)
+        return self.clock.ends.get(stream.index, 0.0) - float(self.origin) if end is None else end
 
     def _header_seconds(self) -> float | None:
         """The length as the header says; `None` if it does not, or counts what is no picture."""
         if not header_counts(self.container):
             return None
-        streams = self.real_streams()
-        if len(streams) == len(self.container.streams):
+        if not self._has_other_streams():
             return self._file_seconds()
-        ends = [self.end_seconds(stream) for stream in streams]
+        ends = [self.end_seconds(stream) for stream in self.real_streams()]
         return None if None in ends else max(ends)
+
+    def _has_other_streams(self) -> bool:
+        """Whether there are subtitles, data or attached pictures, which may last longer."""
+        return len(self.real_streams()) < len(self.container.streams)
 
     def _file_seconds(self) -> float | None:
         """What FFmpeg takes for the length of the file, subtitles and all."""
@@ -316,9 +356,10 @@ class Track:
         found = []
         if causes:
             found.append(f"{kind}: {len(causes)} damaged packet(s) ({causes[0]})")
-        end, expected = self.end_seconds, self.header_end_seconds
-        if end is not None and expected is not None and expected - end > _MISSING_SECONDS:
-            if end < until:
+        end = self.end_seconds
+        if end is not None and end < until:
+            expected = self.header_end_seconds
+            if expected is not None and expected - end > _MISSING_SECONDS:
                 found.append(f"{kind}: ends at {end:.2f} s, its header says {expected:.2f} s")
         return tuple(found)
 

@@ -1,6 +1,7 @@
 """The frames of a file that are shown at given times, as pixels.
 
-A frame is shown from its start to the start of the next one. Where the container marks keyframes,
+A frame is shown from its start to the start of the next one, the last to its end or, where sound
+goes on after it, as long as that does (`Media.shown_until`). Where the container marks keyframes,
 decoding starts at the last one that is early enough. `decode.py` says what holds for every stream.
 """
 
@@ -44,7 +45,7 @@ class Frames:
 
     pixels: np.ndarray  # (T, C, H, W) uint8, RGB
     times_seconds: np.ndarray  # (T,) float64: when the frames given were really shown first
-    valid: np.ndarray  # (T,) bool: false before the first frame and from the end of the stream on
+    valid: np.ndarray  # (T,) bool: false before the first frame and once the last is not shown
     problems: tuple[str, ...] = ()
 
 
@@ -60,7 +61,7 @@ def read_frames(
     """The frames shown at `times_seconds` (T,), scaled to `size` (H, W).
 
     The frame shown at a time is the last one that starts at or before it. Times before the first
-    frame get the first frame, times from the end of the stream on the last one; `valid` is false
+    frame get the first frame, times after the last one is shown get the last; `valid` is false
     there. `crop` chooses the part that is scaled (default: all of it; the aspect ratio changes if
     it differs). Without a video stream (cover art is none) the result is `None`. Raises
     `DecodeError` if there is a video stream but no frame of it can be decoded.
@@ -140,7 +141,7 @@ def _read_frames(
                 return None
             track.check_spared(wanted, None, approximate=approximate)
             track.raise_nothing_decoded(first)
-        frames = picker.result(end_seconds=track.end_seconds, problems=track.problems(until=last))
+        frames = picker.result(track.shown_until, problems=track.problems(until=last))
         track.check_spared(wanted, frames, approximate=approximate)
         return frames
 
@@ -233,12 +234,17 @@ class VideoTrack(Track):
             return
         if frames is None:
             raise NeedsAll
-        late = (wanted - frames.times_seconds)[frames.valid].max(initial=0)
+        shown_at = np.minimum(wanted, self.end_seconds)  # from then on the last frame is held
+        late = (shown_at - frames.times_seconds)[frames.valid].max(initial=0)
         if approximate and late > _MAX_LATE:
             raise NeedsAll
         shown = self._sparing.delivered(wanted + TICK_SECONDS, frames.times_seconds)
         if not approximate and (self.failures or not shown):
             raise NeedsAll
+
+    def shown_until(self) -> float:
+        """Once all frames are decoded: until when the last is shown; see `Media.shown_until`."""
+        return self.media.shown_until(self.stream, self.end_seconds)
 
     def first_picture(self) -> tuple[float, av.VideoFrame] | None:
         """Start and first frame, `None` if the stream is empty; `DecodeError` if none decodes."""
@@ -391,11 +397,11 @@ class _Picker:
         self._shown = (time, end, frame)
         return self._next == len(self._order)
 
-    def result(self, *, end_seconds: float, problems: tuple[str, ...]) -> Frames:
-        """Everything wanted; what is still open gets the last frame, shown until `end_seconds`."""
+    def result(self, shown_until: Callable[[], float], *, problems: tuple[str, ...]) -> Frames:
+        """Everything wanted; what is still open gets the last frame, valid while it is shown."""
         if self._next < len(self._order):
             assert self._shown is not None
-            self._give(self._shown, before=math.inf, valid_before=end_seconds)
+            self._give(self._shown, before=math.inf, valid_before=shown_until())
         return Frames(self._pixels, self._times, self._valid, problems)
 
     def _give(

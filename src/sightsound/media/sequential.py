@@ -212,7 +212,7 @@ class _Pictures:
             if shown is None:
                 track.check_spared(wanted, None, approximate=False)
                 track.raise_nothing_decoded(wanted[0])
-            yield from self._give(shown, before=track.end_seconds, valid=True)
+            yield from self._give(shown, before=track.shown_until(), valid=True)
             yield from self._give(shown, before=math.inf, valid=False)
 
     def _give(

@@ -115,6 +115,8 @@ class TorchcodecReader:
             raise DecodeError(path, float(wanted.min()), cause)
         box = (crop or full_box)(*shown.data.shape[-2:])
         pixels = _scaled(shown.data, box, size=size).cpu().contiguous().numpy()
+        if (times >= stop).any():
+            stop = origin + _shown_until(path, stop - origin)
         return Frames(pixels, starts - origin, (start <= times) & (times < stop))
 
     def sound(
@@ -196,6 +198,12 @@ def _stream(path: str | Path, kind: str, *, start_seconds: float) -> _Found | No
             return dataclasses.replace(found, channels=channels)
         track = VideoTrack(media, stream)
         return dataclasses.replace(found, is_reshaped=not track.is_shown_as_stored)
+
+
+def _shown_until(path: str | Path, end: float) -> float:
+    """See `Media.shown_until`: of the video stream, which ends at `end`."""
+    with opened(path, start_seconds=end) as media:
+        return media.shown_until(media.stream("video"), end)
 
 
 @contextmanager

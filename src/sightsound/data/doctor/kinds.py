@@ -110,7 +110,8 @@ KINDS: dict[str, Kind] = {
     "lengths": Kind(
         "streams of different length",
         HURTS,
-        "part of the clip has one stream only, and windows there are half empty",
+        "where sound ends first windows are half empty; where pictures end first the last one is "
+        "held for up to a minute, and still",
         "cut the clip to what both have (end_seconds)",
     ),
     "leak": Kind(
