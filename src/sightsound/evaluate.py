@@ -27,7 +27,7 @@ from sightsound.data.manifest import load_manifest, other_data
 from sightsound.data.rows import Manifest, Row, id_hash
 from sightsound.data.sampling import eval_batches
 from sightsound.extract import Progress, with_features
-from sightsound.files import csv_text, write_whole
+from sightsound.files import csv_text, replaced_when_complete, write_whole
 from sightsound.metrics import (
     Score,
     joint_top_k_hits,
@@ -611,7 +611,7 @@ def write(evaluation: Evaluation, directory: Path, *, settings: EvaluateSettings
         "modality_confusion": dataclasses.asdict(confusion) if confusion is not None else None,
         "num_problems": len(evaluation.problems),
     }
-    (directory / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    write_whole(directory / "summary.json", json.dumps(summary, indent=2) + "\n")
     _write_csv(directory / "per_class.csv", class_rows(evaluation))
     _write_csv(directory / "predictions.csv", prediction_rows(evaluation))
     _write_csv(directory / "problems.csv", map(dataclasses.asdict, evaluation.problems))
@@ -696,7 +696,8 @@ def _write_parquet(path: Path, evaluation: Evaluation) -> None:
         columns[f"{name} logits"] = pyarrow.array(list(scored.logits))
     labels = {"labels": json.dumps(evaluation.labels), "task": evaluation.task}
     table = pyarrow.table(columns).replace_schema_metadata(labels)
-    pyarrow.parquet.write_table(table, path)
+    with replaced_when_complete(path) as file:
+        pyarrow.parquet.write_table(table, file)
 
 
 # ---------------------------------------------------------------------------- from the disk

@@ -62,10 +62,11 @@ def locked(folder: Path, *, by: str) -> Iterator[None]:
 
 def csv_text(lines: Iterable[Mapping[str, Any]], columns: Sequence[str] | None = None) -> str:
     """Lines as CSV below a header of `columns`; by default of all that come, in their order."""
-    lines = list(lines)
-    names = columns or list(dict.fromkeys(name for line in lines for name in line))
+    if columns is None:
+        lines = list(lines)
+        columns = list(dict.fromkeys(name for line in lines for name in line))
     buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, names, lineterminator="\n")
+    writer = csv.DictWriter(buffer, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(lines)
     return buffer.getvalue()

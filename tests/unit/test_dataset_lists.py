@@ -96,7 +96,7 @@ def test_sound_of_another_downloader(tmp_path):
         "YTID\tstart_seconds\tend_seconds\tpositive_labels\nabc\t0\t10\t/m/09x0r,/m/0k4j\n",
     ],
 )
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le"])
 def test_audioset_lists_saved_again(tmp_path, text, encoding):
     path = tmp_path / "balanced_train_segments.csv"
     path.write_bytes(text.encode(encoding))

@@ -75,6 +75,11 @@ def test_a_guessed_code_page_is_said(tmp_path, caplog):
     [
         ("é,ü\nà,ö\n".encode() + b"\xe4\n", r"list.csv, line 3: not UTF-8, as the rest"),
         (b"path,label\n\x81\x8d.mp4,x\n", "neither in UTF-8, UTF-16 nor Windows' code page 1252"),
+        (
+            b"\x1f\x8b\x08\0" + 20 * b"a\0",
+            "list.csv' is compressed with gzip, no list of clips; unp",
+        ),
+        (b"PK\x03\x04" + 20 * b"a\0", "list.csv' is a ZIP archive or an Excel workbook, no list"),
         (b"\x00\x01\x02\xff\xfe\x00\xd8", "list.csv' is not text"),
         (b"\xff\xfep\x00a", "list.csv' is not text"),
         (b'path,label\n"a.mp4,x\nb.mp4,x\n', "line 2: path holds a line break; is a quotation"),

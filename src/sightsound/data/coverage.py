@@ -5,17 +5,16 @@ YouTube data sets shrink, so two scores compare only over the same clips. Free o
 
 from __future__ import annotations
 
-import csv
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from io import StringIO
 from typing import Any
 
 from sightsound.data.listing import Clip
 from sightsound.data.media_index import is_sound
 from sightsound.data.rows import LABEL, Row, id_hash, ordered_splits
+from sightsound.files import csv_text
 from sightsound.registry import unknown_name
 
 _FEWEST = 5  # classes named in the text
@@ -82,11 +81,8 @@ class Coverage:
 
     def missing_csv(self) -> str:
         """The clips that were not found, a table of id and split."""
-        file = StringIO()
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("id", "split"))
-        writer.writerows(self.missing)
-        return file.getvalue()
+        lines = ({"id": clip, "split": split} for clip, split in self.missing)
+        return csv_text(lines, ("id", "split"))
 
 
 def _share(found: int, listed: int) -> str:

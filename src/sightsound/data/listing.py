@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sightsound.data.classes import LISTS
+from sightsound.data.text import check_text, stated_encoding
 from sightsound.registry import nearest_path, unknown_name
 
 
@@ -87,7 +88,7 @@ def annotation_files(paths: Sequence[Path], *patterns: str, packed: bool = False
         else:
             raise FileNotFoundError(f"no file or folder {str(path)!r}.{nearest_path(path)}")
     for file in () if packed else files:
-        _check_text(file)
+        check_text(file)
     return list(dict.fromkeys(files))
 
 
@@ -109,7 +110,7 @@ def text_lines(path: Path) -> Iterator[tuple[int, str]]:
         ValueError: the file is not text in UTF-8.
     """
     try:
-        with path.open(newline="", encoding=_encoding(path)) as file:
+        with path.open(newline="", encoding=stated_encoding(path)) as file:
             for number, line in enumerate(file, start=1):
                 if line.strip():
                     yield number, line.rstrip("\r\n")
@@ -127,7 +128,7 @@ def csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     """
     try:
         delimiter = _delimiter(path)
-        with path.open(newline="", encoding=_encoding(path)) as file:
+        with path.open(newline="", encoding=stated_encoding(path)) as file:
             reader = csv.reader(file, skipinitialspace=True, delimiter=delimiter)
             for cells in reader:
                 cells = [cell.strip() for cell in cells]
@@ -140,54 +141,14 @@ def csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
         raise ValueError(f"{str(path)!r} is not a CSV table in UTF-8: {error}") from error
 
 
-def _encoding(path: Path) -> str:
-    """UTF-8, or what a byte order mark says: spreadsheets save "Unicode text" as UTF-16."""
-    with path.open("rb") as file:
-        return "utf-16" if file.read(2) in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
-
-
 def _delimiter(path: Path) -> str:
     """A tab where there is one, a semicolon where a line has several, else a comma."""
-    with path.open(newline="", encoding=_encoding(path)) as file:
+    with path.open(newline="", encoding=stated_encoding(path)) as file:
         lines = [line for line in islice(file, 20) if not line.startswith("#")]
     if any("\t" in line.strip() for line in lines):
         return "\t"
     several = [line for line in lines if re.sub('"[^"]*"', "", line).count(";") > 1]
     return ";" if lines and len(several) == len(lines) else ","
-
-
-# How files begin that people give in place of a list.
-_KINDS = {
-    b"\x1f\x8b": ("compressed with gzip", "unpack it first (gunzip)"),
-    b"PK\x03\x04": ("a ZIP archive or an Excel workbook", "unpack it, or save the sheet as CSV"),
-    b"7z\xbc\xaf": ("a 7z archive", "unpack it first"),
-    b"BZh": ("compressed with bzip2", "unpack it first"),
-    b"\xfd7zXZ": ("compressed with xz", "unpack it first"),
-    b"PAR1": ("a Parquet table", "'sightsound manifest huggingface-parquet' reads those of clips"),
-    b"ARROW1": ("an Arrow table", "save it as CSV"),
-    b"\xd0\xcf\x11\xe0": ("an Excel workbook", "save the sheet as CSV"),
-    b"\x89HDF": ("an HDF5 file", "give the lists that it was made from"),
-    b"\x93NUMPY": ("a NumPy array", "give the lists that it was made from"),
-    b"\x80": ("a pickle of Python, which is not opened", "give the CSV or text file beside it"),
-}
-
-
-def _check_text(path: Path) -> None:
-    """Refuse what is no text at all, by its first bytes.
-
-    Raises:
-        ValueError: naming what it is, and what to give instead.
-    """
-    with path.open("rb") as file:
-        head = file.read(512)
-    for magic, (kind, remedy) in _KINDS.items():
-        if head.startswith(magic) and (magic != b"\x80" or head[1:2] in b"\2\3\4\5"):
-            raise ValueError(f"{str(path)!r} is {kind}, not a list; {remedy}")
-    if head[257:262] == b"ustar":
-        raise ValueError(
-            f"{str(path)!r} is a tar archive, not a list; 'sightsound manifest webdataset' reads "
-            "tars of clips, lists must be unpacked"
-        )
 
 
 def named_rows(path: Path, *needed: str) -> Iterator[tuple[int, dict[str, str]]]:
@@ -217,7 +178,7 @@ def read_json(path: Path) -> Any:
         ValueError: it is none.
     """
     try:
-        return json.loads(path.read_text(encoding=_encoding(path)))
+        return json.loads(path.read_text(encoding=stated_encoding(path)))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{str(path)!r} is not JSON: {error}") from error
 

@@ -12,7 +12,6 @@ drawn, so that pre-training and training hold the same clips out. Free of torch.
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import json
 import math
@@ -50,6 +49,7 @@ from sightsound.data.rows import (
 from sightsound.data.shards.index import ABOUT_NAME, INDEX_NAME, Index
 from sightsound.data.splits import TooFewGroups, draw_splits
 from sightsound.data.text import read_text
+from sightsound.files import csv_text, replaced_when_complete, write_whole
 from sightsound.media.source import exists
 from sightsound.registry import nearest_path, unknown_name
 from sightsound.settings import DataSettings
@@ -146,26 +146,22 @@ def write_manifest(manifest: Manifest | Sequence[Row], path: str | Path) -> None
     rows = manifest.rows if isinstance(manifest, Manifest) else manifest
     lines = [row_cells(row, folder=path.absolute().parent) for row in rows]
     columns = [name for name in COLUMNS if any(line.get(name) for line in lines)]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    write = _write_parquet if path.suffix == ".parquet" else _write_csv
-    write(temporary, columns=columns, lines=lines)
-    temporary.replace(path)
+    if path.suffix == ".parquet":
+        _write_parquet(path, lines, columns=columns)
+    else:
+        chosen = ({name: line.get(name) for name in columns} for line in lines)
+        write_whole(path, csv_text(chosen, columns))
 
 
-def _write_csv(path: Path, *, columns: list[str], lines: list[dict[str, str]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(lines)
-
-
-def _write_parquet(path: Path, *, columns: list[str], lines: list[dict[str, str]]) -> None:
+def _write_parquet(path: Path, lines: list[dict[str, str]], *, columns: list[str]) -> None:
     import pyarrow
     import pyarrow.parquet
 
-    table = {name: [line.get(name) or None for line in lines] for name in columns}
-    pyarrow.parquet.write_table(pyarrow.table(table), path)
+    cells = {name: [line.get(name) or None for line in lines] for name in columns}
+    table = pyarrow.table(cells)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replaced_when_complete(path) as file:
+        pyarrow.parquet.write_table(table, file)
 
 
 def row_cells(row: Row, *, folder: Path) -> dict[str, str]:

@@ -43,7 +43,7 @@ from sightsound.data.shards.writer import (
     finished_part,
     write_shard,
 )
-from sightsound.files import WRITING, csv_text, locked, replaced_when_complete, write_whole
+from sightsound.files import WRITING, csv_text, locked, write_whole
 from sightsound.media.child import Child
 from sightsound.seeding import stable_seed
 from sightsound.settings import DataSettings, ShardSettings
@@ -209,8 +209,7 @@ def _check_same(folder: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
 
 
 def _write_json(path: Path, content: object) -> None:
-    with replaced_when_complete(path) as file:
-        file.write((json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
+    write_whole(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
 # --- writing ------------------------------------------------------------------------------------

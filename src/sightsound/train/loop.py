@@ -317,7 +317,7 @@ def _recall_words(scores: dict[str, float]) -> list[str]:
 
 
 def _keep(parts: Parts, state: dict, directory: Path) -> None:
-    """Save the model, and what its losses need beside it, as the best so far."""
+    """Save the model as the one that the run gives, and what its losses need beside it."""
     if parts.fabric.is_global_zero:
         parts.model.info.provenance["step"] = state["step"]
         save_objective(directory / OBJECTIVE_FILE, parts.objective, step=state["step"])

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Group
@@ -14,6 +12,8 @@ from rich.text import Text
 from sightsound.data.doctor.checkup import Checkup
 from sightsound.data.doctor.kinds import KINDS, SEVERITIES, Finding
 from sightsound.data.doctor.labels import label_text
+from sightsound.data.rows import splits_of
+from sightsound.files import csv_text, write_whole
 
 COLOURS = dict(zip(SEVERITIES, ("bold red", "yellow", "cyan"), strict=True))
 FINDINGS = ("id", "path", "label", "split", "finding", "severity", "detail")
@@ -24,8 +24,8 @@ def headline(checkup: Checkup) -> str:
     """How much was examined, and how much of it is without a finding."""
     rows, found = checkup.clips.rows, checkup.by_id
     clean = sum(row.id not in found for row in rows)
-    splits = {split: sum(row.split == split for row in rows) for split in ("train", "val", "test")}
-    parts = ", ".join(f"{split} {number:,}" for split, number in splits.items() if number)
+    splits = {split: sum(row.split == split for row in rows) for split in splits_of(rows)}
+    parts = ", ".join(f"{split} {number:,}" for split, number in splits.items())
     return (
         f"{len(rows):,} clip{'s' * (len(rows) != 1)}{f' ({parts})' if parts else ''}, "
         f"{duration(checkup.seconds)}; "
@@ -73,26 +73,16 @@ def _shown(name: str, findings: Sequence[Finding]) -> str:
 
 def write_tables(checkup: Checkup, folder: Path) -> None:
     """`findings.csv`, a row for each clip and finding, and `exclude.csv`; each appears whole."""
-    _write(folder / "findings.csv", FINDINGS, _finding_lines(checkup))
-    _write(folder / "exclude.csv", EXCLUDE, checkup.excluded.items())
+    write_whole(folder / "findings.csv", csv_text(_finding_lines(checkup), FINDINGS))
+    excluded = (dict(zip(EXCLUDE, item, strict=True)) for item in checkup.excluded.items())
+    write_whole(folder / "exclude.csv", csv_text(excluded, EXCLUDE))
 
 
-def _finding_lines(checkup: Checkup) -> Iterator[tuple[str, ...]]:
+def _finding_lines(checkup: Checkup) -> Iterator[dict[str, str]]:
     rows = {row.id: row for row in checkup.clips.rows}
     for finding in checkup.findings:
         row = rows.get(finding.id)
         of_row = ("", "", "") if row is None else (str(row.path), label_text(row), row.split)
         severity = KINDS[finding.kind].severity
-        yield (finding.id, *of_row, finding.kind, severity, finding.detail)
-
-
-def _write(path: Path, columns: tuple[str, ...], lines: Iterable[Sequence[str]]) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(columns)
-            writer.writerows(lines)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        cells = (finding.id, *of_row, finding.kind, severity, finding.detail)
+        yield dict(zip(FINDINGS, cells, strict=True))
