@@ -123,3 +123,14 @@ def test_a_split_to_score_that_nobody_knows_is_refused(folder):
     config.evaluate.split = "held_out"
     with pytest.raises(ValueError, match="unknown split 'held_out'; known: test, train, val"):
         assembled(config)
+
+
+def test_one_class_alone_is_nothing_to_learn(tmp_path):
+    for name in ("cat", "dog"):
+        (tmp_path / "archive" / name).mkdir(parents=True)
+        for i in range(6):
+            (tmp_path / "archive" / name / f"{i}.mp4").touch()
+    splits = {"val_fraction": 0.0, "test_fraction": 0.0}
+    with pytest.raises(ValueError, match="of one class, 'archive', .*give the folder that they"):
+        assembled(configuration(tmp_path, **splits))
+    assert len(assembled(configuration(tmp_path / "archive", **splits)).train_clips) == 12

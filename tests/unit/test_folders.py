@@ -40,9 +40,10 @@ def read(folder: Path, **settings: object) -> dict[str, tuple[str, str]]:
         "TRAIN DEV TESTING",
         "training val eval",
         "train dev evaluation",
+        "train eval test",
     ],
 )
-@pytest.mark.parametrize("above", ["", "data/", "my_set/"])
+@pytest.mark.parametrize("above", ["", "data/", "my_set/", "archive/data/", "a/b/c/"])
 def test_usual_names_of_splits(tmp_path, names, above):
     files = [f"{above}{split}/{label}/1.mp4" for split in names.split() for label in ("cat", "dog")]
     found = read(make(tmp_path, " ".join(files)))
@@ -86,6 +87,8 @@ def test_splits_below_the_classes(tmp_path):
         ("train/dog/1.mp4 test1/dog/1.mp4", "'test1' beside them holds clips"),
         ("train/1.mp4 test_b/1.mp4", "'test_b' beside them holds clips"),
         ("fold1/dog/1.mp4 fold2/dog/1.mp4", "fold1, fold2 in .* look like splits, not classes"),
+        ("set_a/dog/1.mp4 set_b/dog/1.mp4", "set_a, set_b in .* look like splits, not classes"),
+        ("1st_fold/dog/1.mp4 2nd_fold/dog/1.mp4", "look like splits, not classes"),
         ("dog/train/1.mp4 dog/test/1.mp4 cat/1.mp4", "test, train look like splits, but they lie"),
         ("dog/train/a/1.mp4 dog/test/1.mp4 cat/test/1.mp4", "put splits above classes"),
         ("dog/val/1.mp4 dog/valid/1.mp4 cat/val/1.mp4", "'val.*two names of one split"),

@@ -245,7 +245,7 @@ bad_tables = {
     "path,label,split\na.mp4,x,train\nb.mp4,x,tst\n": r"line 3: unknown split 'tst'.*mean 'test'",
     "path,label,split\na.mp4,x,train\nb.mp4,x,\n": "line 3: split is empty, but other clips have",
     "path,label,split\na.mp4,x,train\na.mp4,x,val\n": "line 3: id 'a.mp4' is already used at .*"
-    "line 2; ids are unique",
+    "line 2; they are of the same clip, but differ in split",
     "path,label,split\na.mp4,x,train\nd.mp4,x,train\ne.mp4,x,val\n": r"line 3: file '.*d.mp4' does "
     r"not exist \(2 files are missing in all\)",
     "path,label,start_seconds\na.mp4,x,-1\n": "line 2: start_seconds is -1; accepted",

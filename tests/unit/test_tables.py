@@ -1,5 +1,6 @@
 """Tables as people have them: encodings, separators, names of columns, several lines of a clip."""
 
+import gzip
 import json
 import unicodedata
 from pathlib import Path
@@ -215,6 +216,47 @@ def test_every_wrong_column_is_named_at_once(tmp_path):
     with pytest.raises(ValueError, match="unknown column 'grop'"):
         load(table(tmp_path, "path,label,grop\na.mp4,x,1\n"))
     assert load(table(tmp_path, "path,label,grop\na.mp4,x,1\n"), columns="group=").rows
+
+
+@pytest.mark.parametrize(
+    ("times", "remedy"),
+    [
+        ("start,end", "--columns start_seconds=start,end_seconds=end "),
+        ("time_start,time_end", "--columns start_seconds=time_start,end_seconds=time_end "),
+        ("onset,level", "--columns start_seconds=onset "),
+    ],
+)
+def test_lines_that_differ_in_times_are_not_one_clip(tmp_path, times, remedy):
+    path = table(tmp_path, f"path,{times},label\na.mp4,0,1,x\na.mp4,1,2,y\nb.mp4,0,1,x\n")
+    with pytest.raises(ValueError, match=f"lines of one file differ in .*{remedy}reads them"):
+        load(path)
+    columns = remedy.removeprefix("--columns ").strip()
+    assert len(load(path, columns=columns).rows) == 3
+    assert len(load(path, columns="start_seconds=").rows) == 2
+
+
+def test_a_column_that_comes_twice_is_no_slip(tmp_path):
+    with pytest.raises(ValueError, match="'label' appears twice") as raised:
+        load(table(tmp_path, "path,label,label\na.mp4,x,y\n"))
+    assert "Did you mean" not in str(raised.value)
+
+
+def test_one_clip_in_two_splits_is_refused(tmp_path):
+    path = table(tmp_path, "path,label,split\na.mp4,x,train\na.mp4,y,test\n")
+    with pytest.raises(ValueError, match="same clip, but differ in label, split: leave one out"):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "match"),
+    [
+        (b"PK\x03\x04\x14\0\6\0" + b"\0\x11" * 50, "is a ZIP archive or an Excel workbook"),
+        (gzip.compress(TEXT.encode()), "is compressed with gzip, no list of clips; unpack it first"),
+    ],
+)
+def test_files_that_are_called_csv_and_are_none(tmp_path, content, match):
+    with pytest.raises(ValueError, match=match):
+        load(table(tmp_path, content))
 
 
 def test_columns_of_a_run_are_for_tables_that_have_them(tmp_path):

@@ -43,6 +43,7 @@ _KNOWN = frozenset(COLUMNS).union(*_USUAL.values())
 _FILES = ("path", "audio_path")
 _ROWS = 1000  # that are looked at for files
 _ALIKE = 0.8  # of two names, so that one may be a slip for the other
+_TIME = re.compile(r"(time_?)?(start|end|onset|offset|begin|stop)")
 _SHORTEST = 4  # letters of a name that others may be slips for
 
 
@@ -96,7 +97,12 @@ def choose(table: Table, given: Mapping[str, str], *, labelled: bool) -> Chosen:
     positions, problems = _positions(table, given)
     unused = [name for i, name in enumerate(columns) if i not in positions.values()]
     skipped = {name for name, column in given.items() if not column}
-    problems += _slips(unused, free=set(COLUMNS) - set(positions) - skipped)
+    unclear = {name for name in columns if _folded(name) in COLUMNS}  # said already
+    problems += _slips(
+        [name for name in unused if name not in unclear],
+        free=set(COLUMNS) - set(positions) - skipped,
+    )
+    problems += _times(table, positions, unused, given=given)
     if "path" not in positions or (labelled and not has_labels(positions)):
         problems.append(_needed(columns))
     if problems:
@@ -172,6 +178,27 @@ def _slips(unused: Sequence[str], *, free: set[str]) -> list[str]:
     return slips
 
 
+def _times(
+    table: Table, positions: Mapping[str, int], unused: Sequence[str], *, given: Mapping[str, str]
+) -> list[str]:
+    """Columns that are not read although they, by name times, tell lines of one file apart."""
+    times = [name for name in unused if _TIME.match(_folded(name))]
+    if not times or "start_seconds" in {*positions, *given} or "path" not in positions:
+        return []
+    places = {table.columns.index(name) for name in times}
+    lines = [line.cells for line in table.lines if len(line.cells) == len(table.columns)]
+    files = {cells[positions["path"]] for cells in lines}
+    parts = {(cells[positions["path"]], *(cells[place] for place in places)) for cells in lines}
+    if len(parts) == len(files):
+        return []
+    shown, end = ", ".join(map(repr, times)), times[1] if times[1:] else ""
+    read = f"start_seconds={times[0]}" + (f",end_seconds={end}" if end else "")
+    return [
+        f"lines of one file differ in {shown}: if these are seconds in the file, --columns {read} "
+        "reads them, otherwise --columns start_seconds= does without"
+    ]
+
+
 def _needed(columns: Sequence[str]) -> str:
     if any(name.lower().endswith(tuple(SUFFIXES)) for name in columns):
         return (
@@ -195,7 +222,7 @@ def _note(
     if unused:
         shown = ", ".join(repr(name) if name else "one without a name" for name in unused)
         parts.append(f"not read: {shown}")
-    times = [name for name in unused if re.match(r"(start|end|onset|offset)", _folded(name))]
+    times = [name for name in unused if _TIME.match(_folded(name))]
     if times:
         parts.append(f"if {times[0]!r} is in seconds of the file: --columns start_seconds=...")
     return f"{path}: {'; '.join(parts)}" if parts else ""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,7 +24,9 @@ OTHER_SUFFIXES = frozenset(  # of files beside clips that nobody takes for clips
 )
 _SPLITS = SPELLINGS | dict.fromkeys(("eval", "evaluation"), "test")
 _LIKE_A_SPLIT = re.compile(rf"(?<![a-z])({'|'.join(_SPLITS)})(?:set|data)?(?![a-z])")
-_PART = re.compile(r"(fold|split|part)[ _-]?\d+")  # of a cross-validation
+_PART = re.compile(  # of a cross-validation
+    r"(fold|split|part|partition|set|cv)[ _-]?(\d+|[a-e])|\d+(st|nd|rd|th)?[ _-]?(fold|split|part)"
+)
 _GENERAL = frozenset("data dataset datasets video videos clips media audio files raw".split())
 _log = logging.getLogger(__name__)
 
@@ -62,7 +64,7 @@ def layout(folder: Path, *, labelled: bool = True) -> Layout:
     top = _subfolders(folder)
     held = [path for path in top if _holds_clips(path)]
     beside = tuple(path for path in top if path not in held)
-    splits = {p.name: _SPLITS[p.name.casefold()] for p in held if p.name.casefold() in _SPLITS}
+    splits = _splits_named(path.name for path in held)
     if splits and not _are_classes(held, splits):
         _check_splits(folder, held, splits)
         return Layout(folder, splits, beside=beside)
@@ -73,6 +75,14 @@ def layout(folder: Path, *, labelled: bool = True) -> Layout:
         _check_no_splits(folder, held)
     below = _splits_below(held, labelled=labelled)
     return Layout(folder, below, classes_above=bool(below), beside=beside)
+
+
+def _splits_named(names: Iterable[str]) -> dict[str, str]:
+    """{name: split} of those of `names` that usually mean one; `eval` beside `test` is `val`."""
+    found = {name: _SPLITS[name.casefold()] for name in names if name.casefold() in _SPLITS}
+    tests = {name for name, split in found.items() if split == "test"}
+    evaluations = {name for name in tests if name.casefold().startswith("eval")}
+    return found | (dict.fromkeys(evaluations, "val") if tests - evaluations else {})
 
 
 def _are_classes(held: Sequence[Path], splits: dict[str, str]) -> bool:
@@ -130,17 +140,18 @@ def _level_below(folder: Path, held: Sequence[Path], *, labelled: bool) -> Layou
     """The layout of the only folder with clips, if that is but a level above the data."""
     if len(held) != 1 or _clips_in(folder) or _clips_in(held[0]):
         return None
-    names = [path for path in _subfolders(held[0]) if path.name.casefold() in _SPLITS]
+    below = [path for path in _subfolders(held[0]) if _holds_clips(path)]
+    names = [path for path in below if path.name.casefold() in _SPLITS]
     if held[0].name.casefold() in _GENERAL or any(not _clips_in(path) for path in names):
         return layout(held[0], labelled=labelled)
-    return None
+    return _level_below(held[0], below, labelled=labelled)
 
 
 def _splits_below(held: Sequence[Path], *, labelled: bool) -> dict[str, str]:
     """Splits in the class folders: all folders in them, of all of them, are."""
     below = {path: [p for p in _subfolders(path) if _holds_clips(p)] for path in held}
     names = {p.name for paths in below.values() for p in paths}
-    splits = {name: _SPLITS[name.casefold()] for name in names if name.casefold() in _SPLITS}
+    splits = _splits_named(names)
     if not splits:
         return {}
     complete = all(paths and not _clips_in(path) for path, paths in below.items())

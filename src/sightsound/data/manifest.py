@@ -326,12 +326,19 @@ def _labels(record: Record, *, task: str) -> tuple[str, ...] | dict[str, str]:
 def _check_unique(rows: list[Row], records: list[Record]) -> None:
     seen: dict[str, Record] = {}
     for row, record in zip(rows, records, strict=True):
-        if row.id in seen:
+        first = seen.setdefault(row.id, record)
+        if first is not record:
             raise record.error(
-                f"id {row.id!r} is already used at {seen[row.id].place}; ids are unique: give "
-                "start_seconds or a column id"
+                f"id {row.id!r} is already used at {first.place}; {_differ(first, record)}"
             )
-        seen[row.id] = record
+
+
+def _differ(first: Record, second: Record) -> str:
+    """What to do about two lines with one id."""
+    names = [name for name, cell in second.cells.items() if cell != first.cells[name]]
+    if {"path", "start_seconds", "end_seconds", "audio_path"}.isdisjoint(names):
+        return f"they are of the same clip, but differ in {', '.join(names)}: leave one out"
+    return "ids are unique: give start_seconds or a column id"
 
 
 def _without(path: str, rows: list[Row], records: list[Record]) -> tuple[list[Row], list[Record]]:
