@@ -347,9 +347,11 @@ def test_a_folder_with_something_else_in_it_is_left_alone(clips, tmp_path):
 
 
 def test_shards_do_not_lie_among_the_clips(clips):
-    with pytest.raises(ValueError, match="lies among the clips of .* be taken for a class"):
+    with pytest.raises(ValueError, match="lies among the clips of .*; give a folder elsewhere"):
         run(clips, clips / "shards")
     assert not (clips / "shards").exists()
+    run(clips, clips / ".." / "beside_shards")
+    assert (clips.parent / "beside_shards" / "shards.json").is_file()
 
 
 def test_shards_are_not_made_of_shards(clips, tmp_path):

@@ -1,5 +1,6 @@
 """Tables as people have them: encodings, separators, names of columns, several lines of a clip."""
 
+import dataclasses
 import gzip
 import json
 import unicodedata
@@ -251,7 +252,10 @@ def test_one_clip_in_two_splits_is_refused(tmp_path):
     ("content", "match"),
     [
         (b"PK\x03\x04\x14\0\6\0" + b"\0\x11" * 50, "is a ZIP archive or an Excel workbook"),
-        (gzip.compress(TEXT.encode()), "is compressed with gzip, no list of clips; unpack it first"),
+        (
+            gzip.compress(TEXT.encode()),
+            "is compressed with gzip, no list of clips; unpack it first",
+        ),
     ],
 )
 def test_files_that_are_called_csv_and_are_none(tmp_path, content, match):
@@ -266,6 +270,8 @@ def test_columns_of_a_run_are_for_tables_that_have_them(tmp_path):
     assert other_data(own, None) == own
     assert other_data(own, str(same)).columns == own.columns
     assert other_data(own, str(same)).exclude == ""
+    around = tmp_path / "sub" / ".." / "own.csv"
+    assert other_data(own, str(around)) == dataclasses.replace(own, path=str(around))
     assert other_data(own, str(other)).columns == ""
     assert other_data(own, str(tmp_path)).columns == ""
     assert other_data(own, str(other), columns="label=path").columns == "label=path"

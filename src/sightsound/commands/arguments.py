@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +44,7 @@ def anchor(data: DataSettings) -> None:
     """Make the paths in `data` absolute: a run may be used from anywhere."""
     for name in ("path", "exclude"):
         if getattr(data, name):
-            setattr(data, name, str(Path(getattr(data, name)).absolute()))
+            setattr(data, name, os.path.abspath(getattr(data, name)))
 
 
 def recipes() -> str:

@@ -121,7 +121,7 @@ def other_data(
     The run's list of clips to leave out is for its own data; its columns are for every table that
     has them. Both give way to `columns` and `exclude` where these are given.
     """
-    is_own = data is None or bool(own.path) and Path(data).absolute() == Path(own.path)
+    is_own = data is None or bool(own.path) and is_same_path(data, own.path)
     if columns is None:
         columns = own.columns if is_own or _has_columns(data or "", own.columns) else ""
     if exclude is None:
@@ -129,6 +129,11 @@ def other_data(
     return dataclasses.replace(
         own, path=data or own.path, columns=columns, exclude=exclude, **changes
     )
+
+
+def is_same_path(one: str, other: str) -> bool:
+    """Whether two names, such as `../clips` and `/data/clips/`, are of one place."""
+    return os.path.abspath(one) == os.path.abspath(other)
 
 
 def _has_columns(data: str, columns: str) -> bool:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -89,7 +90,7 @@ def prepare(
     data = dataclasses.replace(data, bad_files="drop")  # a missing file goes to quarantine, too
     listed = load_manifest(dataclasses.replace(data, exclude=""), draw=False)
     manifest = load_manifest(data, draw=False) if data.exclude else listed
-    folder = Path(output).absolute()
+    folder = Path(os.path.abspath(output))
     _check_apart(folder, source=manifest.source)
     plans = plan_shards(manifest, settings.clips_per_shard)
     folder.mkdir(parents=True, exist_ok=True)
@@ -162,8 +163,8 @@ def _check_apart(folder: Path, *, source: Path) -> None:
         )
     if source.is_dir() and folder.is_relative_to(source):
         raise ValueError(
-            f"--output {str(folder)!r} lies among the clips of {str(source)!r}, where it would be "
-            "taken for a class; give a folder elsewhere"
+            f"--output {str(folder)!r} lies among the clips of {str(source)!r}; give a folder "
+            "elsewhere"
         )
 
 

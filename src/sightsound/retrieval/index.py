@@ -25,7 +25,7 @@ from safetensors import safe_open
 
 from sightsound.data.dataset import ClipDataset
 from sightsound.data.loader import Loader
-from sightsound.data.manifest import load_manifest, other_data
+from sightsound.data.manifest import is_same_path, load_manifest, other_data
 from sightsound.data.rows import UNLABELLED, Manifest, Row, id_hash
 from sightsound.data.sampling import Key
 from sightsound.extract import Progress
@@ -257,11 +257,11 @@ def indexable(
     In other data that is every clip of a file of which the run's own training clips are.
     """
     own = embedder.config.data
-    known = data is None or Path(data).absolute() == Path(own.path)
+    known = data is None or is_same_path(data, own.path)
     if known:
         manifest = embedder.predictor.manifest(data, bad_files=bad_files)
     else:
-        path = str(Path(data).absolute())  # the index may be used from anywhere
+        path = os.path.abspath(data)  # the index may be used from anywhere
         columns = embedder.predictor.columns
         settings = other_data(own, path, columns=columns, task=UNLABELLED, bad_files=bad_files)
         manifest = load_manifest(settings, draw=False)
