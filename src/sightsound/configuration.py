@@ -353,6 +353,16 @@ def to_config(sections: dict[str, dict[str, Any]], settings: jsonargparse.Namesp
     )
 
 
+def resolved(config: RunConfig) -> RunConfig:
+    """`config` with what it leaves open of model, objective and front end, as commands have it."""
+    return dataclasses.replace(
+        config,
+        model=check_component("model", config.model),
+        objective=check_component("objective", config.objective),
+        front_end=check_front_end(config.front_end),
+    )
+
+
 def config_text(config: RunConfig) -> str:
     """The configuration as YAML that `--config` accepts back."""
     return yaml.safe_dump(_plain(dataclasses.asdict(config)), sort_keys=False)

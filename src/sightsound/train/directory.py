@@ -25,7 +25,7 @@ from typing import Any
 
 import yaml
 
-from sightsound.configuration import changed, config_text, flat, load_config
+from sightsound.configuration import config_text, flat, load_config, resolved
 from sightsound.data.outputs import OUTPUT_MARK
 from sightsound.data.rows import Manifest
 from sightsound.files import locked, write_whole
@@ -100,8 +100,8 @@ def begin_run(config: RunConfig) -> None:
 
 
 def write_config(config: RunConfig) -> None:
-    """Write the configuration of a run into its directory."""
-    write_whole(Path(config.output) / CONFIG, config_text(config))
+    """Write the configuration of a run into its directory, with everything it leaves open."""
+    write_whole(Path(config.output) / CONFIG, config_text(resolved(config)))
 
 
 def check_resumable(config: RunConfig, checkpoint: Path, *, manifest: Manifest) -> list[str]:
@@ -153,7 +153,7 @@ def _changes(config: RunConfig, saved: Path) -> dict[str, tuple[Any, Any]]:
 
     A setting that older versions did not have was at its default.
     """
-    both = load_config(saved), changed(config, {})
+    both = load_config(saved), resolved(config)
     old, new = (flat(yaml.safe_load(config_text(each))) for each in both)
     names = old.keys() | new.keys()
     return {n: (old.get(n), new.get(n)) for n in names if old.get(n) != new.get(n)}
