@@ -62,6 +62,9 @@ ZOO = {
     "offset": "a_starts_1s_late.mp4 v_starts_1s_late.mp4",
     "lengths": "a_10ms_audio.mp4 a_longer_6s_than_video.mp4 a_shorter_1s_than_video.mp4 "
     "t_0p5fps.mp4 x_truncated_half_faststart.mp4",  # at .5 fps the second frame lasts until 4 s
+    # Pixels that are not square, by ffprobe.
+    "reshaped": "c_h263_aac8k.3gp c_mpeg1_mp2.mpg g_16x16.mp4 g_2x2.mp4 g_322x178.mp4 "
+    "g_odd_321x179_yuv444.mp4 g_portrait.mp4 g_sar_4_3.mp4 g_very_wide.mp4",
     "variable_rate": "t_vfr.mkv t_vfr.mp4",
     "several_tracks": "a_two_tracks.mp4 s_two_video_two_audio.mp4",
     "shorter": "g_4k_half_second.mp4 t_editlist_cut_nonkey.mp4 x_truncated_half.avi",

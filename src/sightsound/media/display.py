@@ -12,8 +12,9 @@ from fractions import Fraction
 
 from sightsound.media.geometry import Box, Crop
 
-# Beyond this, either way, it is a mistake: 480x576 on a wide screen, the most in use, is 2.1.
-_MOST_STRETCHED = 8
+# Beyond this, either way, it is a mistake (a guess): 480x576 on a wide screen, the most of cameras
+# and discs, is 2.1, and a film that FFmpeg scaled into a strip of 1600x90 is 1:10.
+_MOST_STRETCHED = 16
 
 
 @dataclass(frozen=True)
