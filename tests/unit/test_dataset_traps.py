@@ -173,6 +173,8 @@ def test_vggsound_test_list_and_order_of_classes(tmp_path):
 def test_vggsound_header_is_skipped_and_other_lines_refused(tmp_path):
     text = "youtube_id,start_seconds,label,split\n" + files.VGGSOUND_CSV
     assert len(clips("vggsound", put(tmp_path, "vggsound.csv", text))) == 4
+    text = text.replace("\n", ",,\n")  # a spreadsheet's commas at the end
+    assert len(clips("vggsound", put(tmp_path, "vggsound.csv", text))) == 4
     with pytest.raises(ValueError, match="line 5: expected youtube_id,start_seconds,label,split"):
         clips("vggsound", put(tmp_path, "bad.csv", files.VGGSOUND_CSV + "a,b\n"))
 

@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file
 from small import SMALL_MBT
 
 from sightsound.models.mbt import MBT
 from sightsound.objectives.audio_visual.contrastive import Contrastive
 from sightsound.retrieval import scores as scoring
 from sightsound.retrieval.embedding import embed
-from sightsound.retrieval.index import open_index
+from sightsound.retrieval.index import _stores, open_index
 from sightsound.retrieval.scores import chance, ranks, recalls, score_table
 from sightsound.types import AUDIO, VIDEO, Batch
 
@@ -96,6 +97,18 @@ def test_a_stream_that_is_absent_has_no_embedding(present, absent):
         assert gone == absent[name]
         lengths = vectors[~vectors.isnan().any(1)].norm(dim=1)
         torch.testing.assert_close(lengths, torch.ones(3 - len(gone)))
+
+
+def test_embeddings_have_their_place_on_the_disk_before_they_are_made(tmp_path):
+    """A file with a hole is filled through the memory: on a full disk that kills the process."""
+    path = tmp_path / "embeddings.safetensors"
+    stores = _stores(path, number=100, width=300)
+    assert path.stat().st_blocks * 512 >= 2 * 100 * 300 * 4
+    stores[AUDIO][99] = 1.0
+    stores[AUDIO].flush()
+    found = load_file(path)
+    assert found["audio"].shape == found["video"].shape == (100, 300)
+    assert found["audio"][99].all() and not found["audio"][:99].any() and not found["video"].any()
 
 
 def test_what_is_no_index(tmp_path):

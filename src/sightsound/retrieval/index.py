@@ -147,10 +147,15 @@ def _stores(path: Path, *, number: int, width: int) -> dict[str, np.memmap]:
     }
     header = json.dumps(tensors).encode()
     header += b" " * (-len(header) % 8)
-    with path.open("wb") as file:
-        file.write(len(header).to_bytes(8, "little") + header)
-        first = file.tell()
-        file.truncate(first + len(MODALITIES) * size)
+    header = len(header).to_bytes(8, "little") + header
+    first = len(header)
+    try:
+        with path.open("wb") as file:
+            file.write(header)
+            for _ in range(len(MODALITIES) * number):  # holes, filled on a full disk, are fatal
+                file.write(bytes(4 * width))
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
     return {
         name: np.memmap(path, np.float32, "r+", first + place * size, (number, width))
         for place, name in enumerate(MODALITIES)

@@ -47,6 +47,8 @@ def _order(path: Path) -> list[str]:
 
 def _clips(path: Path) -> Iterator[Clip]:
     for number, cells in csv_rows(path):
+        while cells and not cells[-1]:  # commas at the end, as spreadsheets leave them
+            cells.pop()
         if len(cells) == 4 and not is_header(cells[1:2]) and split_named(cells[3]):
             (start,) = seconds(path, number, cells[1])
             label = label_named(path, number, cells[2])
