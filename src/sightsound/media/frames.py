@@ -208,6 +208,8 @@ class VideoTrack(Track):
     def _watched(self, packets: Iterator[av.Packet]) -> Iterator[av.Packet]:
         for packet in packets:
             yield packet
+            if self._aspects and not packet.is_keyframe:  # only those may bring another
+                continue
             aspect = packet.stream.codec_context.sample_aspect_ratio  # as of this packet
             if packet.pts is not None and [aspect] != [a for _, a in self._aspects[-1:]]:
                 self._aspects.append((packet.pts, aspect))

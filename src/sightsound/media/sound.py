@@ -103,10 +103,10 @@ class AudioTrack(Track):
         self._has_numbers: bool | None = None  # whether a sample is one; None: there is none
 
     def mono(self, frame: av.AudioFrame, downmix: Downmix) -> np.ndarray:
-        """(S,) float32 of a frame of `sound`, nan where a sample is lost."""
+        """(S,) float32 of a frame of `sound`, not finite where a sample is lost."""
         samples = mono(frame, downmix)
         if self._has_numbers is not True and len(samples):
-            self._has_numbers = not np.isnan(samples).all()
+            self._has_numbers = bool(np.isfinite(samples).any())
         return samples
 
     def sound(self, start: float, stop: float) -> Iterator[tuple[float, av.AudioFrame]]:
@@ -227,7 +227,7 @@ class Line:
         self._heard = np.zeros(len(self._samples), dtype=bool)
 
     def write(self, position: int, samples: np.ndarray) -> None:
-        """Sound (S,) from sample `position` on, nan where it is lost.
+        """Sound (S,) from sample `position` on, not finite where it is lost.
 
         What lies outside the window is left out.
         """
@@ -242,12 +242,12 @@ class Line:
         """How many samples of the window, at the stream's own rate, are not numbers."""
         ends = self._skip, self._skip + self._num_samples
         low, high = (-(-n * self._rate // self._out_rate) for n in ends)
-        return int(np.count_nonzero(np.isnan(self._samples[low:high])))
+        return int(np.count_nonzero(~np.isfinite(self._samples[low:high])))
 
     def resampled(self) -> tuple[np.ndarray, np.ndarray]:
         """samples (S,) in [-1, 1] and whether they were heard (S,), at the wanted rate."""
         samples, heard = self._samples, self._heard
-        lost = np.isnan(samples)
+        lost = ~np.isfinite(samples)
         if lost.any():
             samples, heard = np.where(lost, np.float32(0), samples), heard & ~lost
         if self._rate != self._out_rate:

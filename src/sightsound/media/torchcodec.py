@@ -143,7 +143,7 @@ class TorchcodecReader:
             heard = _heard(decoder, start + origin, stop_seconds + _EDGE_SECONDS + origin)
             if heard is not None:
                 mono = numbers_only(heard.data.numpy(), weights)
-                if np.isnan(mono).all():
+                if not np.isfinite(mono).any():
                     raise DecodeError(path, start_seconds, NO_NUMBERS)
                 line.write(round((heard.pts_seconds - origin) * own), mono)
         samples, valid = line.resampled()
