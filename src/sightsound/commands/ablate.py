@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sightsound.commands.arguments import COLUMNS, anchor, recipes, require_data, take_data
+from sightsound.commands.arguments import COLUMNS, DATA, anchor, recipes, require_data, take_data
 from sightsound.commands.terminal import say
 
 if TYPE_CHECKING:
@@ -62,12 +62,7 @@ def _ablate_parser() -> Parser:
     )
     parser.set_defaults(output="runs/ablation")
     add = parser.add_argument
-    add(
-        "path",
-        nargs="?",
-        metavar="DATA",
-        help="Class folders, or a table (CSV, JSON lines, Parquet).",
-    )
+    add("path", nargs="?", metavar="DATA", help=DATA)
     add("--columns", metavar="OURS=YOURS", help=COLUMNS)
     add("--study", nargs="+", metavar="NAME", help="What is varied: studies of the list above.")
     add("--config", metavar="RECIPE", help="What is not varied; may be repeated. " + recipes())

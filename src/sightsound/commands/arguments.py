@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from sightsound.settings import DataSettings
 
 
+DATA = "Class folders, or a table (CSV, JSON lines, Parquet)."
 COLUMNS = (
     "Which columns of a table are ours, where its names do not say: path=video_path,label=class; "
     "split= does without."

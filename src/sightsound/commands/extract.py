@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sightsound.commands.arguments import COLUMNS, recipes, require_data, take_data
+from sightsound.commands.arguments import COLUMNS, DATA, recipes, require_data, take_data
 from sightsound.commands.terminal import say
 
 if TYPE_CHECKING:
@@ -120,12 +120,7 @@ def _extract_parser() -> Parser:
     )
     parser.set_defaults({"data.windows": "start", "data.crop": "centre"})  # as mafnet/first
     add = parser.add_argument
-    add(
-        "path",
-        nargs="?",
-        metavar="DATA",
-        help="Class folders, or a table (CSV, JSON lines, Parquet).",
-    )
+    add("path", nargs="?", metavar="DATA", help=DATA)
     add("--columns", metavar="OURS=YOURS", help=COLUMNS)
     add("--config", metavar="RECIPE", help="Recipe name or file. " + recipes())
     add("--video_encoder", "--video-encoder", metavar="NAME:FILE", help=_VIDEO_ENCODER)

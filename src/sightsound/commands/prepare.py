@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sightsound.commands.arguments import COLUMNS, EXCLUDE, require_data
+from sightsound.commands.arguments import COLUMNS, DATA, EXCLUDE, require_data
 from sightsound.commands.terminal import say
 
 if TYPE_CHECKING:
@@ -112,11 +112,7 @@ def _prepare_parser(asked: _Asked | None) -> Parser:
         epilog=_EXAMPLES,
     )
     add = parser.add_argument
-    add(
-        "path",
-        metavar="DATA",
-        help="Class folders, or a table (CSV, JSON lines, Parquet).",
-    )
+    add("path", metavar="DATA", help=DATA)
     add("--columns", metavar="OURS=YOURS", help=COLUMNS)
     add("--output", required=True, metavar="SHARDS", help="New folder, or one to be completed.")
     add("--config", metavar="RECIPE", help=_CONFIG)

@@ -7,7 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sightsound.commands.arguments import COLUMNS, list_components, recipes, require_data, take_data
+from sightsound.commands.arguments import (
+    COLUMNS,
+    DATA,
+    list_components,
+    recipes,
+    require_data,
+    take_data,
+)
 from sightsound.commands.terminal import complain, say
 
 if TYPE_CHECKING:
@@ -56,12 +63,7 @@ def _stats_parser() -> Parser:
         epilog=_EXAMPLES,
     )
     add = parser.add_argument
-    add(
-        "path",
-        nargs="?",
-        metavar="DATA",
-        help="Class folders, or a table (CSV, JSON lines, Parquet).",
-    )
+    add("path", nargs="?", metavar="DATA", help=DATA)
     add("--columns", metavar="OURS=YOURS", help=COLUMNS)
     add("--config", metavar="RECIPE", help="What you will train; may be repeated. " + recipes())
     add("--clips", type=int, metavar="N", help="Measure N clips drawn by --seed (default: all).")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from sightsound.commands.arguments import (
     COLUMNS,
+    DATA,
     anchor,
     list_components,
     recipes,
@@ -65,12 +66,7 @@ def _train_parser() -> Parser:
         epilog=_TRAIN_EXAMPLES,
     )
     add = parser.add_argument
-    add(
-        "path",
-        nargs="?",
-        metavar="DATA",
-        help="Class folders, or a table (CSV, JSON lines, Parquet).",
-    )
+    add("path", nargs="?", metavar="DATA", help=DATA)
     add("--columns", metavar="OURS=YOURS", help=COLUMNS)
     add("--config", metavar="RECIPE", help="Recipe name or file; may be repeated. " + recipes())
     add("--resume", action="store_true", help="Continue the run in --output.")
