@@ -149,6 +149,15 @@ def test_three_recordings(tmp_path, parts):
     assert len(read_audio(path, 0.0, 6.0).problems) == 2
 
 
+def test_a_second_recording_without_pictures(tmp_path, parts):
+    """Its sound has the number that the pictures had: FFmpeg makes the stream one of sound."""
+    write_sound_file(tmp_path / "sound.ts", "mp2", tone(2.0, 48000, 2000))
+    path = join(tmp_path / "both.ts", parts["ts"][0], tmp_path / "sound.ts")
+    frames = read_frames(path, np.array([3.0]), (8, 8))  # the last picture is still shown
+    assert np.abs(frames.pixels.astype(int) - DARK).max() < 20
+    assert probe(path).missing == ()
+
+
 def test_a_gap_of_seconds_remains_one(tmp_path, parts):
     """As ffmpeg's -dts_delta_threshold says: up to 10 s. Here the second half comes 3 s late."""
     path = restamped(parts["ts"][0], tmp_path / "gap.ts", lambda t: 3 * (t >= 1.0))

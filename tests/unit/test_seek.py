@@ -182,6 +182,9 @@ PICTURES = [
     ("clip.mp4", "libvpx-vp9", VPX, None),
     ("clip.mkv", "mpeg4", MPEG4, None),
     ("clip.mov", "mpeg4", MPEG4, None),
+    ("clip.avi", "mpeg4", {"g": "20"}, None),
+    ("clip.avi", "libx264", {"preset": "ultrafast", "g": "20"}, None),
+    ("clip.avi", "ffv1", {}, None),
 ]
 
 
@@ -208,6 +211,9 @@ SOUND = [
     ("clip.w64", "pcm_s16le", None),
     ("clip.aiff", "pcm_s16be", None),
     ("clip.au", "pcm_s16be", None),
+    ("clip.mp3", "libmp3lame", None),
+    ("clip.mp3", "libmp3lame", {"write_xing": "0"}),
+    ("clip.aac", "aac", None),
 ]
 
 
@@ -258,10 +264,23 @@ def test_both_streams_one_late(tmp_path, check, name):
     assert check(*looks(path), *listens(path)) < 0.35
 
 
-@pytest.mark.parametrize("name, codec", [("clip.ogg", "flac"), ("clip.mp3", "libmp3lame")])
-def test_without_an_index_everything_is_read(tmp_path, check, name, codec):
-    path = write(tmp_path / name, sound(codec))
+@pytest.mark.parametrize("codec", ["pcm_s16le", "libmp3lame", "aac"])
+def test_sound_beside_pictures_in_avi(tmp_path, check, codec):
+    path = write(tmp_path / "clip.avi", pictures("mpeg4", {"g": "20"}), sound(codec))
+    assert check(*looks(path), *listens(path)) < 0.35
+
+
+def test_without_an_index_everything_is_read(tmp_path, check):
+    path = write(tmp_path / "clip.ogg", sound("flac"))
     assert check(*listens(path)) == 1
+
+
+def test_sound_that_is_not_sought_is_counted_from_its_first_sample_too(tmp_path, check):
+    """FLV rounds to milliseconds. A window far into it was up to 25 samples beside the right one,
+    which is where `ffmpeg -i clip.flv` and reading from the start have it."""
+    path = write(tmp_path / "clip.flv", sound("libmp3lame", rate=44100))
+    questions = [lambda t=t: read_audio(path, t, t + 0.5, 44100) for t in PLACES]
+    assert check(*questions) == 1
 
 
 @pytest.mark.parametrize("name", ["clip.ts", "clip.avi", "clip.flv"])

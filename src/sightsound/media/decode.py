@@ -25,8 +25,10 @@ from pathlib import Path
 from typing import ClassVar, Literal, NoReturn, Self
 
 import av
+from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.stream import Discard, Disposition, Stream
+from av.video.stream import VideoStream
 
 from sightsound.media.clock import Clock, Jump, Shifts, header_counts, may_jump, read_clock
 from sightsound.media.links import links
@@ -42,6 +44,9 @@ HOLD_SECONDS = 60.0
 _MISSING_SECONDS = 0.25  # a stream that ends this much before its header says is truncated
 _JOIN_SECONDS = 1.0  # around a join, where an MPEG transport stream's counters do not go on
 _ROUNDING_SECONDS = 0.1  # a length that packets confirm so far is kept: it leaves out padding
+
+
+_KINDS = {"video": VideoStream, "audio": AudioStream}
 
 
 class DecodeError(RuntimeError):
@@ -156,9 +161,13 @@ class Media:
         return [*self.streams("video"), *self.streams("audio")]
 
     def streams(self, kind: str) -> list[Stream]:
-        """All streams of a kind; pictures attached to a sound file are no video."""
+        """All streams that were of a kind when the file was opened.
+
+        Pictures attached to a sound file are no video. While an MPEG-TS file is read, FFmpeg may
+        make a stream of sound one of pictures, as its last program table says.
+        """
         still = Disposition.attached_pic | Disposition.timed_thumbnails
-        streams = getattr(self.container.streams, kind)
+        streams = [s for s in self.container.streams if isinstance(s, _KINDS[kind])]
         return [s for s in streams if not s.disposition & still and s.time_base]
 
     def stream(self, kind: str) -> Stream | None:

@@ -26,6 +26,7 @@ from sightsound.media.display import AS_STORED, Cut, Display, sane_aspect
 from sightsound.media.front_end import Picture
 from sightsound.media.geometry import Crop
 from sightsound.media.pixels import Converter
+from sightsound.media.seek import is_in_order
 from sightsound.media.sparing import CODECS, Sparing
 
 Convert = Callable[..., None]  # a `Converter`, or what calls one in the same way
@@ -180,6 +181,13 @@ class VideoTrack(Track):
             AS_STORED
         )
 
+    @property
+    def _marks_keyframes(self) -> bool:
+        """Whether the container says where decoding can start, and when that is shown."""
+        names = set(self.media.container.format.name.split(","))
+        ordered = names & _UNTIMED_CONTAINERS and is_in_order(self.stream)
+        return bool(names & _INDEXED_CONTAINERS or ordered)
+
     def _aspect_at(self, ticks: int | None) -> Fraction | None:
         """The shape of pixels that the stream itself gives for a frame."""
         if not self._aspects:
@@ -262,7 +270,7 @@ class VideoTrack(Track):
         Raises `NeedsAll` if what was left out before it turns out to be needed.
         """
         last = -math.inf
-        if _INDEXED_CONTAINERS & set(self.media.container.format.name.split(",")):
+        if self._marks_keyframes:
             packets = self._from_last_keyframe(self.packets(from_seconds), from_seconds)
         else:
             packets = self.packets()

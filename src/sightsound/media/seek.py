@@ -6,8 +6,9 @@
 
 What is read from there on is what reading from the start comes to in the end, packet by packet:
 `frames.py` and `sound.py` leave out the same packets either way, so pictures and sound are the same
-to the bit. That needs timestamps that are stored or counted in bytes, and an index that is true:
-files are sought into where the container has both, and the first packet shows where the index led.
+to the bit. That needs timestamps that are stored or counted, and an index that is true, or one that
+FFmpeg makes on the way: files are sought into where there are both, and the first packet shows
+where the index led.
 If that is too late, it is tried again from further back, and in the end from the start.
 """
 
@@ -31,6 +32,9 @@ _INDEXED = frozenset({"mov", "mp4", "matroska", "webm"})
 _INDEXED_BY_PICTURES = frozenset({"matroska", "webm"})
 _COUNTED = frozenset({"wav", "w64", "aiff", "au"})  # of PCM every sample has as many bytes
 _NUMBERED = frozenset({"flac"})  # each packet says which sample is its first
+_ORDERED = frozenset({"avi"})  # its index numbers the packets: their times, unless reordered
+# Nothing but packets one after the other: FFmpeg itself reads up to the place, and counts.
+_FOLLOWING = frozenset({"mp3", "aac", "ac3", "eac3", "dts"})
 
 
 def can_seek(track: Track) -> bool:
@@ -39,7 +43,16 @@ def can_seek(track: Track) -> bool:
         return False
     names = set(track.media.container.format.name.split(","))
     is_pcm = track.stream.codec_context.name.startswith("pcm_")
-    return bool(names & (_INDEXED | _NUMBERED) or (is_pcm and names & _COUNTED))
+    return bool(
+        names & (_INDEXED | _NUMBERED | _FOLLOWING)
+        or (is_pcm and names & _COUNTED)
+        or (names & _ORDERED and is_in_order(track.stream))
+    )
+
+
+def is_in_order(stream: Stream) -> bool:
+    """Whether packets come in the order in which they are shown, as far as FFmpeg has seen."""
+    return stream.type != "video" or not stream.codec_context.has_b_frames
 
 
 def seek(track: Track, since: float) -> av.Packet | None:

@@ -133,10 +133,10 @@ class AudioTrack(Track):
     def _counted(
         self, frames: Iterator[Stamped[av.AudioFrame]]
     ) -> Iterator[Stamped[av.AudioFrame]]:
-        """The same; where the file was sought, the first ones with times counted from its start."""
+        """The same, the first ones with times counted from the start of the stream."""
         leading = list(islice(frames, 2))
         packet = self.beginning  # known now that packets were read
-        if packet is not None and packet.pts is not None and leading:
+        if packet is not None and packet.pts is not None and leading and not self.jumps:
             cut = _num_cut(packet) / leading[0].frame.sample_rate
             ticks = packet.pts + math.floor(cut / self.stream.time_base + 0.5)  # as FFmpeg rounds
             if self.stream.codec_context.name not in _UNEQUAL_CODECS:
@@ -161,6 +161,8 @@ class AudioTrack(Track):
         """Leaves out packets that end before `first`, and ends well after `stop`."""
         num_late = 0
         for packet in packets:
+            if self.beginning is None and packet.size > 0 and not packet.is_discard:
+                self.beginning = packet
             if packet.pts is not None:
                 time = self.seconds(packet.pts)
                 length = self.seconds(packet.duration or 0) - self.seconds(0)
