@@ -37,6 +37,7 @@ from sightsound.evaluate import (
 )
 from sightsound.explain.words import as_csv
 from sightsound.files import write_whole
+from sightsound.library_errors import read_object, reading
 from sightsound.metrics import labelled, score_functions, summarise
 from sightsound.predict import WORDS, probabilities
 from sightsound.statistics import McNemar, Paired, mcnemar, paired_scores
@@ -74,6 +75,8 @@ class Comparison:
 
 # ---------------------------------------------------------------------------- reading
 
+AGAIN = "evaluate again with 'sightsound evaluate'"
+
 
 def read_evaluation(path: str | Path) -> Evaluation:
     """What `evaluate.write` has written: `path` is a run, a model directory or its folder.
@@ -85,7 +88,8 @@ def read_evaluation(path: str | Path) -> Evaluation:
     import pyarrow.parquet
 
     folder = evaluation_folder(path)
-    table = pyarrow.parquet.read_table(folder / TABLE)
+    with reading(folder / TABLE, remedy=AGAIN):
+        table = pyarrow.parquet.read_table(folder / TABLE)
     known = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
     suffix = " logits"
     names = [name.removesuffix(suffix) for name in table.column_names if name.endswith(suffix)]
@@ -97,7 +101,7 @@ def read_evaluation(path: str | Path) -> Evaluation:
     labels, ids = json.loads(known["labels"]), table["id"].to_pylist()
     targets = _targets(table["label"].to_pylist(), labels, task=known["task"])
     logits = {name: np.stack(table[name + suffix].to_numpy()).astype(float) for name in names}
-    summary = json.loads((folder / "summary.json").read_text())
+    summary = read_summary(folder)
     return Evaluation(
         rows={row: _with_nan(scores) for row, scores in summary["rows"].items()},
         streams={name: Scored(ids, values, targets) for name, values in logits.items()},
@@ -110,6 +114,12 @@ def read_evaluation(path: str | Path) -> Evaluation:
         directory=folder,
         absent=summary["absent"],
     )
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    """What `summary.json` of an evaluation says; `ValueError` if it is damaged."""
+    needs = ("rows", "source", "settings", "verdict", "absent")
+    return read_object(folder / "summary.json", remedy=AGAIN, needs=needs)
 
 
 def _with_nan(scores: dict[str, float | None]) -> dict[str, float]:

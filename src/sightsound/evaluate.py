@@ -24,7 +24,7 @@ from sightsound.data.dataset import ClipDataset
 from sightsound.data.features import FeatureDataset
 from sightsound.data.loader import Loader
 from sightsound.data.manifest import load_manifest, other_data
-from sightsound.data.rows import Manifest, Row, id_hash
+from sightsound.data.rows import SPELLINGS, Manifest, Row, id_hash
 from sightsound.data.sampling import eval_batches
 from sightsound.extract import Progress, with_features
 from sightsound.files import csv_text, replaced_when_complete, write_whole
@@ -272,7 +272,7 @@ def scored_split(manifest: Manifest, split: str = AUTO) -> str:
         ValueError: "auto", but there are training clips only, or several such splits.
     """
     if split != AUTO:
-        return split
+        return manifest.split_name(split)
     others = [name for name in manifest.splits if name != "train"]
     usual = [name for name in ("test", "val") if name in others]
     if usual or len(others) == 1:
@@ -289,7 +289,8 @@ def split_of_run(manifest: Manifest, asked: str | None, settings: EvaluateSettin
 
     A run made for other data may have one that `manifest` lacks: then as "auto".
     """
-    its_own = set(settings.split.split("+")) & {*manifest.splits}
+    named = {SPELLINGS.get(part.casefold(), part) for part in settings.split.split("+")}
+    its_own = named & {*manifest.splits}
     return scored_split(manifest, asked or (settings.split if its_own else AUTO))
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,14 +39,27 @@ def in_words(error: BaseException) -> str:
 def reading(path: Path, *, remedy: str) -> Iterator[None]:
     """Whatever a library finds wrong with the content of `path` becomes a `ValueError`.
 
-    `remedy` is what to do then. Files that are not there, or may not be read, raise as ever.
+    `remedy` is what to do then, too where the library misses the file in words of its own; other
+    files that are not there, or may not be read, raise as ever.
     """
     try:
         yield
     except Exception as error:
+        if isinstance(error, OSError) and error.errno is None and not path.is_file():
+            raise ValueError(f"{str(path)!r} is missing; {remedy}") from error  # a library's own
         if not is_of_a_reader(error):
             raise
         raise ValueError(f"{str(path)!r} is damaged ({in_words(error)}); {remedy}") from error
+
+
+def read_object(path: Path, *, remedy: str, needs: Collection[str] = ()) -> dict[str, Any]:
+    """The object in a JSON file, with the entries that it `needs`; `ValueError` with `remedy`."""
+    with reading(path, remedy=remedy):
+        found = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(found, dict) or not found.keys() >= {*needs}:
+        wanted = f"an object with {', '.join(needs)}" if needs else "an object"
+        raise ValueError(f"{str(path)!r} is damaged (it is not {wanted}); {remedy}")
+    return found
 
 
 def save_tensors(

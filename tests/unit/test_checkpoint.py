@@ -72,5 +72,22 @@ def test_no_checkpoint_yet(tmp_path):
 
 def test_missing_directory_is_named(tmp_path):
     (tmp_path / "last").write_text("step_9")
-    with pytest.raises(ValueError, match="names step_9, which is not there"):
+    with pytest.raises(ValueError, match="names 'step_9', which is not there"):
         last_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"ste", b"\xff\xfe"])
+def test_a_damaged_pointer_says_what_may_be_written_into_it(tmp_path, content):
+    save(tmp_path, 1, parts(0))
+    (tmp_path / "last").write_bytes(content)
+    with pytest.raises(ValueError, match="not there .*; write one of these into it: step_1"):
+        last_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors"])
+def test_a_file_that_a_checkpoint_misses_is_named(tmp_path, name):
+    save(tmp_path, 1, parts(0))
+    (tmp_path / "step_1" / name).unlink()
+    model, objective, optimizer = parts(0)
+    with pytest.raises(ValueError, match=f"{name}' is missing; put back a copy of this checkpo"):
+        load_checkpoint(tmp_path / "step_1", model=model, objective=objective, optimizer=optimizer)

@@ -100,6 +100,15 @@ def test_a_neighbouring_evaluation_is_not_taken_for_that_of_a_run(tmp_path: Path
         read_evaluation(tmp_path / "run")
 
 
+@pytest.mark.parametrize("name", ["summary.json", "predictions.parquet"])
+def test_a_damaged_evaluation_is_to_be_made_again(tmp_path: Path, name: str):
+    saved(tmp_path, 1.0)
+    for content in ("", "null", "{}"):
+        (tmp_path / name).write_text(content)
+        with pytest.raises(ValueError, match=f"{name}' is damaged .*evaluate again with"):
+            read_evaluation(tmp_path)
+
+
 def test_another_table_is_refused(tmp_path: Path):
     pyarrow.parquet.write_table(pyarrow.table({"id": ["a"]}), tmp_path / "predictions.parquet")
     with pytest.raises(ValueError, match="has no classes, task or logits; accepted: the file that"):

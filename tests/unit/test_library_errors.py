@@ -1,7 +1,6 @@
 """Errors of libraries: told in one sentence by every command, with the file where it is known."""
 
 import csv
-import io
 import json
 import struct
 import tarfile
@@ -19,7 +18,7 @@ import safetensors.torch
 import yaml
 
 from sightsound import cli
-from sightsound.library_errors import load_tensors, reading, save_tensors
+from sightsound.library_errors import load_tensors, read_object, reading, save_tensors
 
 GARBAGE = b"\x93\xff<this is in no format>" * 40
 
@@ -39,7 +38,7 @@ RAISING = {
     "zip": lambda path: zipfile.ZipFile(path),
     "tar": lambda path: tarfile.open(path),
     "deflate": lambda path: zlib.decompress(path.read_bytes()),
-    "csv": lambda path: list(csv.reader(io.StringIO("a" * 200_000))),
+    "csv": lambda path: list(csv.reader(['"a"b'], strict=True)),
     "struct": lambda path: struct.unpack("<Q", b"1"),
     "msgpack": lambda path: msgpack.unpackb(b"\xc1"),
 }
@@ -86,6 +85,19 @@ def test_defects_keep_their_traceback(monkeypatch):
 def test_missing_files_are_no_damage(tmp_path):
     with pytest.raises(FileNotFoundError), reading(tmp_path / "none", remedy=""):
         (tmp_path / "none").read_text()
+
+
+@pytest.mark.parametrize("content", ["null", "[]", "{}", '{"rows": 1', "\ufffd"])
+def test_objects_of_another_kind_are_damage(tmp_path, content):
+    path = tmp_path / "summary.json"
+    path.write_text(content, encoding="utf-16")
+    with pytest.raises(ValueError, match="summary.json' is damaged .*; do this"):
+        read_object(path, remedy="do this", needs=["rows"])
+    path.write_text(content)
+    with pytest.raises(ValueError, match="summary.json' is damaged .*; do this"):
+        read_object(path, remedy="do this", needs=["rows"])
+    path.write_text('{"rows": 1}')
+    assert read_object(path, remedy="", needs=["rows"]) == {"rows": 1}
 
 
 def test_a_full_disk_without_a_name(monkeypatch, capsys):

@@ -12,7 +12,8 @@ import pytest
 from sightsound.data.manifest import load_manifest, write_manifest
 from sightsound.data.rows import SPLITS, Manifest, Row, id_hash
 from sightsound.data.splits import draw_splits
-from sightsound.settings import DataSettings
+from sightsound.evaluate import scored_split, split_of_run
+from sightsound.settings import DataSettings, EvaluateSettings
 
 
 def make_clips(folder: Path, names: list[str]) -> None:
@@ -374,5 +375,15 @@ def test_a_slip_of_the_pen_is_no_split_of_its_own(tmp_path, slip):
 
 def test_unknown_split_is_refused(tmp_path):
     manifest = load(make_table(tmp_path, "path,label,split\na.mp4,a,train\n"))
-    with pytest.raises(ValueError, match="unknown split 'validation'"):
-        manifest.split("validation")
+    with pytest.raises(ValueError, match="unknown split 'extra'"):
+        manifest.split("extra")
+
+
+def test_a_split_goes_by_the_name_that_the_table_gives_it(tmp_path):
+    text = "path,label,split\na.mp4,a,Training\nb.mp4,a,validation\n"
+    manifest = load(make_table(tmp_path, text))
+    assert [row.id for row in manifest.split("validation")] == ["b.mp4"]
+    assert len(manifest.split("Training+valid")) == 2
+    assert scored_split(manifest, "validation") == "val"
+    settings = EvaluateSettings(split="validation")
+    assert split_of_run(manifest, None, settings) == "val"

@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sightsound.data.outputs import FILM, holds_generated_clips, is_film, is_output
-from sightsound.data.records import SPELLINGS, TABLE_NAMES, Record, metadata_of, table_records
-from sightsound.data.rows import LABEL, SUFFIXES
+from sightsound.data.records import TABLE_NAMES, Record, metadata_of, table_records
+from sightsound.data.rows import LABEL, SPELLINGS, SUFFIXES
 
 OTHER_SUFFIXES = frozenset(  # of files beside clips that nobody takes for clips
     ".bz2 .csv .db .gz .h5 .htm .html .ini .ipynb .jpeg .jpg .json .jsonl .log .md .npy .npz "

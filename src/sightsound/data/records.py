@@ -11,17 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from sightsound.data.columns import COLUMNS, choose, guess, has_labels, is_known
-from sightsound.data.rows import HEADS, LABEL
+from sightsound.data.rows import HEADS, LABEL, SPELLINGS
 from sightsound.data.shards.index import Index, is_index
 from sightsound.data.tables import Line, Table, open_table
 
 TABLE_NAMES = ("manifest.csv", "manifest.parquet")
 METADATA_NAMES = ("metadata.csv", "metadata.jsonl")  # of Hugging Face's videofolder, audiofolder
-SPELLINGS = {  # usual names of our splits, where capital letters do not matter
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
-    **dict.fromkeys(("test", "testing"), "test"),
-}
 _log = logging.getLogger(__name__)
 
 

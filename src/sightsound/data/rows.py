@@ -15,6 +15,11 @@ import numpy as np
 from sightsound.registry import unknown_name
 
 SPLITS = ("train", "val", "test")
+SPELLINGS = {  # usual names of our splits, where capital letters do not matter
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
 LABEL = "label"  # the one head of single- and multi-label data
 HEADS = ("verb", "noun")
 UNLABELLED = "none"  # the task of data whose labels are not read
@@ -83,11 +88,24 @@ class Manifest:
         Raises:
             ValueError: a name that is neither train, val, test nor one that the data names.
         """
-        names, known = name.split("+"), {*SPLITS, *self.splits}
+        names = self.split_name(name).split("+")
+        return [row for row in self.rows if row.split in names]
+
+    def split_name(self, name: str) -> str:
+        """`name` as the splits are called here: `val+test` for `validation+Test`.
+
+        Raises:
+            ValueError: a name that is neither train, val, test nor one that the data names.
+        """
+        known = {*SPLITS, *self.splits}
+        names = [
+            part if part in known else SPELLINGS.get(part.casefold(), part)
+            for part in name.split("+")
+        ]
         for part in names:
             if part not in known:
                 raise unknown_name("split", part, known)
-        return [row for row in self.rows if row.split in names]
+        return "+".join(names)
 
     @property
     def splits(self) -> list[str]:

@@ -7,7 +7,6 @@ page says so.
 from __future__ import annotations
 
 import base64
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,13 +14,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from sightsound.compare import TABLE, read_evaluation
+from sightsound.compare import TABLE, read_evaluation, read_summary
 from sightsound.data.rows import Manifest, Row
 from sightsound.evaluate import Evaluation, evaluate_saved, score_words, shown_scores
 from sightsound.explain.figures.curves import read_metrics
 from sightsound.explain.figures.style import WIDTH_INCHES, as_svg
 from sightsound.explain.pictures import save_picture
 from sightsound.files import write_whole
+from sightsound.library_errors import read_object
 from sightsound.pages.write import write_page
 from sightsound.predict import Predictor
 from sightsound.report.clips import media_of
@@ -87,7 +87,7 @@ def report(
         say(f"evaluating {model} ...")
         given = {"late": late, "columns": columns, "num_workers": num_workers, "seed": seed}
         evaluate_saved(model, data, **given)
-    settings = json.loads((folder / "evaluation" / "summary.json").read_text())["settings"]
+    settings = read_summary(folder / "evaluation")["settings"]
     evaluation, found = _counted(folder / "evaluation", settings["bootstrap"], seed=seed)
     clips, log = _clips(evaluation, predictor, say), read_metrics(folder / "metrics.jsonl")
     drawings = _drawings(evaluation, found, log)
@@ -226,7 +226,8 @@ def _sentences(path: Path) -> list[str]:
     """What the checks of `probe` came to; nothing where there is no such file."""
     if not path.is_file():
         return []
-    return [check["sentence"] for check in json.loads(path.read_text())["checks"]]
+    probed = read_object(path, remedy="probe again with 'sightsound probe'", needs=["checks"])
+    return [check["sentence"] for check in probed["checks"]]
 
 
 # --- in words -----------------------------------------------------------------------------------

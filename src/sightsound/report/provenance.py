@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import time
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from typing import Any
 
 from sightsound.data.rows import id_hash
 from sightsound.evaluate import LATE, Evaluation
+from sightsound.library_errors import read_object
 from sightsound.predict import Predictor
 
 _THIS = "sightsound"
@@ -54,7 +54,8 @@ def provenance(
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text()) if path.is_file() else {}
+    remedy = "put back a copy, or remove it: the page then does without"
+    return read_object(path, remedy=remedy) if path.is_file() else {}
 
 
 def _in_words(settings: dict[str, Any]) -> str:

@@ -29,7 +29,7 @@ from sightsound.data.manifest import is_same_path, load_manifest, other_data
 from sightsound.data.rows import UNLABELLED, Manifest, Row, id_hash
 from sightsound.data.sampling import Key
 from sightsound.extract import Progress
-from sightsound.library_errors import reading
+from sightsound.library_errors import read_object, reading
 from sightsound.registry import nearest_path
 from sightsound.retrieval.embedding import Embedder
 from sightsound.retrieval.scores import AT_ONCE, recalls
@@ -232,8 +232,7 @@ def open_index(directory: str | Path) -> Index:
             f"{str(directory)!r} is no index: it has no {ABOUT}; make one with 'sightsound index "
             f"RUN DATA --output INDEX'.{nearest_path(directory)}"
         )
-    with reading(directory / ABOUT, remedy=_DAMAGED):
-        about = json.loads((directory / ABOUT).read_text())
+    about = read_object(directory / ABOUT, remedy=_DAMAGED)
     if about.get("version") != VERSION:
         raise ValueError(
             f"{str(directory)!r} was written by another version of sightsound (format "

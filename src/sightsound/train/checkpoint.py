@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from sightsound.files import write_whole
-from sightsound.library_errors import load_tensors, reading, save_tensors
+from sightsound.library_errors import load_tensors, read_object, save_tensors
 
 _DAMAGED = "put back a copy of this checkpoint, or start the run anew"
 
@@ -83,10 +83,14 @@ def last_checkpoint(folder: Path) -> Path | None:
     pointer = folder / "last"
     if not pointer.is_file():
         return None
-    target = folder / pointer.read_text().strip()
-    if not (target / "state.json").is_file():
-        raise ValueError(f"{pointer} names {target.name}, which is not there; was it moved?")
-    return target
+    name = pointer.read_text(errors="replace").strip()
+    there = sorted(path.parent.name for path in folder.glob("*/state.json"))
+    if name not in there:
+        remedy = (
+            f"write one of these into it: {', '.join(there)}" if there else "start the run anew"
+        )
+        raise ValueError(f"{pointer} names {name!r}, which is not there (was it moved?); {remedy}")
+    return folder / name
 
 
 def load_checkpoint(
@@ -107,9 +111,7 @@ def load_checkpoint(
 
 def read_state(directory: Path) -> dict:
     """What `save_checkpoint` was given as `state`, with `step` and numbers of the optimiser."""
-    file = directory / "state.json"
-    with reading(file, remedy=_DAMAGED):
-        return json.loads(file.read_text())
+    return read_object(directory / "state.json", remedy=_DAMAGED, needs=["step", "optimizer"])
 
 
 def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -154,7 +154,11 @@ def _key(problem: Problem) -> tuple[str, str, str]:
 def _reopen(path: Path, first_step: int):
     """`path` for appending, without the lines of `first_step` and later or a torn last line."""
     if path.is_file():
-        kept = [line for line in path.read_text().splitlines() if _is_before(line, first_step)]
+        kept = [
+            line
+            for line in path.read_text(errors="replace").splitlines()
+            if _is_before(line, first_step)
+        ]
         write_whole(path, "".join(line + "\n" for line in kept))
     return path.open("a")
 
@@ -162,7 +166,7 @@ def _reopen(path: Path, first_step: int):
 def _is_before(line: str, first_step: int) -> bool:
     try:
         return json.loads(line)["step"] < first_step
-    except json.JSONDecodeError:  # the process died while writing this line
+    except (ValueError, TypeError, KeyError):  # the process died while writing this line
         return False
 
 

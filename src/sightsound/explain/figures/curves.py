@@ -18,6 +18,7 @@ from sightsound.explain.figures.style import (
     legend,
     tidy,
 )
+from sightsound.library_errors import reading
 
 MOST_POINTS = 80  # of a curve; means over as many steps as it takes
 
@@ -29,9 +30,10 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     """
     if not path.is_file():
         return []
-    text = path.read_text()
+    text = path.read_text(errors="replace")
     whole = text[: text.rfind("\n") + 1]
-    return [json.loads(line) for line in whole.splitlines() if line.strip()]
+    with reading(path, remedy="remove the line that is no JSON"):
+        return [json.loads(line) for line in whole.splitlines() if line.strip()]
 
 
 def learning_curves(lines: Sequence[dict[str, Any]], *, scores: dict[str, str]) -> Figure:
