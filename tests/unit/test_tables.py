@@ -331,6 +331,13 @@ def test_both_forms_of_unicode_find_their_files(tmp_path, on_disk, in_table):
         load(table(tmp_path, f"path,label\n{mixed},x\n"))
 
 
+def test_doctor_finds_them_too_where_training_refuses_the_table(tmp_path):
+    (tmp_path / NFD).touch()
+    clips = gather(DataSettings(str(table(tmp_path, f"path,label\n{NFC},x\nb.mp4,\n"))))
+    assert "label is empty" in clips.refusal
+    assert clips.rows[0].path == tmp_path / NFD
+
+
 def test_the_usual_spellings_of_splits(tmp_path):
     text = "path,label,split\na.mp4,x,Training\nb.mp4,x,valid\nc.mp4,x,TESTING\nsub/a.mp4,x,dev\n"
     manifest = load(table(tmp_path, text))

@@ -18,6 +18,7 @@ from sightsound.data.columns import guess, is_known, parse_columns
 from sightsound.data.exclude import read_exclude
 from sightsound.data.folders import OTHER_SUFFIXES, Layout, layout, walk
 from sightsound.data.manifest import load_manifest
+from sightsound.data.names import located
 from sightsound.data.records import TABLE_NAMES
 from sightsound.data.rows import HEADS, LABEL, SUFFIXES, Manifest, Row, default_id, is_split
 from sightsound.data.shards.index import ABOUT_NAME
@@ -119,12 +120,12 @@ def _row(cells: dict[str, str], *, folder: Path, task: str) -> Row:
     audio_path, split = cells.get("audio_path"), cells.get("split", "")
     return Row(
         id=cells.get("id") or default_id(cells["path"], start or 0.0),
-        path=Path(os.path.normpath(folder / cells["path"])),
+        path=located(folder, cells["path"]),
         labels=_labels(cells, task=task),
         start_seconds=start or 0.0,
         end_seconds=end,
         split=split if is_split(split) else "",
-        audio_path=Path(os.path.normpath(folder / audio_path)) if audio_path else None,
+        audio_path=located(folder, audio_path) if audio_path else None,
         group=cells.get("group", ""),
     )
 
