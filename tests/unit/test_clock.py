@@ -362,6 +362,14 @@ def test_sound_that_was_written_to_a_pipe(tmp_path, length):
     assert read_duration(path) == pytest.approx(2.0, abs=1e-3)
 
 
+@pytest.mark.parametrize(("suffix", "codec"), [("wav", "pcm_s16le"), ("au", "pcm_s16be")])
+def test_the_length_of_whole_pcm_is_not_read_through(tmp_path, monkeypatch, suffix, codec):
+    path = tmp_path / f"a.{suffix}"
+    write_sound_file(path, codec, tone(2.0), rate=RATE)
+    monkeypatch.setattr(decode, "read_clock", None)
+    assert read_duration(path) == 2.0
+
+
 def test_doctor_tells_of_joined_recordings_apart_from_damage(tmp_path, parts):
     for suffix in ("ts", "mkv"):
         path = join(tmp_path / f"both.{suffix}", *parts[suffix])

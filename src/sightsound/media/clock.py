@@ -9,8 +9,9 @@ the stream that jumps goes on where it was; time never goes back (by more than a
 as measured with ffmpeg 5.1), and gaps of up to 10 s remain gaps. Unlike there, a packet of the old
 recording that comes late, behind the first of the new one, keeps its time.
 
-What a header says about lengths counts where the container has a table of its packets. Elsewhere
-FFmpeg guesses, from the bit rate or from the last timestamp, and the packets are read instead.
+What a header says about lengths counts where the container has a table of its packets, and of PCM
+where the file has as many bytes. Elsewhere FFmpeg guesses, from the bit rate or from the last
+timestamp, and the packets are read instead.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ _MAY_JUMP = 0x0200
 _NO_TABLE = 0x0100 | 0x0080 | _MAY_JUMP
 # It has no table either, and stamps of its own accord: what live streams are recorded in.
 _LIVE = frozenset({"flv"})
+_COUNTED = frozenset({"wav", "w64", "aiff", "au"})  # of PCM every sample has as many bytes
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,11 @@ def may_jump(container: InputContainer) -> bool:
 def header_counts(container: InputContainer) -> bool:
     """Whether the container stores where its streams end; elsewhere FFmpeg guesses."""
     return not container.format.flags & _NO_TABLE and container.format.name not in _LIVE
+
+
+def counts_bytes(container: InputContainer, stream: Stream) -> bool:
+    """Whether a place in the file says which samples are there, and the other way round."""
+    return container.format.name in _COUNTED and stream.codec_context.name.startswith("pcm_")
 
 
 def read_clock(container: InputContainer, streams: list[Stream]) -> Clock:

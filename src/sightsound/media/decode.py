@@ -30,7 +30,15 @@ from av.container import InputContainer
 from av.stream import Discard, Disposition, Stream
 from av.video.stream import VideoStream
 
-from sightsound.media.clock import Clock, Jump, Shifts, header_counts, may_jump, read_clock
+from sightsound.media.clock import (
+    Clock,
+    Jump,
+    Shifts,
+    counts_bytes,
+    header_counts,
+    may_jump,
+    read_clock,
+)
 from sightsound.media.links import links
 from sightsound.media.seek import seek
 from sightsound.media.source import Source, find
@@ -243,12 +251,20 @@ class Media:
 
     def _header_seconds(self) -> float | None:
         """The length as the header says; `None` if it does not, or counts what is no picture."""
-        if not header_counts(self.container):
+        if not header_counts(self.container) and not self._holds_all_samples():
             return None
         if not self._has_other_streams():
             return self._file_seconds()
         ends = [self.end_seconds(stream) for stream in self.real_streams()]
         return None if None in ends else max(ends)
+
+    def _holds_all_samples(self) -> bool:
+        """Of PCM: whether the file has as many bytes as its header says, or more."""
+        stream = self.container.streams[0]
+        if not counts_bytes(self.container, stream) or not stream.duration:
+            return False
+        num_bits = stream.duration * stream.time_base * stream.codec_context.bit_rate
+        return num_bits <= 8 * self.source.size
 
     def _has_other_streams(self) -> bool:
         """Whether there are subtitles, data or attached pictures, which may last longer."""

@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING
 import av
 from av.stream import Discard, Stream
 
+from sightsound.media.clock import counts_bytes
+
 if TYPE_CHECKING:
     from sightsound.media.decode import Track
 
@@ -30,7 +32,6 @@ _BACK_SECONDS = (0.0, 10.0, 60.0)  # further back each time, where an index is n
 _INDEXED = frozenset({"mov", "mp4", "matroska", "webm"})
 # Matroska indexes pictures only, where there are any.
 _INDEXED_BY_PICTURES = frozenset({"matroska", "webm"})
-_COUNTED = frozenset({"wav", "w64", "aiff", "au"})  # of PCM every sample has as many bytes
 _NUMBERED = frozenset({"flac"})  # each packet says which sample is its first
 _ORDERED = frozenset({"avi"})  # its index numbers the packets: their times, unless reordered
 # Nothing but packets one after the other: FFmpeg itself reads up to the place, and counts.
@@ -42,10 +43,9 @@ def can_seek(track: Track) -> bool:
     if not track.media.can_be_sought:
         return False
     names = set(track.media.container.format.name.split(","))
-    is_pcm = track.stream.codec_context.name.startswith("pcm_")
     return bool(
         names & (_INDEXED | _NUMBERED | _FOLLOWING)
-        or (is_pcm and names & _COUNTED)
+        or counts_bytes(track.media.container, track.stream)
         or (names & _ORDERED and is_in_order(track.stream))
     )
 
