@@ -123,7 +123,7 @@ class Media:
     @property
     def can_be_sought(self) -> bool:
         """Whether the time of a packet is known without those before it."""
-        return not self.following and not may_jump(self.container)
+        return not self.is_joined
 
     @property
     def is_joined(self) -> bool:

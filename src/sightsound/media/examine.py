@@ -231,6 +231,10 @@ def _numbered(
     if first is None:
         return
     number = known.keyframe_at(track.seconds(first.pts)) if track.is_sought else 0
+    if number is None:  # its time was guessed from those before it
+        track.reopen()
+        yield from enumerate(track.packets())
+        return
     yield from enumerate(chain([first], packets), number)
 
 

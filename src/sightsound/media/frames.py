@@ -34,8 +34,9 @@ Convert = Callable[..., None]  # a `Converter`, or what calls one in the same wa
 _MAX_LATE = 0.25  # seconds; approximate frames that were shown longer ago are decoded exactly
 _LEAP_SECONDS = 1.0  # between frames; whether a later one is true shows the frame after it
 TICK_SECONDS = 1e-6  # slack when times are compared: far below any frame, far above float noise
-# Containers that mark frames from which decoding can start; elsewhere the mark is guessed.
-_INDEXED_CONTAINERS = frozenset({"mov", "mp4", "matroska", "webm"})
+# Containers that mark frames from which decoding can start, or hold codecs whose packets say so
+# themselves (MPEG-TS, MPEG-PS); elsewhere the mark is guessed.
+_MARKED_CONTAINERS = frozenset({"mov", "mp4", "matroska", "webm", "flv", "mpegts", "mpeg"})
 # Containers that know the order of decoding only: times of packets are guessed, wrong for B frames.
 _UNTIMED_CONTAINERS = frozenset({"avi"})
 
@@ -186,7 +187,7 @@ class VideoTrack(Track):
         """Whether the container says where decoding can start, and when that is shown."""
         names = set(self.media.container.format.name.split(","))
         ordered = names & _UNTIMED_CONTAINERS and is_in_order(self.stream)
-        return bool(names & _INDEXED_CONTAINERS or ordered)
+        return bool(names & _MARKED_CONTAINERS or ordered)
 
     def _aspect_at(self, ticks: int | None) -> Fraction | None:
         """The shape of pixels that the stream itself gives for a frame."""

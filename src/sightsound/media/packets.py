@@ -60,9 +60,10 @@ class Packets:
         lengths[order[:-1]] = np.diff(self.times[order])
         return replace(self, lengths=lengths)
 
-    def keyframe_at(self, seconds: float) -> int:
-        """The place of the keyframe with this time."""
-        return int(np.flatnonzero(self.is_keyframe & (self.times == seconds))[0])
+    def keyframe_at(self, seconds: float) -> int | None:
+        """The place of the keyframe with this time; `None` if there is none."""
+        found = np.flatnonzero(self.is_keyframe & (self.times == seconds))
+        return int(found[0]) if len(found) else None
 
     def inside(self, start: float, stop: float) -> np.ndarray:
         """(N,) bool: shown at some time in [start, stop)."""

@@ -34,6 +34,8 @@ _INDEXED = frozenset({"mov", "mp4", "matroska", "webm"})
 _INDEXED_BY_PICTURES = frozenset({"matroska", "webm"})
 _NUMBERED = frozenset({"flac"})  # each packet says which sample is its first
 _ORDERED = frozenset({"avi"})  # its index numbers the packets: their times, unless reordered
+# No index, but the times of packets are stored, and the clock is known not to jump.
+_SEARCHED = frozenset({"mpegts", "flv"})
 # Nothing but packets one after the other: FFmpeg itself reads up to the place, and counts.
 _FOLLOWING = frozenset({"mp3", "aac", "ac3", "eac3", "dts"})
 
@@ -44,7 +46,7 @@ def can_seek(track: Track) -> bool:
         return False
     names = set(track.media.container.format.name.split(","))
     return bool(
-        names & (_INDEXED | _NUMBERED | _FOLLOWING)
+        names & (_INDEXED | _NUMBERED | _SEARCHED | _FOLLOWING)
         or counts_bytes(track.media.container, track.stream)
         or (names & _ORDERED and is_in_order(track.stream))
     )
@@ -66,8 +68,10 @@ def seek(track: Track, since: float) -> av.Packet | None:
     for back in _BACK_SECONDS:
         aim = since - _MARGIN_SECONDS - back
         packet = _landed(track, aim) if aim > NEAR_SECONDS / 2 else None
-        if packet is not None and packet.is_keyframe and _time(track, packet) <= since:
-            return packet
+        while packet is not None and _time(track, packet) <= since:
+            if packet.is_keyframe:
+                return packet
+            packet = _next(track)
     track.reopen()
     return None
 
