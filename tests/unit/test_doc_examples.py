@@ -1,11 +1,13 @@
 """Every example of docs/datasets.md is read as the line below it says."""
 
+from pathlib import Path
+
 import pytest
-from conftest import ROOT
 from doc_examples import Example, examples, make, read
 
 from sightsound.registry import DATASETS
 
+ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = examples((ROOT / "docs" / "datasets.md").read_text(encoding="utf-8"))
 
 

@@ -257,6 +257,7 @@ def test_one_clip_in_two_splits_is_refused(tmp_path):
             "is compressed with gzip, no list of clips; unpack it first",
         ),
     ],
+    ids=["zip", "gzip"],  # the bytes of gzip hold the time
 )
 def test_files_that_are_called_csv_and_are_none(tmp_path, content, match):
     with pytest.raises(ValueError, match=match):
