@@ -108,6 +108,8 @@ def test_weights_that_do_not_fit(model: MBT, tmp_path, change, text: str):
     "text, message",
     [
         ("{", "is not valid JSON"),
+        ("null", "has no .model. with a .name."),
+        ("[1]", "has no .model. with a .name."),
         ("{}", "has no 'model'"),
         ('{"model": {"name": "mbtt"}}', "unknown model 'mbtt'"),
         ('{"model": {"name": "mbt", "heads": {"label": 2}, "depht": 3}}', "depht"),

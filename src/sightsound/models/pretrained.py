@@ -68,7 +68,7 @@ def info_from_json(text: str, *, source: str = CONFIG) -> ModelInfo:
         values = json.loads(text)
     except json.JSONDecodeError as error:
         raise ValueError(f"{source} is not valid JSON: {error}; save the model again") from error
-    model = values.pop("model", None)
+    model = values.pop("model", None) if isinstance(values, dict) else None
     if not isinstance(model, dict) or "name" not in model:
         raise ValueError(f"{source} has no 'model' with a 'name'; save the model again")
     try:
