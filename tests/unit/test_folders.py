@@ -209,3 +209,16 @@ def test_a_class_without_clips_is_not_to_be_removed(tmp_path):
         load(tmp_path)
     (tmp_path / "emu" / "1.unknown").rename(tmp_path / "emu" / "1.mp4")
     assert set(load(tmp_path).labels["label"]) == {"cat", "dog", "emu"}
+
+
+@pytest.mark.parametrize(
+    ("name", "reader"),
+    [
+        ("data/a.parquet", "huggingface-parquet"),
+        ("tars/000.tar", "webdataset"),
+        ("0.tar", "webdataset"),
+    ],
+)
+def test_packed_clips_are_for_a_manifest(tmp_path, name, reader):
+    with pytest.raises(ValueError, match=f"write a manifest, 'sightsound manifest {reader}'"):
+        load(make(tmp_path, name))

@@ -353,9 +353,30 @@ def test_splits_are_those_of_the_folders_in_a_table(tmp_path, above, caplog):
         (tmp_path / name).touch()
     path = table(tmp_path, "path,label\n" + "".join(f"{name},x\n" for name in names))
     assert [row.split for row in load(path).rows] == ["train", "val", "test"]
-    assert "no column split; taken from the folders test, train, valid" in caplog.text
+    assert "no column split; taken from the folders Valid, test, train" in caplog.text
     path = table(tmp_path, f"path,label\n{names[0]},x\n{names[1]},x\na.mp4,x\n")
     assert {row.split for row in load(path).rows} == {""}  # not all lie in splits
+
+
+def test_usual_names_of_splits_in_paths_are_those_of_folders(tmp_path):
+    for names, splits in (("train eval", "train test"), ("train eval test", "train val test")):
+        lines = []
+        for name in names.split():
+            (tmp_path / name).mkdir(exist_ok=True)
+            (tmp_path / name / "1.mp4").touch()
+            lines.append(f"{name}/1.mp4,x\n")
+        path = table(tmp_path, "path,label\n" + "".join(lines))
+        assert [row.split for row in load(path).rows] == splits.split()
+
+
+def test_folders_in_a_table_that_look_like_splits_are_asked_about(tmp_path):
+    for name in ("train_set/1.mp4", "test_set/2.mp4"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    path = table(tmp_path, "path,label\ntrain_set/1.mp4,x\ntest_set/2.mp4,x\n")
+    with pytest.raises(ValueError, match="test_set, train_set of its clips look like splits: add"):
+        load(path)
+    assert {row.split for row in load(path, columns="split=").rows} == {""}
 
 
 # --- several lines of one clip ------------------------------------------------------------------

@@ -8,24 +8,25 @@ from __future__ import annotations
 
 import logging
 import os
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sightsound.data.outputs import FILM, holds_generated_clips, is_film, is_output
 from sightsound.data.records import TABLE_NAMES, Record, metadata_of, table_records
-from sightsound.data.rows import LABEL, SPELLINGS, SUFFIXES
+from sightsound.data.rows import LABEL, SUFFIXES
+from sightsound.data.split_names import (
+    look_like_parts,
+    look_like_splits,
+    split_like,
+    splits_named,
+)
 
 OTHER_SUFFIXES = frozenset(  # of files beside clips that nobody takes for clips
-    ".bz2 .csv .db .gz .h5 .htm .html .ini .ipynb .jpeg .jpg .json .jsonl .log .md .npy .npz "
-    ".parquet .part .pdf .pickle .pkl .png .pt .py .rar .rst .safetensors .sh .srt .ssa .svg .tar "
-    ".tmp .toml .tsv .txt .vtt .webp .xlsx .xml .yaml .yml .zip .zst".split()
-)
-_SPLITS = SPELLINGS | dict.fromkeys(("eval", "evaluation"), "test")
-_LIKE_A_SPLIT = re.compile(rf"(?<![a-z])({'|'.join(_SPLITS)})(?:set|data)?(?![a-z])")
-_PART = re.compile(  # of a cross-validation
-    r"(fold|split|part|partition|set|cv)[ _-]?(\d+|[a-e])|\d+(st|nd|rd|th)?[ _-]?(fold|split|part)"
+    ".bak .bib .bmp .bz2 .cfg .ckpt .csv .db .doc .docx .gif .gz .h5 .htm .html .ini .ipynb .jpeg "
+    ".jpg .json .jsonl .log .mat .md .npy .npz .odt .onnx .parquet .part .pdf .pickle .pkl .png "
+    ".ppt .pptx .pt .pth .py .rar .rst .safetensors .sh .sqlite .srt .ssa .svg .tar .tex .tif "
+    ".tiff .tmp .toml .tsv .txt .vtt .webp .xls .xlsx .xml .yaml .yml .zip .zst".split()
 )
 _GENERAL = frozenset("data dataset datasets video videos clips media audio files raw".split())
 _log = logging.getLogger(__name__)
@@ -64,7 +65,7 @@ def layout(folder: Path, *, labelled: bool = True) -> Layout:
     top = _subfolders(folder)
     held = [path for path in top if _holds_clips(path)]
     beside = tuple(path for path in top if path not in held)
-    splits = _splits_named(path.name for path in held)
+    splits = splits_named(path.name for path in held)
     if splits and not _are_classes(held, splits):
         _check_splits(folder, held, splits)
         return Layout(folder, splits, beside=beside)
@@ -77,30 +78,16 @@ def layout(folder: Path, *, labelled: bool = True) -> Layout:
     return Layout(folder, below, classes_above=bool(below), beside=beside)
 
 
-def _splits_named(names: Iterable[str]) -> dict[str, str]:
-    """{name: split} of those of `names` that usually mean one; `eval` beside `test` is `val`."""
-    found = {name: _SPLITS[name.casefold()] for name in names if name.casefold() in _SPLITS}
-    tests = {name for name, split in found.items() if split == "test"}
-    evaluations = {name for name in tests if name.casefold().startswith("eval")}
-    return found | (dict.fromkeys(evaluations, "val") if tests - evaluations else {})
-
-
 def _are_classes(held: Sequence[Path], splits: dict[str, str]) -> bool:
     """Whether one folder with the name of a split is a class: trains, beside cars and buses."""
     others = [path.name for path in held if path.name not in splits]
-    if len(splits) > 1 or not others or any(_split_like(name) for name in others):
+    if len(splits) > 1 or not others or any(split_like(name) for name in others):
         return False
     (named,) = (path for path in held if path.name in splits)
     if not _clips_in(named):
         return False
     _log.warning("%s is taken for a class, like %s beside it", named, ", ".join(others[:3]))
     return True
-
-
-def _split_like(name: str) -> str:
-    """The split that a name seems to speak of."""
-    found = _LIKE_A_SPLIT.search(name.casefold())
-    return _SPLITS[found[1]] if found else ""
 
 
 def _check_splits(folder: Path, held: Sequence[Path], splits: dict[str, str]) -> None:
@@ -123,9 +110,7 @@ def _check_splits(folder: Path, held: Sequence[Path], splits: dict[str, str]) ->
 def _check_no_splits(folder: Path, held: Sequence[Path]) -> None:
     """`ValueError` if folders that would be classes look like splits."""
     names = [path.name for path in held]
-    kinds = {_split_like(name) for name in names}
-    parts = all(_PART.fullmatch(name.casefold()) for name in names)
-    if len(names) > 1 and ("" not in kinds and len(kinds) > 1 or parts):
+    if look_like_splits(names) or look_like_parts(names):
         shown = ", ".join(names[:4])
         raise ValueError(f"{shown} in {str(folder)!r} look like splits, not classes: {_RENAME}")
 
@@ -141,8 +126,9 @@ def _level_below(folder: Path, held: Sequence[Path], *, labelled: bool) -> Layou
     if len(held) != 1 or _clips_in(folder) or _clips_in(held[0]):
         return None
     below = [path for path in _subfolders(held[0]) if _holds_clips(path)]
-    names = [path for path in below if path.name.casefold() in _SPLITS]
-    if held[0].name.casefold() in _GENERAL or any(not _clips_in(path) for path in names):
+    named = splits_named(path.name for path in below)
+    holding = any(path.name in named and not _clips_in(path) for path in below)
+    if held[0].name.casefold() in _GENERAL or holding:
         return layout(held[0], labelled=labelled)
     return _level_below(held[0], below, labelled=labelled)
 
@@ -151,7 +137,7 @@ def _splits_below(held: Sequence[Path], *, labelled: bool) -> dict[str, str]:
     """Splits in the class folders: all folders in them, of all of them, are."""
     below = {path: [p for p in _subfolders(path) if _holds_clips(p)] for path in held}
     names = {p.name for paths in below.values() for p in paths}
-    splits = _splits_named(names)
+    splits = splits_named(names)
     if not splits:
         return {}
     complete = all(paths and not _clips_in(path) for path, paths in below.items())
@@ -183,10 +169,11 @@ def class_folder_records(folder: Path, columns: Mapping[str, str]) -> Iterator[R
     """
     if not _subfolders(folder):
         _check_no_clips(folder)
-        raise ValueError(
-            f"no clips in {str(folder)!r}: expected a folder for each class with its clips "
-            f"(such as .mp4), or {' or '.join(TABLE_NAMES)}"
+        expected = (
+            "expected a folder for each class with its clips (such as .mp4), or "
+            f"{' or '.join(TABLE_NAMES)}"
         )
+        raise ValueError(f"no clips in {str(folder)!r}: {packed_clips(folder) or expected}")
     found = layout(folder)
     _check_no_clips(folder)
     _check_no_clips(found.base)
@@ -280,6 +267,17 @@ def _check_no_clips(folder: Path) -> None:
             f"{stray[0]!r} lies directly in {str(folder)!r}, outside any class folder; move clips "
             "into folders named after their classes, or write a manifest"
         )
+
+
+def packed_clips(folder: Path) -> str:
+    """What to do with files of packed clips in `folder`; nothing where there are none."""
+    readers = {".tar": "webdataset", ".parquet": "huggingface-parquet"}
+    suffixes = {path.suffix for _, paths in walk(folder) for path in paths}
+    for suffix in readers.keys() & suffixes:
+        return (
+            f"for clips in {suffix} files write a manifest, 'sightsound manifest {readers[suffix]}'"
+        )
+    return ""
 
 
 # --- files --------------------------------------------------------------------------------------

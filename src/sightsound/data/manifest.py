@@ -23,7 +23,7 @@ from typing import Any
 
 from sightsound.data.columns import COLUMNS, has_labels, parse_columns
 from sightsound.data.exclude import read_exclude
-from sightsound.data.folders import class_folder_records, nested_records
+from sightsound.data.folders import class_folder_records, nested_records, packed_clips
 from sightsound.data.names import located
 from sightsound.data.records import (
     TABLE_NAMES,
@@ -234,7 +234,10 @@ def _records(source: Path, settings: DataSettings) -> list[Record]:
 
 def _nothing_there(source: Path) -> str:
     if source.is_dir():
-        return f"no file in it or below it has one of the suffixes {' '.join(sorted(SUFFIXES))}"
+        suffixes = " ".join(sorted(SUFFIXES))
+        return (
+            packed_clips(source) or f"no file in it or below it has one of the suffixes {suffixes}"
+        )
     return "the table has no rows below its header"
 
 

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from sightsound.data.columns import COLUMNS, choose, guess, has_labels, is_known
 from sightsound.data.rows import HEADS, LABEL, SPELLINGS
 from sightsound.data.shards.index import Index, is_index
+from sightsound.data.split_names import look_like_splits, splits_named
 from sightsound.data.tables import Line, Table, open_table
 
 TABLE_NAMES = ("manifest.csv", "manifest.parquet")
@@ -50,7 +51,7 @@ def table_records(path: Path, *, columns: Mapping[str, str], labelled: bool) -> 
         chosen, note = found.positions, found.note
     records = [_record(line, chosen, table) for line in table.lines]
     records = _without_decimals(records)
-    if "split" not in chosen:
+    if "split" not in {*chosen, *columns}:
         records = _splits_of_folders(records, path=path)
     if note:
         _log.warning("%s", note)
@@ -110,15 +111,25 @@ def _without_decimals(records: list[Record]) -> list[Record]:
 
 
 def _splits_of_folders(records: list[Record], *, path: Path) -> list[Record]:
-    """A column split after the folders in `path`, if below those that all share, all are splits."""
+    """A column split after the folders in `path`, if below those that all share, all are splits.
+
+    Raises:
+        ValueError: they look like splits, but cannot be taken for them.
+    """
     folders = [PurePosixPath(record.cells["path"]).parts[:-1] for record in records]
     level = _num_shared(folders)
-    names = {folder[level].casefold() if len(folder) > level else "" for folder in folders}
-    if len(names) < 2 or not names <= SPELLINGS.keys():
+    names = {folder[level] if len(folder) > level else "" for folder in folders}
+    splits = splits_named(names)
+    if len(names) < 2 or splits.keys() != names:
+        if look_like_splits(names):
+            raise ValueError(
+                f"{path}: the folders {', '.join(sorted(names)[:4])} of its clips look like "
+                "splits: add a column split, or --columns split= draws splits anew"
+            )
         return records
     _log.warning("%s: no column split; taken from the folders %s", path, ", ".join(sorted(names)))
     return [
-        dataclasses.replace(r, cells=r.cells | {"split": SPELLINGS[folder[level].casefold()]})
+        dataclasses.replace(r, cells=r.cells | {"split": splits[folder[level]]})
         for r, folder in zip(records, folders, strict=True)
     ]
 

@@ -119,10 +119,11 @@ def check_resumable(config: RunConfig, checkpoint: Path, *, manifest: Manifest) 
             f"{', '.join(differing)}; leave them as they were, or start another run"
         )
     if read_state(checkpoint)["clips"] != manifest.id_hash:
+        model = Path(config.output) / "model"
+        from_it = f" with --init {model}" if model.is_dir() else ""
         raise ValueError(
             f"cannot resume: {manifest.source} no longer holds the clips this run began with, so "
-            "their order would change; restore them, or start another run with "
-            f"--train.init {config.output}/model"
+            f"their order would change; restore them, or start another run{from_it}"
         )
     return [
         f"resumed with --{name} {new} (was {old if old != '' else 'empty'})"
