@@ -178,7 +178,9 @@ def test_resuming_with_other_clips_is_refused(clips, tmp_path):
     (folder / "manifest.csv").unlink()
     train(configuration(folder, tmp_path / "run", steps=1))
     next((folder / "train").rglob("*.mp4")).unlink()
-    with pytest.raises(ValueError, match="no longer holds the clips this run began with.* --init .*model"):
+    with pytest.raises(
+        ValueError, match="no longer holds the clips this run began with.* --init .*model"
+    ):
         train(configuration(folder, tmp_path / "run", steps=1), resume=True)
 
 

@@ -131,6 +131,6 @@ def test_one_class_alone_is_nothing_to_learn(tmp_path):
         for i in range(6):
             (tmp_path / "archive" / name / f"{i}.mp4").touch()
     splits = {"val_fraction": 0.0, "test_fraction": 0.0}
-    with pytest.raises(ValueError, match="of one class, 'archive', .*give the folder that they"):
+    with pytest.raises(ValueError, match="one class only, 'archive'.*lie a folder deeper, or a ta"):
         assembled(configuration(tmp_path, **splits))
     assert len(assembled(configuration(tmp_path / "archive", **splits)).train_clips) == 12

@@ -13,7 +13,7 @@ from torch import nn
 from sightsound.data.dataset import ClipDataset
 from sightsound.data.features import FeatureDataset
 from sightsound.data.manifest import load_manifest
-from sightsound.data.rows import LABEL, SPLITS, UNLABELLED, Manifest
+from sightsound.data.rows import SPLITS, UNLABELLED, Manifest
 from sightsound.data.subset import share_of
 from sightsound.encoding import Encoding
 from sightsound.evaluate import AUTO
@@ -236,7 +236,8 @@ def _check_classes(manifest: Manifest) -> None:
         if manifest.task != "multi" and len(names) == 1:
             raise ValueError(
                 f"{manifest.source} has one class only, {names[0]!r}: nothing to tell apart; "
-                "a class is a folder, or a value of the column label"
+                "a class is a folder, or a value of the column label; where classes lie a folder "
+                "deeper, or a table names them, give that"
             )
 
 
@@ -306,7 +307,6 @@ def _datasets(
             f"{manifest.source} has no training clips; its splits are "
             f"{sorted({row.split for row in manifest.rows})}, one must be called train"
         )
-    _check_classes(manifest)
     train = build_dataset(config, manifest, front_end, "train", modalities=modalities, train=True)
     if config.data.train_fraction < 1:
         train.rows = share_of(train.rows, share=config.data.train_fraction, seed=config.seed)
@@ -316,17 +316,6 @@ def _datasets(
     if not manifest.split("val"):
         return train, None
     return train, build_dataset(config, manifest, front_end, "val", modalities=modalities)
-
-
-def _check_classes(manifest: Manifest) -> None:
-    """`ValueError` where one class is all there is, as when a folder too many lies above them."""
-    names = manifest.labels.get(LABEL, ())
-    if manifest.task == "single" and len(names) == 1:
-        raise ValueError(
-            f"all clips of {str(manifest.source)!r} are of one class, {names[0]!r}, so that there "
-            "is nothing to tell apart: if the folders in it are the classes, give the folder that "
-            "they lie in"
-        )
 
 
 def _spread(rows: list, count: int) -> list:
