@@ -72,7 +72,12 @@ def test_adam_step(cases: Path, mafnet_training: str, kind: str):
     model = case.model().double().train()
     names = their_names(model)
     changed = {names[k] for k in step(case, model, new_optimizer(case, model), kind)}
-    assert changed == set(case.entry["updated_by_step"][kind])
+    # A gradient that is zero but for rounding (of a bias before a softmax) moves Adam or does not,
+    # as the CPU happens to round.
+    trained = [names[key] for key, _ in model.named_parameters()]
+    sizes = {name: np.abs(case.arrays[f"grad/{name}"]).max() for name in trained}
+    rounded = {name for name, size in sizes.items() if size <= SMALL_GRADIENT}
+    assert changed - rounded == set(case.entry["updated_by_step"][kind]) - rounded
     for key, parameter in model.named_parameters():
         expected = as_ours(case.arrays[f"step_{kind}/{names[key]}"])
         large = as_ours(case.arrays[f"grad/{names[key]}"]).abs() > SMALL_GRADIENT

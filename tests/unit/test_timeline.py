@@ -250,13 +250,13 @@ def test_damaged_stretches_are_counted_and_masked(tmp_path, capfd):
 
 
 def test_windows_without_anything(tmp_path):
-    """The header promises five seconds, but pictures end after two."""
+    """Pictures go on for two seconds after the sound."""
     path = tmp_path / "clip.mp4"
-    write_clip(path, levels=range(20, 70), times=np.arange(50) / 25, sound=tone(4.0))
-    predictor = make_predictor("video")
+    write_clip(path, levels=range(20, 118), times=np.arange(98) / 25, sound=tone(1.9))
+    predictor = make_predictor("audio")
     timeline = make_timeline(predictor, path, window_seconds=1.0, hop_seconds=1.0)
     assert np.isnan(timeline.scores[:, 0, 0]).tolist() == [False, False, True, True]
-    assert words.notes(timeline)[0] == "no pictures in 2 of 4 windows"
+    assert words.notes(timeline)[0] == "no sound in 2 of 4 windows"
     cells = cell_scores(timeline)
     assert np.isnan(cells[2:]).all() and np.isfinite(cells[:2]).all()
     assert all(event.end_seconds <= 2.0 for event in find_events(timeline, threshold=0.1))

@@ -47,7 +47,7 @@ def _order(path: Path) -> list[str]:
 
 def _clips(path: Path) -> Iterator[Clip]:
     for number, cells in csv_rows(path):
-        while cells and not cells[-1]:  # commas at the end, as spreadsheets leave them
+        while len(cells) > 2 and not cells[-1]:  # commas at the end, as spreadsheets leave them
             cells.pop()
         if len(cells) == 4 and not is_header(cells[1:2]) and split_named(cells[3]):
             (start,) = seconds(path, number, cells[1])
