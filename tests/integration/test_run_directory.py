@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from small import RUN_FRONT_END, RUN_MODEL
 
 from sightsound import cli
 from sightsound.configuration import config_text
@@ -35,21 +36,8 @@ def clips(tmp_path_factory) -> Path:
 def configuration(clips: Path, output: Path, *, width: int = 16, **settings) -> RunConfig:
     """A run of a second."""
     return RunConfig(
-        model={
-            "name": "mbt",
-            "width": width,
-            "depth": 2,
-            "num_heads": 2,
-            "mlp_width": 32,
-            "fusion_layer": 1,
-            "video_patch": [1, 16, 16],
-            "audio_patch": [20, 16],
-        },
-        front_end={
-            "name": "mbt",
-            "audio": {"num_frames": 200, "num_mels": 64},
-            "video": {"num_frames": 2, "window_seconds": 2, "height": 32, "width": 32},
-        },
+        model=RUN_MODEL | {"width": width},
+        front_end=RUN_FRONT_END,
         data=DataSettings(path=str(clips), num_workers=0, time_limit_seconds=0),
         train=TrainSettings(steps=2, batch_size=8, **settings),
         output=str(output),

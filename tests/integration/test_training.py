@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from small import RUN_FRONT_END, RUN_MODEL
 
 from sightsound import load_model
 from sightsound.data.synthetic import write_demo
@@ -19,22 +20,6 @@ from sightsound.run import RunConfig
 from sightsound.settings import AugmentSettings, DataSettings, TrainSettings
 from sightsound.train import loop
 from sightsound.train.loop import train
-
-MODEL = {
-    "name": "mbt",
-    "width": 16,
-    "depth": 2,
-    "num_heads": 2,
-    "mlp_width": 32,
-    "fusion_layer": 1,
-    "video_patch": [1, 16, 16],
-    "audio_patch": [20, 16],
-}
-FRONT_END = {
-    "name": "mbt",
-    "audio": {"num_frames": 200, "num_mels": 64},
-    "video": {"num_frames": 2, "window_seconds": 2.0, "height": 32, "width": 32, "short_side": 32},
-}
 
 
 @pytest.fixture(scope="module")
@@ -52,8 +37,8 @@ def configuration(clips: Path, output: Path, *, plain=False, data=None, **settin
     window = "centre" if plain else "random"
     data = {"num_workers": 0, "windows": window, "crop": window, **(data or {})}
     return RunConfig(
-        model=MODEL | {"stochastic_depth": 0.0 if plain else 0.2},
-        front_end=FRONT_END,
+        model=RUN_MODEL | {"stochastic_depth": 0.0 if plain else 0.2},
+        front_end=RUN_FRONT_END,
         data=DataSettings(path=str(clips), **data),
         augment=AugmentSettings(flip=0.0) if plain else augment,
         train=TrainSettings(**{"steps": 12, "batch_size": 8, "evaluate_every": 1.0, **settings}),
@@ -198,7 +183,7 @@ def test_overfit_says_whether_the_pipeline_learns(clips, tmp_path, capsys):
 def test_init_takes_over_what_fits(clips, tmp_path):
     first = train(configuration(clips, tmp_path / "first", steps=2))
     config = configuration(clips, tmp_path / "second", steps=1, init=(str(first / "model"),))
-    config.model = MODEL | {"bottleneck_tokens": 6}
+    config.model = RUN_MODEL | {"bottleneck_tokens": 6}
     config.train.learning_rate = 0.0
     second = train(config)
     log = (second / "log.txt").read_text()
