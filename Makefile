@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # CASES: a folder laid out like tests/parity/cases
 CASES ?= tests/parity/cases
 
-.PHONY: demo test lint parity test-slow format clean
+.PHONY: demo test lint types parity test-slow format clean
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -23,6 +23,9 @@ test: lint
 lint: $(VENV)/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+
+types: $(VENV)/ready
+	$(BIN)/mypy
 
 format: $(VENV)/ready
 	$(BIN)/ruff format .
