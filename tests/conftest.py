@@ -1,13 +1,16 @@
-"""Shared fixtures."""
+"""Shared fixtures; which skips are allowed."""
 
-import os
 import signal
 from pathlib import Path
 
 import pytest
 import torch
-
-ROOT = Path(__file__).resolve().parents[1]
+from allowed_skips import (  # noqa: F401
+    TEST_DATA,
+    pytest_make_collect_report,
+    pytest_runtest_makereport,
+    pytest_runtest_setup,
+)
 
 # Shells start background jobs with Ctrl-C ignored, which commands under test would inherit.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -17,10 +20,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 @pytest.fixture(scope="session")
 def test_data() -> Path:
     """Folder with `data/` and `reference/`: SIGHTSOUND_TEST_DATA, by default ../shared."""
-    folder = Path(os.environ.get("SIGHTSOUND_TEST_DATA", ROOT.parent / "shared"))
-    if not (folder / "data").is_dir():
-        pytest.skip(f"no test data at {folder} (set SIGHTSOUND_TEST_DATA)")
-    return folder
+    if not (TEST_DATA / "data").is_dir():
+        pytest.skip(f"no test data at {TEST_DATA} (set SIGHTSOUND_TEST_DATA)")
+    return TEST_DATA
 
 
 @pytest.fixture(autouse=True)
