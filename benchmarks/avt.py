@@ -26,7 +26,7 @@ from runs import (
     train,
 )
 
-from sightsound.statistics import paired_bootstrap
+from sightsound.metrics.statistics import paired_bootstrap
 
 LOSSES = ("contrastive", "matching", "masked")
 ROWS = {

@@ -14,8 +14,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from runs import ROOT, environment
 
-from sightsound.configuration import load_config
-from sightsound.profile.flops import Work
+from sightsound.config.load import load_config
+from sightsound.flops import Work
 
 RECIPE = "mbt/paper-audioset"
 LAYERS = range(0, 13, 2)

@@ -35,13 +35,13 @@ import torch
 from runs import environment
 from throughput import CLIPS, SECONDS, generated
 
+from sightsound.config.settings import DataSettings, ShardSettings
 from sightsound.data.dataset import ClipDataset
 from sightsound.data.manifest import load_manifest
-from sightsound.data.prepare import prepare
+from sightsound.data.shards.prepare import prepare
 from sightsound.media.logmel import FRONT_ENDS
 from sightsound.media.probe import probe
 from sightsound.media.reader import FileReader
-from sightsound.settings import DataSettings, ShardSettings
 
 COUNTS = {"340x256": (8, 40), "1280x720": (4, 12)}  # few and many clips
 WAYS = ("decode", "decode every frame", "prepare, 1 process", "prepare, 2 processes")

@@ -25,11 +25,11 @@ from pathlib import Path
 import numpy as np
 from runs import environment
 
+from sightsound.config.settings import DataSettings
 from sightsound.data.dataset import ClipDataset
 from sightsound.data.loader import Loader
 from sightsound.data.manifest import Manifest, Row
 from sightsound.media.front_end import AudioFrontEnd, FrontEnd, VideoFrontEnd
-from sightsound.settings import DataSettings
 
 FRONT_END = FrontEnd(
     "soak",

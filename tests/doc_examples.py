@@ -27,9 +27,9 @@ import pyarrow.parquet
 from media_files import regular, tone, write_clip
 
 from sightsound import cli
+from sightsound.config.settings import DataSettings
 from sightsound.data.manifest import load_manifest
 from sightsound.data.rows import SUFFIXES, Manifest
-from sightsound.settings import DataSettings
 
 _PART = re.compile(r"```\w+ (\S+)\n(.*?)```|^`sightsound ([^`]+)`\s+reads\s+(.+?)\.$", re.M | re.S)
 _MEDIA = re.compile(rf"[^\s,;|\"']+(?:{'|'.join(map(re.escape, sorted(SUFFIXES)))})\b", re.I)

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from sightsound.config.settings import DataSettings, ShardSettings
 from sightsound.data.dataset import ClipDataset
-from sightsound.data.doctor.checkup import check
-from sightsound.data.doctor.gather import Clips
-from sightsound.data.doctor.workers import Workers
 from sightsound.data.rows import Manifest
 from sightsound.data.shards.writer import ShardClip, pack_clip
+from sightsound.doctor.checkup import check
+from sightsound.doctor.gather import Clips
+from sightsound.doctor.workers import Workers
 from sightsound.media.decode import DecodeError
 from sightsound.media.front_end import AudioFrontEnd, FrontEnd, VideoFrontEnd
-from sightsound.settings import DataSettings, ShardSettings
 
 SHORT = FrontEnd(
     "short",

@@ -6,7 +6,7 @@ import re
 import shlex
 from itertools import takewhile
 
-from sightsound.configuration import RECIPES
+from sightsound.config.load import RECIPES
 
 
 def header(name: str) -> list[str]:

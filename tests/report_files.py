@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 from small import SMALL_MBT
 
-from sightsound.evaluate import Evaluation, Scored, row_scores, verdict, write
+from sightsound.config.settings import EvaluateSettings
+from sightsound.evaluation.evaluate import Evaluation, Scored, row_scores, verdict, write
 from sightsound.media.front_end import AudioFrontEnd, FrontEnd, VideoFrontEnd
 from sightsound.models.mbt import MBT
-from sightsound.settings import EvaluateSettings
 
 FRONT_END = FrontEnd(
     "tiny",

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from sightsound.features.encoder import example_front_end
+from sightsound.media.front_end import picture_front_end
 from sightsound.media.logmel import VGGISH_AUDIO, YAMNET_AUDIO
-from sightsound.models.encoder import example_front_end, picture_front_end
 
 PICTURES = picture_front_end(224, 224)
 SHAPES = {  # {kind: (modality, numbers of one segment, shape of its features)}
@@ -44,7 +45,5 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, *, small: bool = False) -> None:
         assert torch.zeros(()).device.type == "cpu", "weights are read outside of the meta device"
         return StandIn(spec.partition(":")[0], small=small)
 
-    monkeypatch.setattr("sightsound.weights.encoders.load_encoder", load)
-    monkeypatch.setattr(
-        "sightsound.weights.encoders.weights_hash", lambda kind: f"{str(kind):0<64}"
-    )
+    monkeypatch.setattr("sightsound.features.load.load_encoder", load)
+    monkeypatch.setattr("sightsound.features.load.weights_hash", lambda kind: f"{str(kind):0<64}")

@@ -1,38 +1,42 @@
-"""The direction of imports: a module imports only from lower layers or its own sub-package."""
+"""Imports point one way: to lower layers or the own wing, and no two files import each other."""
 
 import ast
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
+from sightsound import registry
+
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "sightsound"
 
-LAYERS = {
-    0: "files library_errors types settings seeding registry optional options",
-    1: "media nn pages",
-    2: "data models",
-    3: "objectives weights metrics",
-    3.2: "statistics",
-    3.5: "encoding",
-    4: "run",
-    4.5: "configuration",
-    5: "predict extract",
-    6: "evaluate explain profile retrieval",
-    6.5: "compare vggsounder probing timeline",
-    7: "train",
-    8: "recipes demo ablate baselines report",
-    9: "commands",
-    9.5: "cli",
-    10: "__main__",
-}
-LAYER = {name: level for level, names in LAYERS.items() for name in names.split()}
+LAYERS = (
+    "files library_errors optional registry seeding types",
+    "media metrics nn pages",
+    "config figures models",
+    "data objectives",
+    "doctor preview weights",
+    "features",
+    "build",
+    "flops predict",
+    "explain retrieval",
+    "diagnostics evaluation timeline",
+    "report train",
+    "ablate demo",
+    "commands",
+    "cli",
+    "__main__",
+)
+LAYER = {name: level for level, names in enumerate(LAYERS) for name in names.split()}
 APART = [{"media", "nn"}, {"data", "models"}]
+TABLES = [table for name, table in vars(registry).items() if name.isupper()]
 SIBLINGS_APART = (
     "models/fusion",
     "models/backbones",
     "objectives",
     "data/augment",
     "data/datasets",
+    "features/encoders",
 )
 
 MODULES = sorted(
@@ -40,14 +44,23 @@ MODULES = sorted(
 )
 
 
-def imported(path: Path) -> list[str]:
-    """Names of sightsound modules that the file imports, at any depth of nesting."""
-    names = []
+NAMES = {
+    ".".join(("sightsound", *path.relative_to(SOURCE).with_suffix("").parts)).removesuffix(
+        ".__init__"
+    ): path
+    for path in MODULES
+}
+
+
+def imported(path: Path) -> set[str]:
+    """Names of the sightsound modules that the file imports, at any depth of nesting."""
+    names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("sightsound"):
-            names.append(node.module)
+            whole = {f"{node.module}.{alias.name}" for alias in node.names}
+            names |= (whole & NAMES.keys()) or {node.module}
         elif isinstance(node, ast.Import):
-            names += [a.name for a in node.names if a.name.startswith("sightsound")]
+            names |= {a.name for a in node.names if a.name.startswith("sightsound")}
     return names
 
 
@@ -67,9 +80,18 @@ def test_imports_point_downwards(path: Path):
         assert {own, other} not in APART, f"{path.name} imports {name}"
 
 
+def test_no_files_import_each_other():
+    graph = {name: imported(path) & NAMES.keys() for name, path in NAMES.items()}
+    try:
+        tuple(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        pytest.fail(f"a circle of imports: {' <- '.join(error.args[1])}")
+
+
 @pytest.mark.parametrize("folder", SIBLINGS_APART)
-def test_siblings_do_not_import_each_other(folder: str):
+def test_entries_of_a_table_do_not_import_each_other(folder: str):
     prefix = "sightsound." + folder.replace("/", ".") + "."
-    for path in (SOURCE / folder).glob("*.py"):
-        if path.name != "__init__.py":
-            assert not [n for n in imported(path) if n.startswith(prefix)], path
+    entries = {entry.split(":")[0] for table in TABLES for entry in table.values()}
+    entries = {name for name in entries if name.startswith(prefix)}
+    for name in entries:
+        assert not imported(NAMES[name]) & entries, name

@@ -11,12 +11,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-from sightsound.configuration import load_config
+from sightsound.config.load import load_config
 from sightsound.data.synthetic import SyntheticClip, plan, write_clip, write_demo
-from sightsound.evaluate import Evaluation, evaluate_saved
-from sightsound.explain.figures.confusion import confusion_figure
-from sightsound.explain.pictures import clip_picture, save_picture
-from sightsound.metrics import confusion
+from sightsound.evaluation.evaluate import Evaluation, evaluate_saved
+from sightsound.figures.clips import clip_picture, save_picture
+from sightsound.figures.confusion import confusion_figure
+from sightsound.metrics.scores import confusion
 from sightsound.predict import BOTH, Prediction, Predictor, as_table
 from sightsound.train.loop import train
 

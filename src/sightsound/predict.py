@@ -14,17 +14,17 @@ import torch
 from torch import Tensor, nn
 
 import sightsound
-from sightsound.configuration import load_config
+from sightsound.build import model_source
+from sightsound.config.load import load_config
+from sightsound.config.settings import DataSettings, RunConfig
 from sightsound.data.dataset import ClipDataset
 from sightsound.data.loader import collate
 from sightsound.data.manifest import load_manifest, other_data
 from sightsound.data.rows import UNLABELLED, Manifest, Row
-from sightsound.encoding import Encoding
+from sightsound.features.encoding import Encoding
 from sightsound.media.decode import DecodeError
 from sightsound.media.front_end import FrontEnd
 from sightsound.media.source import exists
-from sightsound.run import RunConfig, model_source
-from sightsound.settings import DataSettings
 from sightsound.types import AUDIO, VIDEO, Batch, Clip, Problem
 
 BOTH = "audio+video"

@@ -23,7 +23,7 @@ BACKBONES = {
     "ast": "sightsound.models.backbones.ast:AST",
     "transformers_video": "sightsound.models.backbones.transformers_video:TransformersVideo",
     "uniformer": "sightsound.models.backbones.uniformer:UniFormer",
-    "vit": "sightsound.models.backbones.video_vit:VideoViT",
+    "vit": "sightsound.models.backbones.vit:VideoViT",
 }
 
 FUSIONS = {
@@ -83,13 +83,13 @@ WEIGHTS = {
 }
 
 ENCODERS = {
-    "mobilenet_v1": "sightsound.weights.mobilenet:mobilenet_v1",
-    "mobilenet_v2": "sightsound.weights.mobilenet:mobilenet_v2",
-    "yamnet": "sightsound.weights.mobilenet:yamnet",
-    "densenet201": "sightsound.weights.densenet:densenet201",
-    "vggish": "sightsound.weights.vggish:vggish",
-    "vit": "sightsound.weights.encoders:vit",
-    "hf": "sightsound.weights.encoders:hugging_face",
+    "mobilenet_v1": "sightsound.features.encoders.mobilenet_weights:mobilenet_v1",
+    "mobilenet_v2": "sightsound.features.encoders.mobilenet_weights:mobilenet_v2",
+    "yamnet": "sightsound.features.encoders.mobilenet_weights:yamnet",
+    "densenet201": "sightsound.features.encoders.densenet201_weights:densenet201",
+    "vggish": "sightsound.features.encoders.vggish_weights:vggish",
+    "vit": "sightsound.features.load:vit",
+    "hf": "sightsound.features.load:hugging_face",
 }
 
 

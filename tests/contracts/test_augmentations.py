@@ -5,10 +5,10 @@ import dataclasses
 import pytest
 import torch
 
+from sightsound.config.settings import AugmentSettings
 from sightsound.data.augment import augment
 from sightsound.media.front_end import FrontEnd
 from sightsound.registry import AUGMENTATIONS, resolve
-from sightsound.settings import AugmentSettings
 from sightsound.types import Batch
 
 EVERYTHING = AugmentSettings(

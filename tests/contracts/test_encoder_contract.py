@@ -12,10 +12,10 @@ import torch
 from safetensors.torch import save_file
 from small import SMALL_MBT
 
+from sightsound.features.load import load_encoder, weights_hash
 from sightsound.models.mbt import MBT
 from sightsound.registry import ENCODERS
 from sightsound.types import MODALITIES, VIDEO
-from sightsound.weights.encoders import load_encoder, weights_hash
 
 
 def mobilenet(folder: Path, kind: str) -> Path:

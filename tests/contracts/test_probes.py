@@ -7,14 +7,14 @@ import pytest
 import torch
 from test_models import ALL, FUSED, VARIANTS, build, random_inputs
 
+from sightsound.diagnostics.checks import CHECKS, run_check
+from sightsound.diagnostics.explained import questions
+from sightsound.diagnostics.knockout import EVERYWHERE, cut, depth, strategy, variants
+from sightsound.diagnostics.randomise import from_the_head, steps
+from sightsound.diagnostics.trial import Trial
 from sightsound.explain.maps import explain_maps
 from sightsound.media.front_end import FeatureFrontEnd, FrontEnd
 from sightsound.predict import Predictor
-from sightsound.probing.checks import CHECKS, run_check
-from sightsound.probing.explained import questions
-from sightsound.probing.knockout import EVERYWHERE, cut, depth, strategy, variants
-from sightsound.probing.randomise import from_the_head, steps
-from sightsound.probing.trial import Trial
 from sightsound.types import AUDIO, VIDEO, Batch
 
 FEATURES = ("mafnet", "linear_probe")
@@ -26,8 +26,8 @@ ROUNDING = 2e-5  # of sums in another order
 
 @pytest.fixture(autouse=True)
 def little_work(monkeypatch):
-    monkeypatch.setattr("sightsound.probing.finding.RESAMPLINGS", 20)
-    monkeypatch.setattr("sightsound.probing.explained.MOST_CLIPS", 3)
+    monkeypatch.setattr("sightsound.diagnostics.finding.RESAMPLINGS", 20)
+    monkeypatch.setattr("sightsound.diagnostics.explained.MOST_CLIPS", 3)
 
 
 def trial_of(model: torch.nn.Module, name: str) -> Trial:

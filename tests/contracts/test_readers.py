@@ -5,13 +5,13 @@ import json
 import pytest
 from dataset_files import CASES
 
-from sightsound.data.coverage import ALL
+from sightsound.config.settings import DataSettings
+from sightsound.data.datasets.coverage import ALL
+from sightsound.data.datasets.matching import match
+from sightsound.data.datasets.media_index import MediaIndex
 from sightsound.data.manifest import load_manifest, write_manifest
-from sightsound.data.matching import match
-from sightsound.data.media_index import MediaIndex
 from sightsound.data.rows import SPLITS, id_hash
 from sightsound.registry import DATASETS, resolve
-from sightsound.settings import DataSettings
 
 NAMES = sorted(DATASETS)
 

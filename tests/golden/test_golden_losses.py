@@ -12,11 +12,10 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 
+from sightsound.config.settings import AugmentSettings, RunConfig, TrainSettings
 from sightsound.media.front_end import AudioFrontEnd, FrontEnd, VideoFrontEnd
 from sightsound.models.mbt import MBT
 from sightsound.objectives.classification import Classification
-from sightsound.run import RunConfig
-from sightsound.settings import AugmentSettings, TrainSettings
 from sightsound.train.assemble import Parts
 from sightsound.train.loop import update
 from sightsound.train.optim import build_optimizer

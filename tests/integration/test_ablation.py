@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from sightsound import cli
-from sightsound.compare import read_evaluation
 from sightsound.data.synthetic import write_demo
-from sightsound.evaluate import LATE
+from sightsound.evaluation.compare import read_evaluation
+from sightsound.evaluation.evaluate import LATE
 from sightsound.train import loop
 
 TINY = [

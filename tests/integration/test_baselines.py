@@ -11,10 +11,10 @@ import yaml
 from stand_in_encoders import stand_in
 
 from sightsound import cli
-from sightsound.baselines import PROBE, variants
-from sightsound.configuration import load_config
+from sightsound.config.load import load_config
 from sightsound.data.synthetic import write_demo
 from sightsound.train import loop
+from sightsound.train.baselines import PROBE, variants
 
 TINY = [
     "--config=mafnet/drone_av",

@@ -13,9 +13,9 @@ import pytest
 from planted_faults import FAULTS, ids, plant
 
 from sightsound import cli
-from sightsound.data.doctor.visit import visit
+from sightsound.config.settings import DataSettings
 from sightsound.data.synthetic import draw_clip, plan
-from sightsound.settings import DataSettings
+from sightsound.doctor.run import visit
 
 
 def check_planted(tmp_path, *, number, num_clean, num_workers):

@@ -56,8 +56,8 @@ def encoders():
     with pytest.MonkeyPatch.context() as patch:
         table = {"pictures:": Pictures(), "sounds:": Sounds()}
         hashes = {"pictures": "1" * 64, "sounds": "2" * 64}
-        patch.setattr("sightsound.weights.encoders.load_encoder", table.__getitem__)
-        patch.setattr("sightsound.weights.encoders.weights_hash", hashes.__getitem__)
+        patch.setattr("sightsound.features.load.load_encoder", table.__getitem__)
+        patch.setattr("sightsound.features.load.weights_hash", hashes.__getitem__)
         yield
 
 

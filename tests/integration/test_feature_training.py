@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 from stand_in_encoders import stand_in
 
-from sightsound.configuration import load_config
+from sightsound.config.load import load_config
 from sightsound.data.synthetic import write_demo
 from sightsound.models.mafnet import MAFnet
 from sightsound.train.loop import train

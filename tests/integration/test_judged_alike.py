@@ -6,9 +6,9 @@ import pytest
 from judged import check_alike
 from planted_faults import plant
 
+from sightsound.config.settings import DataSettings
 from sightsound.data.manifest import load_manifest
 from sightsound.data.rows import Row
-from sightsound.settings import DataSettings
 
 
 def test_planted_faults(tmp_path):

@@ -12,13 +12,13 @@ import pytest
 from odd_readers import OddReader
 from test_training import configuration, steps
 
-from sightsound.configuration import config_text
+from sightsound.config.load import config_text
 from sightsound.data import dataset
 from sightsound.data.manifest import load_manifest
 from sightsound.data.sampling import epoch_batches
 from sightsound.data.synthetic import write_demo
-from sightsound.media.child import ChildReader
 from sightsound.media.decode import DecodeError
+from sightsound.media.decode_process import ChildReader
 from sightsound.train.loop import train
 
 

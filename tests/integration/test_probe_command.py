@@ -12,12 +12,12 @@ from matplotlib.image import imread
 from stand_in_encoders import stand_in
 
 from sightsound.cli import main
-from sightsound.configuration import load_config
+from sightsound.config.load import load_config
 from sightsound.data.synthetic import write_demo
+from sightsound.diagnostics.checks import CHECKS
+from sightsound.diagnostics.swap import swap
+from sightsound.diagnostics.trial import Trial, read_clips
 from sightsound.predict import Predictor
-from sightsound.probing.checks import CHECKS
-from sightsound.probing.swap import swap
-from sightsound.probing.trial import Trial, read_clips
 from sightsound.train.loop import train
 
 HARDLY = 0.07  # of a class of 30 clips: two of them
@@ -40,7 +40,7 @@ def trained(clips: Path, tmp_path_factory) -> Path:
 
 @pytest.fixture(autouse=True)
 def few_resamplings(monkeypatch):
-    monkeypatch.setattr("sightsound.probing.finding.RESAMPLINGS", 100)
+    monkeypatch.setattr("sightsound.diagnostics.finding.RESAMPLINGS", 100)
 
 
 def run(*argv: object) -> int:

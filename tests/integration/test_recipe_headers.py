@@ -16,7 +16,7 @@ from stand_in_encoders import stand_in
 from toy_sets import TOY_SETS
 
 from sightsound import cli
-from sightsound.configuration import load_config, recipe_names
+from sightsound.config.load import load_config, recipe_names
 from sightsound.data.synthetic import write_demo
 from sightsound.models.unimodal import ASTClassifier, UniFormerClassifier
 

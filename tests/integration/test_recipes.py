@@ -16,6 +16,7 @@ from recipe_headers import commands, header
 from stand_in_encoders import stand_in
 
 from sightsound import cli
+from sightsound.build import build_front_end
 from sightsound.commands.ablate import _ablate_parser
 from sightsound.commands.convert import _convert_parser
 from sightsound.commands.evaluate import _evaluate_parser
@@ -23,12 +24,12 @@ from sightsound.commands.extract import _extract_parser
 from sightsound.commands.manifest import _parser as _manifest_parser
 from sightsound.commands.pretrain import _pretrain_parser
 from sightsound.commands.train import _train_parser
-from sightsound.configuration import config_text, load_config, parse_run, recipe_names
-from sightsound.data.classes import class_names
+from sightsound.config.load import config_text, load_config, parse_run, recipe_names
+from sightsound.config.parser import Parser
+from sightsound.config.settings import RunConfig
+from sightsound.data.datasets.classes import class_names
 from sightsound.data.synthetic import write_demo
-from sightsound.options import Parser
-from sightsound.profile.flops import Work
-from sightsound.run import RunConfig, build_front_end
+from sightsound.flops import Work
 from sightsound.train.loop import train
 
 PARSERS = {

@@ -14,7 +14,7 @@ from report_files import BOTH, HEARD, SEEN, Tables, save_model, write_run
 from stand_in_encoders import stand_in
 
 from sightsound import cli
-from sightsound.configuration import config_text, load_config
+from sightsound.config.load import config_text, load_config
 from sightsound.data.synthetic import write_demo
 from sightsound.media.reader import FileReader
 from sightsound.report.page import report

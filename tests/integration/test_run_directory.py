@@ -16,11 +16,10 @@ import yaml
 from small import RUN_FRONT_END, RUN_MODEL
 
 from sightsound import cli
-from sightsound.configuration import config_text
+from sightsound.config.load import config_text
+from sightsound.config.settings import DataSettings, RunConfig, TrainSettings
 from sightsound.data.synthetic import write_demo
 from sightsound.files import locked
-from sightsound.run import RunConfig
-from sightsound.settings import DataSettings, TrainSettings
 from sightsound.train.loop import train
 
 

@@ -14,10 +14,9 @@ from safetensors.torch import load_file
 from small import RUN_FRONT_END, RUN_MODEL
 
 from sightsound import load_model
+from sightsound.config.settings import AugmentSettings, DataSettings, RunConfig, TrainSettings
 from sightsound.data.synthetic import write_demo
 from sightsound.media.decode import DecodeError
-from sightsound.run import RunConfig
-from sightsound.settings import AugmentSettings, DataSettings, TrainSettings
 from sightsound.train import loop
 from sightsound.train.loop import train
 

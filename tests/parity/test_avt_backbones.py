@@ -10,9 +10,9 @@ import pytest
 import torch
 from avt_cases import Case, difference, differences, index, too_far
 
+from sightsound.flops import count_flops
 from sightsound.models.backbones.ast import adapted_positions
 from sightsound.models.unimodal import ASTClassifier, UniFormerClassifier
-from sightsound.profile.flops import count_flops
 from sightsound.weights import ast, uniformer
 from sightsound.weights.ast import turned_kernel, turned_positions
 from sightsound.weights.released import Checkpoint

@@ -12,11 +12,11 @@ import torch
 from avt_cases import index
 from torch.nn import functional
 
+from sightsound.flops import count_flops
 from sightsound.models.avt import AVT
 from sightsound.objectives.audio_visual import segments
 from sightsound.objectives.audio_visual.contrastive import contrastive_loss
 from sightsound.objectives.audio_visual.objective import AudioVisual
-from sightsound.profile.flops import count_flops
 
 TOLERANCE = 1e-10  # float64 on both sides; measured: 1.6e-14
 

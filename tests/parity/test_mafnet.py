@@ -25,7 +25,7 @@ from mafnet_cases import (
     step,
 )
 
-from sightsound.nn.joining import Addition, Concatenation
+from sightsound.nn.pooling_fusion import Addition, Concatenation
 from sightsound.types import AUDIO, VIDEO
 from sightsound.weights.mafnet import as_ours, their_names
 

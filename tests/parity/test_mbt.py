@@ -10,7 +10,7 @@ import torch
 from numpy_mbt import bottleneck_logits
 from scenic_cases import GRADIENTS, LOGITS, OURS, TRAINED, Case, too_far
 
-from sightsound.metrics import top_k_hits
+from sightsound.metrics.scores import top_k_hits
 from sightsound.models.mbt import MBT
 from sightsound.nn.patch import sample_frames
 from sightsound.nn.position import resize_positions

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sightsound.metrics import (
+from sightsound.metrics.scores import (
     average_precisions,
     joint_top_k_hits,
     mean_average_precision,

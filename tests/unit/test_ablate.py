@@ -40,11 +40,11 @@ from sightsound.ablate.studies import (
     parse_seeds,
     restrict,
 )
-from sightsound.configuration import changed, load_config
+from sightsound.config.load import changed, load_config
+from sightsound.config.parser import UsageError
+from sightsound.config.settings import RunConfig
 from sightsound.data.rows import Manifest, Row
-from sightsound.options import UsageError
-from sightsound.profile.flops import made_up_manifest
-from sightsound.run import RunConfig
+from sightsound.flops import made_up_manifest
 
 MANIFEST = made_up_manifest({"label": 4})
 SMALL = {"model.width": 8, "model.num_heads": 2, "model.mlp_width": 16}

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sightsound.run import RunConfig
-from sightsound.settings import AugmentSettings, DataSettings, TrainSettings
+from sightsound.config.settings import AugmentSettings, DataSettings, RunConfig, TrainSettings
 from sightsound.train.assemble import Parts, assemble, launch, overfit
 
 MODEL = {

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from sightsound.models.avt import AVT
 from sightsound.models.backbone import Cells
 from sightsound.models.mbt import MBT
-from sightsound.objectives.audio_visual import hiding
+from sightsound.objectives.audio_visual import masking as hiding
 from sightsound.objectives.audio_visual.matching import another, right_and_wrong
 from sightsound.objectives.audio_visual.objective import AudioVisual
 from sightsound.objectives.audio_visual.segments import number_segments

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from sightsound.config.settings import AugmentSettings
 from sightsound.data.augment import augment
 from sightsound.data.augment import erasing as erasing_module
 from sightsound.data.augment import video as video_module
@@ -18,7 +19,6 @@ from sightsound.data.augment.modality_dropout import drop_modalities
 from sightsound.data.augment.normalise import normalise
 from sightsound.data.augment.video import augment_video
 from sightsound.media.front_end import AudioFrontEnd, FrontEnd, VideoFrontEnd
-from sightsound.settings import AugmentSettings
 from sightsound.types import Batch
 
 OFF = AugmentSettings(flip=0.0)

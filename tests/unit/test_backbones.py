@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 
+from sightsound.features.encoders.densenet201 import DenseNet
+from sightsound.features.encoders.vggish import VGGish
+from sightsound.features.load import load_encoder
 from sightsound.media.frames import read_frames
 from sightsound.media.logmel import log_mel, samples_for
 from sightsound.media.sound import read_audio
-from sightsound.models.backbones.densenet201 import DenseNet
-from sightsound.models.backbones.vggish import VGGish
 from sightsound.nn.convolution import same_padding
-from sightsound.weights.encoders import load_encoder
 
 
 def assert_agree(ours: torch.Tensor, theirs: np.ndarray):

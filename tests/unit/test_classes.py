@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sightsound.data.classes import LISTS, class_lists, class_names
+from sightsound.data.datasets.classes import LISTS, class_lists, class_names
 
 NUMBERS = {
     "audioset": 527,
@@ -63,7 +63,8 @@ def test_an_unknown_list_is_named_with_the_nearest():
 
 
 def test_reading_a_list_does_not_import_torch():
-    code = "import sys; from sightsound.data.classes import class_names; class_names('audioset')"
+    code = "import sys; from sightsound.data.datasets.classes import class_names"
+    code += "; class_names('audioset')"
     code += "; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 

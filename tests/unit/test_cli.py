@@ -12,8 +12,8 @@ import yaml
 
 from sightsound import cli
 from sightsound.commands.evaluate import _evaluate_parser
-from sightsound.configuration import config_text, find_recipe, load_config, merge, recipe_names
-from sightsound.options import Parser, UsageError
+from sightsound.config.load import config_text, find_recipe, load_config, merge, recipe_names
+from sightsound.config.parser import Parser, UsageError
 from sightsound.registry import MODELS, WEIGHTS
 
 HEAVY = ("torch", "lightning_fabric", "lightning", "torchmetrics", "kornia", "webdataset")

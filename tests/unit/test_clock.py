@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from media_files import RATE, grey, tone, write_clip
 
-from sightsound.data.doctor.clips import clip_findings
 from sightsound.data.manifest import Row
+from sightsound.doctor.clips import clip_findings
 from sightsound.media import clock, decode
 from sightsound.media.clock import Shifts
 from sightsound.media.decode import opened

@@ -15,7 +15,8 @@ from scipy import special, stats
 from sklearn import metrics as sklearn
 
 from sightsound.cli import main
-from sightsound.compare import (
+from sightsound.config.settings import EvaluateSettings
+from sightsound.evaluation.compare import (
     as_text,
     compare,
     difference,
@@ -23,10 +24,9 @@ from sightsound.compare import (
     read_evaluation,
     write_comparison,
 )
-from sightsound.evaluate import Evaluation, Scored, write
-from sightsound.metrics import summarise
+from sightsound.evaluation.evaluate import Evaluation, Scored, write
+from sightsound.metrics.scores import summarise
 from sightsound.predict import BOTH
-from sightsound.settings import EvaluateSettings
 from sightsound.types import Problem
 
 LABELS = {"label": ["cat", "dog", "owl"]}

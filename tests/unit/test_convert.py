@@ -12,7 +12,7 @@ from media_files import tone, write_clip
 
 import sightsound
 from sightsound import cli
-from sightsound.data.classes import LISTS, class_names
+from sightsound.data.datasets.classes import LISTS, class_names
 from sightsound.registry import WEIGHTS
 from sightsound.weights import load_foreign
 from sightsound.weights.labels import read_labels

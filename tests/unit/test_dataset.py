@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from sightsound.config.settings import DataSettings
 from sightsound.data.dataset import ClipDataset
 from sightsound.data.rows import Manifest, Row
 from sightsound.media.clips import Window
@@ -15,7 +16,6 @@ from sightsound.media.front_end import AudioFrontEnd, FrontEnd, VideoFrontEnd
 from sightsound.media.geometry import Box
 from sightsound.media.logmel import samples_for
 from sightsound.media.sound import read_audio
-from sightsound.settings import DataSettings
 
 FRONT_END = FrontEnd(
     "tiny",

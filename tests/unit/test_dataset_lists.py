@@ -15,8 +15,8 @@ import pytest
 from dataset_files import CASES, put, touch
 
 from sightsound import cli
-from sightsound.data.matching import match
-from sightsound.data.media_index import MediaIndex
+from sightsound.data.datasets.matching import match
+from sightsound.data.datasets.media_index import MediaIndex
 from sightsound.data.spellings import spellings
 from sightsound.registry import DATASETS, resolve
 

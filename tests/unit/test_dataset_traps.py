@@ -11,11 +11,17 @@ import dataset_files as files
 import pytest
 from dataset_files import put, touch
 
-from sightsound.data.classes import class_names
-from sightsound.data.coverage import ALL
-from sightsound.data.listing import annotation_files, csv_rows, file_split, split_named, text_lines
-from sightsound.data.matching import Matched, match
-from sightsound.data.media_index import MediaIndex
+from sightsound.data.datasets.classes import class_names
+from sightsound.data.datasets.coverage import ALL
+from sightsound.data.datasets.listing import (
+    annotation_files,
+    csv_rows,
+    file_split,
+    split_named,
+    text_lines,
+)
+from sightsound.data.datasets.matching import Matched, match
+from sightsound.data.datasets.media_index import MediaIndex
 from sightsound.registry import DATASETS, resolve
 
 

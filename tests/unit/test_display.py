@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from media_files import write_clip
 
-from sightsound.data.doctor.clips import clip_findings
+from sightsound.config.settings import ShardSettings
 from sightsound.data.rows import Row
-from sightsound.media.child import ChildReader
-from sightsound.media.condense import Stretch, condense
+from sightsound.data.shards.transcode import Stretch, condense
+from sightsound.doctor.clips import clip_findings
 from sightsound.media.decode import DecodeError, opened
+from sightsound.media.decode_process import ChildReader
 from sightsound.media.display import Cut, Display, sane_aspect
 from sightsound.media.examine import examine
 from sightsound.media.frames import VideoTrack, read_frames
@@ -21,7 +22,6 @@ from sightsound.media.geometry import centre_box, random_box
 from sightsound.media.probe import probe
 from sightsound.media.reader import FileReader
 from sightsound.media.sequential import SequentialReader
-from sightsound.settings import ShardSettings
 
 WIDE = Fraction(2)
 

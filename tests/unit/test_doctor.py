@@ -13,21 +13,21 @@ import pyarrow.parquet
 import pytest
 from planted_faults import ids
 
-from sightsound.data.doctor.checkup import Checkup
-from sightsound.data.doctor.clips import clip_findings, shorter_than_others
-from sightsound.data.doctor.duplicates import Groups, Union, duplicate_findings, excluded_copies
-from sightsound.data.doctor.gather import Clips, gather
-from sightsound.data.doctor.kinds import KINDS, SEVERITIES, Finding
-from sightsound.data.doctor.labels import label_findings
-from sightsound.data.doctor.page import MOST_CLIPS, write_page
-from sightsound.data.doctor.summary import duration, write_tables
-from sightsound.data.doctor.workers import Failure, Workers
+from sightsound.config.settings import DataSettings
 from sightsound.data.manifest import load_manifest
 from sightsound.data.rows import Row
+from sightsound.doctor.checkup import Checkup
+from sightsound.doctor.clips import clip_findings, shorter_than_others
+from sightsound.doctor.duplicates import Groups, Union, duplicate_findings, excluded_copies
+from sightsound.doctor.gather import Clips, gather
+from sightsound.doctor.issue_types import KINDS, SEVERITIES, Finding
+from sightsound.doctor.labels import label_findings
+from sightsound.doctor.page import MOST_CLIPS, write_page
+from sightsound.doctor.summary import duration, write_tables
+from sightsound.doctor.workers import Failure, Workers
 from sightsound.media.decode import DecodeError
 from sightsound.media.examine import Health, Pictures, Sound
 from sightsound.media.packets import Timing
-from sightsound.settings import DataSettings
 
 # --- gathering ----------------------------------------------------------------------------------
 

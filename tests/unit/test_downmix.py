@@ -7,18 +7,18 @@ import numpy as np
 import pytest
 from media_files import RATE, tone
 
+from sightsound.config.settings import DataSettings
 from sightsound.data.dataset import ClipDataset
-from sightsound.data.doctor.clips import _sound as found_in_sound
 from sightsound.data.manifest import Manifest, Row
-from sightsound.media.child import ChildReader
+from sightsound.doctor.clips import _sound as found_in_sound
 from sightsound.media.decode import DecodeError
+from sightsound.media.decode_process import ChildReader
 from sightsound.media.downmix import channel_names, channel_weights, mono, numbers_only
 from sightsound.media.examine import examine
 from sightsound.media.front_end import AudioFrontEnd, FrontEnd, VideoFrontEnd
 from sightsound.media.reader import FileReader
 from sightsound.media.sequential import SequentialReader
 from sightsound.media.sound import read_audio
-from sightsound.settings import DataSettings
 
 TYPES = {"flt": np.float32, "dbl": np.float64, "s16": np.int16}
 

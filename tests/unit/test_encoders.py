@@ -10,11 +10,11 @@ import torch
 from safetensors.torch import save_file
 from small import SMALL_MBT
 
-from sightsound.models.backbones.densenet201 import DenseNet
-from sightsound.models.backbones.vggish import VGGish
+from sightsound.features.encoders.densenet201 import DenseNet
+from sightsound.features.encoders.densenet201_weights import densenet201
+from sightsound.features.encoders.vggish import VGGish
+from sightsound.features.load import load_encoder, weights_hash
 from sightsound.models.mbt import MBT
-from sightsound.weights.densenet import densenet201
-from sightsound.weights.encoders import load_encoder, weights_hash
 
 PICTURE = torch.linspace(-1, 1, 3 * 32 * 40).reshape(1, 3, 32, 40)
 SOUND = torch.linspace(-5, 2, 32 * 16).reshape(1, 1, 32, 16)

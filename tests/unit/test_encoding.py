@@ -10,16 +10,16 @@ import pytest
 import torch
 from torch import nn
 
+from sightsound.config.settings import DataSettings
 from sightsound.data.dataset import ClipDataset
-from sightsound.data.features import FeatureCache, FeatureDataset
 from sightsound.data.loader import Loader, collate
 from sightsound.data.rows import Manifest, Row
-from sightsound.encoding import Encoding, counted, feature_front_end
-from sightsound.extract import extract, verify
+from sightsound.features.cache import FeatureCache, FeatureDataset
+from sightsound.features.encoding import Encoding, counted, feature_front_end
+from sightsound.features.extract import extract, verify
 from sightsound.media.decode import DecodeError
 from sightsound.media.encode import write_video
 from sightsound.media.front_end import AudioFrontEnd, FeatureFrontEnd, FrontEnd, VideoFrontEnd
-from sightsound.settings import DataSettings
 
 SETTINGS = DataSettings(windows="start", crop="full", time_limit_seconds=0.0)
 
@@ -62,8 +62,8 @@ def encoders(monkeypatch):
     """Encoders by name, and hashes of their weights that a test can change."""
     table = {"b:": Brightness(), "l:": Loudness(), "w:": Loudness(reads_waveform=True)}
     hashes = {"brightness": "1" * 64, "loudness": "2" * 64}
-    monkeypatch.setattr("sightsound.weights.encoders.load_encoder", table.__getitem__)
-    monkeypatch.setattr("sightsound.weights.encoders.weights_hash", hashes.__getitem__)
+    monkeypatch.setattr("sightsound.features.load.load_encoder", table.__getitem__)
+    monkeypatch.setattr("sightsound.features.load.weights_hash", hashes.__getitem__)
     return table, hashes
 
 
@@ -292,14 +292,14 @@ sys.path[:0] = {paths!r}
 from pathlib import Path
 from unittest import mock
 import test_encoding as t
-from sightsound.extract import extract
-from sightsound.encoding import Encoding
-from sightsound.data.features import FeatureCache
+from sightsound.features.extract import extract
+from sightsound.features.encoding import Encoding
+from sightsound.features.cache import FeatureCache
 
 table = {{"b:": t.Brightness(), "l:": t.Loudness()}}
 hashes = {{"brightness": "1" * 64, "loudness": "2" * 64}}
-with mock.patch("sightsound.weights.encoders.load_encoder", table.__getitem__), \\
-     mock.patch("sightsound.weights.encoders.weights_hash", hashes.__getitem__):
+with mock.patch("sightsound.features.load.load_encoder", table.__getitem__), \\
+     mock.patch("sightsound.features.load.weights_hash", hashes.__getitem__):
     front = t.front_end()
     folder = Path({folder!r})
     dataset = t.clips(folder, sorted(p.name for p in folder.glob("copy*.mp4")), front)

@@ -13,9 +13,10 @@ import pyarrow.parquet
 import pytest
 import torch
 
-from sightsound.compare import read_evaluation
+from sightsound.config.settings import EvaluateSettings
 from sightsound.data.rows import Manifest, Row
-from sightsound.evaluate import (
+from sightsound.evaluation.compare import read_evaluation
+from sightsound.evaluation.evaluate import (
     LATE,
     Evaluation,
     Scored,
@@ -35,11 +36,10 @@ from sightsound.evaluate import (
     with_late_average,
     write,
 )
-from sightsound.metrics import summarise
+from sightsound.metrics.scores import summarise
+from sightsound.metrics.statistics import mcnemar
 from sightsound.predict import BOTH, Predictor
 from sightsound.report.numbers import against
-from sightsound.settings import EvaluateSettings
-from sightsound.statistics import mcnemar
 from sightsound.types import Batch, Problem
 
 LABELS = {"label": ["cat", "dog", "owl"]}

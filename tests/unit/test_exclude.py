@@ -6,13 +6,12 @@ from types import SimpleNamespace
 import pytest
 from test_assemble import assembled, configuration
 
-from sightsound import evaluate
 from sightsound.commands.arguments import anchor
+from sightsound.config.settings import DataSettings, RunConfig
 from sightsound.data.exclude import read_exclude
 from sightsound.data.manifest import load_manifest
 from sightsound.data.subset import build_subset
-from sightsound.run import RunConfig
-from sightsound.settings import DataSettings
+from sightsound.evaluation import evaluate
 
 
 def table(folder, *lines, columns="path,label"):

@@ -15,13 +15,11 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.image import imread
 
-from sightsound.explain import strip
+from sightsound.explain import timeline_plot as strip
 from sightsound.explain.contributions import Explanation, explain_batch, second_starts
 from sightsound.explain.deletion import ATTENTION, EVIDENCE, RANDOM, Deleted, delete, summarise
-from sightsound.explain.seen import Seen, named
 from sightsound.explain.split import SplitExplanation, as_text
-from sightsound.explain.strip import strip_picture
-from sightsound.explain.words import (
+from sightsound.explain.text import (
     as_csv,
     as_json,
     as_table,
@@ -30,11 +28,13 @@ from sightsound.explain.words import (
     preference,
     sentence,
 )
+from sightsound.explain.timeline_plot import strip_picture
 from sightsound.media.clips import Window
 from sightsound.media.front_end import AudioFrontEnd, FeatureFrontEnd, FrontEnd, VideoFrontEnd
 from sightsound.models.mafnet import MAFnet
 from sightsound.models.mbt import MBT
 from sightsound.predict import Predictor
+from sightsound.preview.model_inputs import Seen, named
 from sightsound.types import Batch, Problem
 
 SECONDS = 4

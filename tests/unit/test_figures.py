@@ -7,15 +7,15 @@ import pytest
 from matplotlib.image import imread
 from sklearn.manifold import TSNE, trustworthiness
 
-from sightsound.explain.figures.calibration import reliability_figure
-from sightsound.explain.figures.classes import class_bars, gain_bars, modality_scatter
-from sightsound.explain.figures.confusion import confusion_figure
-from sightsound.explain.figures.curves import learning_curves, read_metrics
-from sightsound.explain.figures.embedding import embedding_figure
-from sightsound.explain.figures.style import apart, as_svg, short, stream_colour
-from sightsound.explain.pictures import save_picture
-from sightsound.explain.tsne import tsne
-from sightsound.statistics import calibration
+from sightsound.figures.calibration import reliability_figure
+from sightsound.figures.classes import class_bars, gain_bars, modality_scatter
+from sightsound.figures.clips import save_picture
+from sightsound.figures.confusion import confusion_figure
+from sightsound.figures.curves import learning_curves, read_metrics
+from sightsound.figures.embedding import embedding_figure
+from sightsound.figures.style import apart, as_svg, short, stream_colour
+from sightsound.figures.tsne import tsne
+from sightsound.metrics.statistics import calibration
 
 RNG = np.random.default_rng(0)
 

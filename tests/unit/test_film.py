@@ -11,13 +11,13 @@ import torch
 from matplotlib.image import imread
 
 from sightsound.cli import main
-from sightsound.explain.seen import evaluation_view
 from sightsound.media.encode import write_video
 from sightsound.media.front_end import AudioFrontEnd, FrontEnd, VideoFrontEnd
 from sightsound.media.probe import probe
 from sightsound.media.reader import FileReader
 from sightsound.models.mbt import MBT
 from sightsound.predict import Predictor
+from sightsound.preview.model_inputs import evaluation_view
 from sightsound.timeline.events import cell_scores
 from sightsound.timeline.film import score_curves
 from sightsound.timeline.score import make_timeline

@@ -6,9 +6,9 @@ import pytest
 import torch
 from small import SMALL_MBT
 
-from sightsound.configuration import load_config
+from sightsound.config.load import load_config
+from sightsound.flops import Work, count_flops
 from sightsound.models.mbt import MBT
-from sightsound.profile.flops import Work, count_flops
 
 SMALL = SMALL_MBT | {"depth": 3, "bottleneck_tokens": 2}
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from sightsound.data.doctor.gather import gather
+from sightsound.config.settings import DataSettings
 from sightsound.data.manifest import load_manifest
 from sightsound.data.rows import Manifest
-from sightsound.settings import DataSettings
+from sightsound.doctor.gather import gather
 
 
 def make(folder: Path, text: str) -> Path:

@@ -7,17 +7,17 @@ import pytest
 import yaml
 from small import SMALL_MBT
 
-from sightsound.configuration import config_text, load_config
+from sightsound.build import build_front_end
+from sightsound.config.load import config_text, load_config
+from sightsound.config.settings import DataSettings
 from sightsound.data.shards.demand import check_rich_enough
 from sightsound.data.shards.index import Index, write_index
-from sightsound.media.child import ChildReader
+from sightsound.media.decode_process import ChildReader
 from sightsound.media.front_end import AudioFrontEnd, FrontEnd, VideoFrontEnd
 from sightsound.media.logmel import front_end
 from sightsound.media.reader import FileReader
 from sightsound.models.mbt import MBT
 from sightsound.predict import Predictor
-from sightsound.run import build_front_end
-from sightsound.settings import DataSettings
 
 # Of the front end "mbt" before there were these fields.
 OLD_ID = "mbt-8d30da5032c4"

@@ -7,9 +7,9 @@ import pytest
 from judged import SHORT, check_alike
 from media_files import regular, spoiled, tone, write_clip
 
+from sightsound.config.settings import DataSettings
 from sightsound.data.dataset import ClipDataset
 from sightsound.data.rows import Manifest, Row
-from sightsound.settings import DataSettings
 
 
 def rewritten(source, target, change):

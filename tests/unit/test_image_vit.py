@@ -12,10 +12,10 @@ from scipy.ndimage import zoom
 from small import SMALL_MBT
 from torch import Tensor
 
+from sightsound.build import model_source
 from sightsound.cli import main
 from sightsound.models.mbt import MBT
 from sightsound.nn.position import resize_positions
-from sightsound.run import model_source
 from sightsound.weights import load_foreign
 from sightsound.weights.hub import initialise_from
 from sightsound.weights.image_vit import BLOCK_PARTS, ImageViT, read_image_vit

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from sightsound.config.settings import DataSettings
 from sightsound.data.dataset import ClipDataset
 from sightsound.data.loader import Loader, collate
 from sightsound.data.rows import Manifest, Row
@@ -20,7 +21,6 @@ from sightsound.data.sampling import epoch_batches, train_keys, with_turns
 from sightsound.media.decode import DecodeError
 from sightsound.media.encode import write_video
 from sightsound.media.front_end import AudioFrontEnd, FrontEnd, VideoFrontEnd
-from sightsound.settings import DataSettings
 from sightsound.types import Batch, Clip, Problem
 
 FRONT_END = FrontEnd(

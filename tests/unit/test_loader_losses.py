@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 from odd_readers import OddReader
 
+from sightsound.config.settings import DataSettings
 from sightsound.data.dataset import ClipDataset
 from sightsound.data.loader import Loader
 from sightsound.data.reading import open_reader
 from sightsound.data.rows import Manifest, Row
-from sightsound.media.child import ChildReader
 from sightsound.media.decode import DecodeError
+from sightsound.media.decode_process import ChildReader
 from sightsound.media.encode import write_video
 from sightsound.media.front_end import AudioFrontEnd, FrontEnd, VideoFrontEnd
 from sightsound.media.reader import FileReader
-from sightsound.settings import DataSettings
 
 FRONT_END = FrontEnd(
     "tiny",

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sightsound.config.settings import DataSettings, EvaluateSettings
 from sightsound.data.manifest import load_manifest, write_manifest
 from sightsound.data.rows import SPLITS, Manifest, Row, id_hash
 from sightsound.data.splits import draw_splits
-from sightsound.evaluate import scored_split, split_of_run
-from sightsound.settings import DataSettings, EvaluateSettings
+from sightsound.evaluation.evaluate import scored_split, split_of_run
 
 
 def make_clips(folder: Path, names: list[str]) -> None:

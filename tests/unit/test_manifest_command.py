@@ -10,10 +10,10 @@ import pytest
 from dataset_files import CASES, put, touch
 
 from sightsound import cli
+from sightsound.config.settings import DataSettings
 from sightsound.data.datasets import audioset
 from sightsound.data.manifest import load_manifest
 from sightsound.registry import DATASETS
-from sightsound.settings import DataSettings
 
 
 def run(capsys: pytest.CaptureFixture, *argv: object) -> str:

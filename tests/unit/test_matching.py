@@ -9,10 +9,10 @@ import pytest
 from dataset_files import touch
 from media_files import grey, regular, tone, write_clip
 
-from sightsound.data.coverage import ALL
-from sightsound.data.listing import Clip, Listing
-from sightsound.data.matching import match
-from sightsound.data.media_index import MediaIndex
+from sightsound.data.datasets.coverage import ALL
+from sightsound.data.datasets.listing import Clip, Listing
+from sightsound.data.datasets.matching import match
+from sightsound.data.datasets.media_index import MediaIndex
 from sightsound.data.rows import id_hash
 
 

@@ -9,7 +9,7 @@ import pytest
 from scipy import special
 from sklearn import metrics as sklearn
 
-from sightsound.metrics import (
+from sightsound.metrics.scores import (
     average_precisions,
     bootstrap_interval,
     confusion,

@@ -1,7 +1,7 @@
 import pytest
 from torch import nn
 
-from sightsound.settings import TrainSettings
+from sightsound.config.settings import TrainSettings
 from sightsound.train.optim import build_optimizer, freeze
 
 

@@ -11,21 +11,21 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
+from sightsound.config.settings import DataSettings
 from sightsound.data.dataset import ClipDataset
 from sightsound.data.rows import Manifest, Row
 from sightsound.explain import contact_sheet as sheets
 from sightsound.explain import overlay
 from sightsound.explain.contact_sheet import contact_sheet
-from sightsound.explain.heat import AGAINST, FOR, heated, strengths
-from sightsound.explain.map_words import Looked
+from sightsound.explain.heatmap import AGAINST, FOR, heated, strengths
+from sightsound.explain.map_text import Looked
 from sightsound.explain.maps import Maps
 from sightsound.explain.overlay import Curves, write_overlay
-from sightsound.explain.seen import Seen, evaluation_view
 from sightsound.media.encode import write_video
 from sightsound.media.front_end import AudioFrontEnd, FrontEnd, VideoFrontEnd
 from sightsound.media.probe import probe
 from sightsound.media.sound import read_audio
-from sightsound.settings import DataSettings
+from sightsound.preview.model_inputs import Seen, evaluation_view
 
 FRONT_END = FrontEnd(
     "tiny",

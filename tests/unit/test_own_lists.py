@@ -11,8 +11,8 @@ import dataset_files as files
 import pytest
 from dataset_files import put, touch
 
-from sightsound.data.matching import match
-from sightsound.data.media_index import MediaIndex
+from sightsound.data.datasets.matching import match
+from sightsound.data.datasets.media_index import MediaIndex
 from sightsound.registry import DATASETS, resolve
 
 

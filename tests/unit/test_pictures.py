@@ -6,7 +6,7 @@ import pytest
 import torch
 from matplotlib.image import imread
 
-from sightsound.explain.pictures import clip_picture
+from sightsound.figures.clips import clip_picture
 from sightsound.media.front_end import FrontEnd
 from sightsound.types import Clip
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from sightsound.configuration import config_text, load_config
+from sightsound.config.load import config_text, load_config
 from sightsound.data.rows import Manifest, Row
 from sightsound.media.decode import DecodeError
 from sightsound.media.encode import write_video

@@ -15,10 +15,10 @@ import pytest
 from media_files import regular, tone, write_clip
 
 from sightsound.cli import main
+from sightsound.config.settings import DataSettings, ShardSettings
 from sightsound.data.manifest import load_manifest
-from sightsound.data.prepare import plan_shards, prepare
 from sightsound.data.shards.index import write_index
-from sightsound.settings import DataSettings, ShardSettings
+from sightsound.data.shards.prepare import plan_shards, prepare
 
 SMALL = ShardSettings(short_side=16, clips_per_shard=4)
 

@@ -12,19 +12,19 @@ from matplotlib.axes import Axes
 from matplotlib.image import imread
 
 from sightsound import cli
-from sightsound.configuration import load_config
+from sightsound.build import build_dataset, build_front_end
+from sightsound.config.load import load_config
+from sightsound.config.settings import DataSettings
 from sightsound.data import dataset
 from sightsound.data.dataset import ClipDataset
 from sightsound.data.rows import Manifest, Row
 from sightsound.data.synthetic import write_demo
-from sightsound.explain.preview import preview_picture
-from sightsound.explain.seen import Seen, evaluation_view, pixels, remarks, training_view
 from sightsound.media.clips import Window
 from sightsound.media.encode import write_video
 from sightsound.media.front_end import AudioFrontEnd, FrontEnd, VideoFrontEnd
 from sightsound.media.geometry import random_box
-from sightsound.run import build_dataset, build_front_end
-from sightsound.settings import DataSettings
+from sightsound.preview.figure import preview_picture
+from sightsound.preview.model_inputs import Seen, evaluation_view, pixels, remarks, training_view
 
 FRONT_END = FrontEnd(
     "tiny",
@@ -343,7 +343,7 @@ def test_preview_of_a_folder(demo, tmp_path, capsys):
 
 def test_preview_chooses_different_classes(demo):
     from sightsound.data.manifest import load_manifest
-    from sightsound.explain.seen import different
+    from sightsound.preview.model_inputs import different
 
     rows = load_manifest(DataSettings(path=str(demo))).rows
     chosen = different(rows, number=8)
@@ -352,8 +352,8 @@ def test_preview_chooses_different_classes(demo):
 
 
 def test_preview_as_a_model_sees(demo, tmp_path, capsys):
+    from sightsound.build import build_model
     from sightsound.data.manifest import load_manifest
-    from sightsound.run import build_model
 
     config = demo_config(demo)
     manifest = load_manifest(config.data)

@@ -8,10 +8,10 @@ import torch
 from PIL import Image, ImageEnhance, ImageOps
 from torch import Tensor
 
+from sightsound.config.settings import AugmentSettings
 from sightsound.data.augment import rand_augment as module
 from sightsound.data.augment.rand_augment import OPERATIONS, rand_augment
 from sightsound.media.front_end import FrontEnd, VideoFrontEnd
-from sightsound.settings import AugmentSettings
 from sightsound.types import Batch
 
 GREY = (128, 128, 128)

@@ -8,16 +8,15 @@ import numpy as np
 import pytest
 import torch
 
+from sightsound.config.settings import DataSettings, RunConfig, TrainSettings
 from sightsound.data.dataset import ClipDataset
 from sightsound.data.loader import Loader
 from sightsound.data.rows import Manifest, Row
 from sightsound.data.sampling import train_keys, with_turns
 from sightsound.media.encode import write_video
 from sightsound.media.front_end import AudioFrontEnd, FrontEnd, VideoFrontEnd
-from sightsound.run import RunConfig
-from sightsound.settings import DataSettings, TrainSettings
 from sightsound.train.assemble import Parts, assemble, launch, overfit
-from sightsound.train.feed import step_keys
+from sightsound.train.batches import step_keys
 
 FRONT_END = FrontEnd(
     "tiny",

@@ -15,13 +15,13 @@ from PIL import Image
 
 from sightsound.data.rows import Row
 from sightsound.media.encode import write_video
+from sightsound.metrics.statistics import Paired
 from sightsound.models.mafnet import MAFnet
 from sightsound.report import clips as clip_media
 from sightsound.report.clips import media_of
 from sightsound.report.embedding import PLACES, _of_batch
 from sightsound.report.numbers import in_words, plain
 from sightsound.report.page import percent, points, probability, results
-from sightsound.statistics import Paired
 from sightsound.types import Batch
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from sightsound.settings import TrainSettings
+from sightsound.config.settings import TrainSettings
 from sightsound.train.schedule import learning_rate, total_steps
 
 

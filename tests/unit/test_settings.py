@@ -1,6 +1,11 @@
 import pytest
 
-from sightsound.settings import AugmentSettings, DataSettings, EvaluateSettings, TrainSettings
+from sightsound.config.settings import (
+    AugmentSettings,
+    DataSettings,
+    EvaluateSettings,
+    TrainSettings,
+)
 
 
 @pytest.mark.parametrize(

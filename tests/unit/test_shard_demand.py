@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from media_files import tone, write_clip
 
+from sightsound.build import build_front_end
 from sightsound.cli import main
-from sightsound.configuration import load_config
+from sightsound.config.load import load_config
 from sightsound.data.dataset import ClipDataset
 from sightsound.data.manifest import load_manifest
 from sightsound.data.shards.index import INDEX_NAME, Index
-from sightsound.run import build_front_end
 
 SECONDS, RATE = 3, 30  # frames per second of the files
 FASTER = {"first": 60, "avt/first": 30, "mbt/paper-epic": 30, "mbt/official-epic": 50}

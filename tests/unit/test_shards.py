@@ -15,19 +15,19 @@ import pytest
 import torch
 from media_files import tone, write_clip, write_sound
 
+from sightsound.config.settings import DataSettings, ShardSettings
 from sightsound.data.dataset import ClipDataset
 from sightsound.data.manifest import load_manifest, write_manifest
-from sightsound.data.prepare import prepare
 from sightsound.data.rows import Row
 from sightsound.data.shards.format import _header
 from sightsound.data.shards.index import Index
+from sightsound.data.shards.prepare import prepare
 from sightsound.data.shards.reader import ShardReader
 from sightsound.data.synthetic import write_demo
 from sightsound.media.decode import DecodeError
 from sightsound.media.front_end import AudioFrontEnd, FrontEnd, VideoFrontEnd
 from sightsound.media.geometry import Box
 from sightsound.media.reader import FileReader
-from sightsound.settings import DataSettings, ShardSettings
 
 FRONT_END = FrontEnd(
     "tiny",

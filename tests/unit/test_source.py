@@ -17,19 +17,19 @@ from media_files import regular, tone, write_clip
 
 from sightsound import cli
 from sightsound.commands.arguments import require_data
+from sightsound.config.settings import DataSettings
 from sightsound.data.datasets.huggingface_parquet import huggingface_parquet
+from sightsound.data.datasets.matching import match
+from sightsound.data.datasets.media_index import MediaIndex
 from sightsound.data.datasets.webdataset import webdataset
-from sightsound.data.doctor.duplicates import content_hash
 from sightsound.data.manifest import load_manifest
-from sightsound.data.matching import match
-from sightsound.data.media_index import MediaIndex
+from sightsound.doctor.duplicates import content_hash
 from sightsound.media import source
-from sightsound.media.child import ChildReader
 from sightsound.media.decode import DecodeError
+from sightsound.media.decode_process import ChildReader
 from sightsound.media.probe import probe
 from sightsound.media.reader import FileReader
 from sightsound.media.source import exists, find
-from sightsound.settings import DataSettings
 
 TIMES = np.array([0.0, 0.25, 0.6])
 

@@ -8,12 +8,12 @@ import pytest
 import torch
 from media_files import regular, tone, write_clip
 
+from sightsound.config.settings import DataSettings, ShardSettings
 from sightsound.data.dataset import ClipDataset
 from sightsound.data.loader import Loader, collate
 from sightsound.data.manifest import load_manifest
-from sightsound.data.prepare import prepare
+from sightsound.data.shards.prepare import prepare
 from sightsound.media.front_end import AudioFrontEnd, FrontEnd, VideoFrontEnd
-from sightsound.settings import DataSettings, ShardSettings
 from sightsound.types import Clip
 
 FRONT_END = FrontEnd(

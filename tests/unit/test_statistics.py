@@ -8,8 +8,8 @@ from scipy import stats
 from sklearn import metrics as sklearn
 from sklearn.calibration import calibration_curve
 
-from sightsound.metrics import mean_average_precision
-from sightsound.statistics import (
+from sightsound.metrics.scores import mean_average_precision
+from sightsound.metrics.statistics import (
     calibration,
     mcnemar,
     modality_confusion,

@@ -10,7 +10,9 @@ import pytest
 import torch
 
 from sightsound import cli
-from sightsound.configuration import load_config, parse_run, settings_parser
+from sightsound.build import build_dataset, build_front_end
+from sightsound.config.load import load_config, parse_run, settings_parser
+from sightsound.config.settings import DataSettings
 from sightsound.data.dataset import ClipDataset
 from sightsound.data.loader import Loader
 from sightsound.data.manifest import load_manifest
@@ -29,8 +31,6 @@ from sightsound.data.stats import (
 from sightsound.media.encode import write_video
 from sightsound.media.front_end import AudioFrontEnd, FrontEnd, VideoFrontEnd
 from sightsound.media.logmel import front_end as named_front_end
-from sightsound.run import build_dataset, build_front_end
-from sightsound.settings import DataSettings
 from sightsound.types import Batch, Problem
 
 FRONT_END = FrontEnd(

@@ -8,13 +8,13 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from sightsound.config.settings import DataSettings
 from sightsound.data import synthetic
 from sightsound.data.manifest import load_manifest
 from sightsound.data.synthetic import KINDS, draw_clip, draw_picture, draw_sound, plan, write_demo
 from sightsound.media.frames import read_frames
 from sightsound.media.probe import probe
 from sightsound.media.sound import read_audio
-from sightsound.settings import DataSettings
 
 SMALL = {"num_train": 8, "num_val": 0, "num_test": 8, "workers": 0}
 

@@ -11,11 +11,11 @@ import pyarrow.parquet
 import pytest
 
 from sightsound import cli
-from sightsound.data.doctor.gather import gather
+from sightsound.config.settings import DataSettings
 from sightsound.data.exclude import read_exclude
 from sightsound.data.manifest import load_manifest, other_data
 from sightsound.data.rows import Manifest
-from sightsound.settings import DataSettings
+from sightsound.doctor.gather import gather
 
 LABELS = ["Hunde", "Vögel"]
 TEXT = "path,label\na.mp4,Vögel\nb.mp4,Hunde\n"

@@ -16,14 +16,14 @@ from matplotlib.image import imread
 from media_files import grey, tone, write_clip
 from torch import nn
 
-from sightsound.encoding import Encoding, feature_front_end
+from sightsound.features.encoding import Encoding, feature_front_end
 from sightsound.media.decode import DecodeError
 from sightsound.media.front_end import AudioFrontEnd, FeatureFrontEnd, FrontEnd, VideoFrontEnd
 from sightsound.media.reader import FileReader
 from sightsound.models.mafnet import MAFnet
 from sightsound.models.mbt import MBT
 from sightsound.predict import Predictor
-from sightsound.timeline import words
+from sightsound.timeline import text as words
 from sightsound.timeline.events import cell_scores, cell_times, cues_of, find_events
 from sightsound.timeline.score import Timeline, make_timeline, scores_of
 from sightsound.timeline.strips import strips_of, ticks, timeline_page, timeline_picture
@@ -291,8 +291,8 @@ class Sounds(nn.Module):
 def pictures(monkeypatch) -> Pictures:
     table = {"pictures:": Pictures(), "sounds:": Sounds()}
     hashes = {"pictures": "1" * 64, "sounds": "2" * 64}
-    monkeypatch.setattr("sightsound.weights.encoders.load_encoder", table.__getitem__)
-    monkeypatch.setattr("sightsound.weights.encoders.weights_hash", hashes.__getitem__)
+    monkeypatch.setattr("sightsound.features.load.load_encoder", table.__getitem__)
+    monkeypatch.setattr("sightsound.features.load.weights_hash", hashes.__getitem__)
     return table["pictures:"]
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from media_files import grey, tone, write_clip
 
+from sightsound.config.settings import DataSettings
 from sightsound.data.dataset import ClipDataset
 from sightsound.data.rows import Manifest, Row
 from sightsound.media.decode import DecodeError
@@ -18,7 +19,6 @@ from sightsound.media.front_end import AudioFrontEnd, FrontEnd, VideoFrontEnd
 from sightsound.media.geometry import Box, centre_box, random_box
 from sightsound.media.reader import FileReader
 from sightsound.media.torchcodec import TorchcodecReader
-from sightsound.settings import DataSettings
 
 LEVELS = 2.0  # of 255: mean difference of pixels
 

@@ -6,15 +6,15 @@ import pytest
 from av.stream import Disposition
 from media_files import RATE, grey, tone, write_clip, write_sound
 
-from sightsound.data.doctor.clips import clip_findings
+from sightsound.config.settings import ShardSettings
 from sightsound.data.manifest import Row
+from sightsound.data.shards.transcode import Stretch, condense
+from sightsound.doctor.clips import clip_findings
 from sightsound.media import decode
-from sightsound.media.condense import Stretch, condense
 from sightsound.media.examine import examine
 from sightsound.media.frames import read_frames
 from sightsound.media.sequential import SequentialReader
 from sightsound.media.sound import read_audio
-from sightsound.settings import ShardSettings
 
 LEVELS, HERTZ = (40, 200), (400.0, 1000.0)
 

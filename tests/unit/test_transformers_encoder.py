@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from sightsound.models.backbones.transformers_encoder import picture_numbers
-from sightsound.weights.encoders import load_encoder
+from sightsound.features.load import load_encoder
+from sightsound.weights.transformers_processor import picture_numbers
 
 IMAGENET = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
 

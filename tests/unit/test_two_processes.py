@@ -17,15 +17,15 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, distributed, multiprocessing
 
+from sightsound.config.settings import AugmentSettings, DataSettings, RunConfig, TrainSettings
 from sightsound.models.avt import AVT
-from sightsound.objectives.audio_visual import hiding, matching
+from sightsound.objectives.audio_visual import masking as hiding
+from sightsound.objectives.audio_visual import matching
 from sightsound.objectives.audio_visual.contrastive import Contrastive
 from sightsound.objectives.audio_visual.objective import AudioVisual
-from sightsound.run import RunConfig
-from sightsound.settings import AugmentSettings, DataSettings, TrainSettings
 from sightsound.train import loop
+from sightsound.train.distributed import average_gradients, average_statistics
 from sightsound.train.optim import build_optimizer
-from sightsound.train.ranks import average_gradients, average_statistics
 from sightsound.types import AUDIO, VIDEO, Batch
 
 NUM_STEPS = 3

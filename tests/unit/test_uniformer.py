@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from sightsound.models.backbones.uniformer import SIZES, Depthwise, UniFormer
 from sightsound.models.unimodal import UniFormerClassifier
-from sightsound.nn.clip_norm import ClipNorm
-from sightsound.nn.exact_block import ScaledDropPath
+from sightsound.nn.masked_batch_norm import ClipNorm
+from sightsound.nn.vit_block import ScaledDropPath
 
 SMALL = dict(widths=(4, 8, 8, 16), depths=(1, 2, 1, 1), head_width=4)
 

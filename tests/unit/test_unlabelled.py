@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from sightsound.build import build_objective
+from sightsound.config.settings import DataSettings, RunConfig
 from sightsound.data.manifest import load_manifest, write_manifest
-from sightsound.run import RunConfig, build_objective
-from sightsound.settings import DataSettings
 
 
 def files(folder: Path, *names: str) -> Path:

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from sightsound.cli import main
-from sightsound.evaluate import Evaluation, Scored, row_scores, write
+from sightsound.config.settings import EvaluateSettings
+from sightsound.evaluation.evaluate import Evaluation, Scored, row_scores, write
+from sightsound.evaluation.vggsounder import read_classes, vggsounder_json, video_id
 from sightsound.predict import BOTH
-from sightsound.settings import EvaluateSettings
-from sightsound.vggsounder import read_classes, vggsounder_json, video_id
 
 LABELS = {"label": ["hail", "skiing", "thunder"]}
 IDS = ["test/hail/--U7joUcTCo_000000.mp4", "-0jeONf82dE_000021"]

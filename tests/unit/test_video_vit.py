@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from sightsound.models.avt import AVT
-from sightsound.models.backbones.video_vit import VideoViT
+from sightsound.models.backbones.vit import VideoViT
 from sightsound.models.mbt import MBT
 from sightsound.models.pretrained import copy_matching
 from sightsound.models.unimodal import OneStream
 from sightsound.nn.position import resize_positions
-from sightsound.objectives.audio_visual.hiding import Hiding
+from sightsound.objectives.audio_visual.masking import Hiding
 from sightsound.types import AUDIO, VIDEO, Batch
 from sightsound.weights.image_vit import ImageViT
 from sightsound.weights.vit import Rules, initialise_from_vit

@@ -24,13 +24,14 @@ from sightsound.ablate.figure import draw
 from sightsound.ablate.plan import Cell, Plan, differences, make_plan
 from sightsound.ablate.report import Results, format_score, points_table, write_tables
 from sightsound.ablate.studies import Study
-from sightsound.configuration import config_text, load_config
+from sightsound.build import features_folder
+from sightsound.config.load import config_text, load_config
+from sightsound.config.settings import RunConfig
 from sightsound.data.manifest import load_manifest
 from sightsound.data.rows import Manifest
-from sightsound.evaluate import scored_split
+from sightsound.evaluation.evaluate import scored_split
 from sightsound.files import write_whole
-from sightsound.profile.flops import AUDIOSET, EPIC, assumed_heads, made_up_manifest
-from sightsound.run import RunConfig, features_folder
+from sightsound.flops import AUDIOSET, EPIC, assumed_heads, made_up_manifest
 
 BASE_FILE = "base.yaml"
 

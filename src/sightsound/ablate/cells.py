@@ -22,10 +22,11 @@ import torch
 from rich.console import Console
 
 from sightsound.ablate.plan import Cell, config_hash, differences
-from sightsound.compare import read_evaluation
-from sightsound.configuration import load_config
+from sightsound.config.load import load_config
+from sightsound.config.settings import RunConfig
 from sightsound.data.rows import id_hash
-from sightsound.evaluate import (
+from sightsound.evaluation.compare import read_evaluation
+from sightsound.evaluation.evaluate import (
     LATE,
     MAIN_SCORE,
     TRAINED,
@@ -36,7 +37,6 @@ from sightsound.evaluate import (
     with_late_average,
 )
 from sightsound.files import write_whole
-from sightsound.run import RunConfig
 from sightsound.train.directory import environment
 from sightsound.train.loop import train
 from sightsound.types import AUDIO, VIDEO

@@ -20,13 +20,14 @@ from functools import cache
 from typing import Any
 
 from sightsound.ablate.studies import Axis, Study, model_depth, streams_of
-from sightsound.configuration import changed, flat
+from sightsound.build import build_dataset, build_front_end, build_objective
+from sightsound.config.load import changed, flat
+from sightsound.config.parser import UsageError
+from sightsound.config.settings import RunConfig
 from sightsound.data.rows import Manifest
-from sightsound.evaluate import scored_split
+from sightsound.evaluation.evaluate import scored_split
+from sightsound.flops import Work
 from sightsound.media.decode import DecodeError
-from sightsound.options import UsageError
-from sightsound.profile.flops import Work
-from sightsound.run import RunConfig, build_dataset, build_front_end, build_objective
 from sightsound.weights.hub import check_sources
 
 BASE = "base"  # name of the cell that changes nothing

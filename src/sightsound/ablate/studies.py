@@ -18,11 +18,12 @@ from typing import Any, Literal
 
 import yaml
 
+from sightsound.build import build_front_end
+from sightsound.config.parser import UsageError
+from sightsound.config.settings import RunConfig
 from sightsound.media.front_end import FrontEnd
 from sightsound.models.sizes import SIZES, choose_size
-from sightsound.options import UsageError
 from sightsound.registry import FUSIONS, unknown_name
-from sightsound.run import RunConfig, build_front_end
 
 Overrides = dict[str, Any]  # {dotted name: value}
 AUDIO, VIDEO = "audio", "video"  # as in types.py, which imports torch

@@ -9,13 +9,13 @@ from sightsound.commands.arguments import COLUMNS, DATA, anchor, recipes, requir
 from sightsound.commands.terminal import say
 
 if TYPE_CHECKING:
-    from sightsound.options import Parser
+    from sightsound.config.parser import Parser
 
 
 def ablate(argv: Sequence[str]) -> None:
     """Train variants of a model with several seeds: the paper's ablations, or your own."""
     from sightsound.ablate.studies import choose_studies, parse_seeds
-    from sightsound.configuration import parse_run
+    from sightsound.config.load import parse_run
 
     config, options = parse_run(_ablate_parser(), argv)
     seeds = parse_seeds(options.seeds, first=config.seed)
@@ -50,7 +50,7 @@ def ablate(argv: Sequence[str]) -> None:
 
 def _ablate_parser() -> Parser:
     from sightsound.ablate.studies import STUDIES
-    from sightsound.configuration import settings_parser
+    from sightsound.config.load import settings_parser
 
     width = max(map(len, STUDIES))
     lines = [f"  {name:{width}}  {s.title} ({s.source})" for name, s in STUDIES.items()]

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sightsound.options import Parser
-    from sightsound.settings import DataSettings
+    from sightsound.config.parser import Parser
+    from sightsound.config.settings import DataSettings
 
 
 DATA = "Class folders, or a table (CSV, JSON lines, Parquet)."
@@ -50,14 +50,14 @@ def anchor(data: DataSettings) -> None:
 
 def recipes() -> str:
     """The names of the recipes, for a help text."""
-    from sightsound.configuration import recipe_names
+    from sightsound.config.load import recipe_names
 
     return f"Recipes: {', '.join(recipe_names())}." if recipe_names() else ""
 
 
 def list_components(parser: Parser, *kinds: str) -> None:
     """In the help, the arguments of every component of these kinds, and the front end's."""
-    from sightsound.configuration import TABLES, component_arguments
+    from sightsound.config.load import TABLES, component_arguments
 
     for kind in kinds:
         for name, entry in TABLES[kind].items():

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 from sightsound.commands.terminal import say
 
 if TYPE_CHECKING:
-    from sightsound.options import Parser
+    from sightsound.config.parser import Parser
 
 
 def compare(argv: Sequence[str]) -> None:
     """Say which of several evaluated models is better, and whether it may be chance."""
     options = _compare_parser().parse_args(list(argv))
 
-    from sightsound.compare import (
+    from sightsound.evaluation.compare import (
         as_json,
         as_table,
         as_text,
@@ -25,7 +25,7 @@ def compare(argv: Sequence[str]) -> None:
         score_lines,
         write_comparison,
     )
-    from sightsound.compare import compare as compare_evaluations
+    from sightsound.evaluation.compare import compare as compare_evaluations
 
     names = names_of(options.runs)
     comparison = compare_evaluations(
@@ -43,7 +43,7 @@ def compare(argv: Sequence[str]) -> None:
 
 
 def _compare_parser() -> Parser:
-    from sightsound.options import Parser
+    from sightsound.config.parser import Parser
 
     parser = Parser(
         prog="sightsound compare",

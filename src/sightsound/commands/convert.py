@@ -11,7 +11,7 @@ from sightsound.commands.arguments import require_data
 from sightsound.commands.terminal import say
 
 if TYPE_CHECKING:
-    from sightsound.options import Parser
+    from sightsound.config.parser import Parser
 
 
 def convert(argv: Sequence[str]) -> None:
@@ -66,7 +66,7 @@ def _holds_model(directory: Path) -> bool:
 
 
 def _convert_parser() -> Parser:
-    from sightsound.options import Parser
+    from sightsound.config.parser import Parser
     from sightsound.registry import WEIGHTS
 
     parser = Parser(

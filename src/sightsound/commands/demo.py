@@ -8,7 +8,7 @@ from pathlib import Path
 
 def demo(argv: Sequence[str]) -> None:
     """Generate clips, train, evaluate and predict: everything once, in three minutes."""
-    from sightsound.options import Parser
+    from sightsound.config.parser import Parser
 
     parser = Parser(
         prog="sightsound demo",

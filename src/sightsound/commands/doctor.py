@@ -9,7 +9,7 @@ from sightsound.commands.arguments import COLUMNS, EXCLUDE, require_data
 from sightsound.commands.terminal import say
 
 if TYPE_CHECKING:
-    from sightsound.options import Parser
+    from sightsound.config.parser import Parser
 
 
 def doctor(argv: Sequence[str]) -> None:
@@ -22,8 +22,8 @@ def doctor(argv: Sequence[str]) -> None:
         limit = options.time_limit_seconds
         raise ValueError(f"--time_limit_seconds is {limit:g}; accepted: above 0")
 
-    from sightsound.data.doctor.visit import visit
-    from sightsound.settings import DataSettings
+    from sightsound.config.settings import DataSettings
+    from sightsound.doctor.run import visit
 
     settings = DataSettings(
         options.path,
@@ -49,7 +49,7 @@ def doctor(argv: Sequence[str]) -> None:
 
 
 def _parser() -> Parser:
-    from sightsound.options import Parser
+    from sightsound.config.parser import Parser
 
     parser = Parser(
         prog="sightsound doctor",

@@ -10,7 +10,7 @@ from sightsound.commands.arguments import COLUMNS, EXCLUDE, require_data
 from sightsound.commands.terminal import say
 
 if TYPE_CHECKING:
-    from sightsound.options import Parser
+    from sightsound.config.parser import Parser
 
 
 def evaluate(argv: Sequence[str]) -> None:
@@ -19,7 +19,7 @@ def evaluate(argv: Sequence[str]) -> None:
     if options.path:
         require_data(options.path)
 
-    from sightsound.evaluate import evaluate_saved
+    from sightsound.evaluation.evaluate import evaluate_saved
 
     given = {name: getattr(options, name) for name in _evaluate_settings()}
     evaluation = evaluate_saved(
@@ -38,8 +38,8 @@ def evaluate(argv: Sequence[str]) -> None:
 
 
 def _evaluate_parser() -> Parser:
-    from sightsound.options import Parser
-    from sightsound.settings import EvaluateSettings
+    from sightsound.config.parser import Parser
+    from sightsound.config.settings import EvaluateSettings
 
     parser = Parser(
         prog="sightsound evaluate",
@@ -65,7 +65,7 @@ def _evaluate_parser() -> Parser:
 
 
 def _evaluate_settings() -> list[str]:
-    from sightsound.settings import EvaluateSettings
+    from sightsound.config.settings import EvaluateSettings
 
     return [field.name for field in dataclasses.fields(EvaluateSettings)]
 

@@ -12,12 +12,12 @@ from sightsound.commands.arguments import COLUMNS, require_data
 from sightsound.commands.terminal import complain, say
 
 if TYPE_CHECKING:
+    from sightsound.config.parser import Parser
     from sightsound.data.dataset import ClipDataset
-    from sightsound.data.features import FeatureDataset
     from sightsound.data.loader import Loader
     from sightsound.explain.contributions import Explanation
-    from sightsound.explain.map_words import Looked
-    from sightsound.options import Parser
+    from sightsound.explain.map_text import Looked
+    from sightsound.features.cache import FeatureDataset
     from sightsound.predict import Predictor
     from sightsound.types import Problem
 
@@ -33,8 +33,8 @@ def explain(argv: Sequence[str]) -> None:
     files = _check(options)
 
     from sightsound.explain.maps import automatic
-    from sightsound.explain.seen import named
     from sightsound.predict import Predictor
+    from sightsound.preview.model_inputs import named
 
     predictor = Predictor(options.model, columns=options.columns)
     if options.method == "auto":
@@ -64,7 +64,7 @@ def explain(argv: Sequence[str]) -> None:
 
 
 def _explain_parser() -> Parser:
-    from sightsound.options import Parser
+    from sightsound.config.parser import Parser
 
     parser = Parser(
         prog="sightsound explain",
@@ -165,7 +165,7 @@ def _explain_few(predictor: Predictor, clips: ClipDataset, options: Any) -> None
     """Print the explanation of every clip; with `--output` also draw it."""
     from sightsound.data.loader import Loader
     from sightsound.explain.contributions import explain_loader
-    from sightsound.explain.words import as_csv, as_json, as_table, cell_table
+    from sightsound.explain.text import as_csv, as_json, as_table, cell_table
 
     with Loader(clips) as loader:
         shown = getattr(options, "class")
@@ -199,10 +199,10 @@ def _complain(problems: Sequence[Problem]) -> None:
 
 def _write_few(found: Sequence[Explanation], clips: ClipDataset, options: Any) -> None:
     """`contributions.csv`, `contributions.json` and a picture of each clip."""
-    from sightsound.explain.seen import evaluation_view
-    from sightsound.explain.strip import strip_picture
-    from sightsound.explain.words import as_csv, as_json, cell_table
+    from sightsound.explain.text import as_csv, as_json, cell_table
+    from sightsound.explain.timeline_plot import strip_picture
     from sightsound.files import write_whole
+    from sightsound.preview.model_inputs import evaluation_view
 
     folder = Path(options.output)
     write_whole(folder / "contributions.csv", as_csv(cell_table(found)))
@@ -227,7 +227,7 @@ def _picture_names(ids: Sequence[str]) -> dict[str, str]:
 def _map_few(predictor: Predictor, clips: ClipDataset, options: Any) -> None:
     """Print where the maps of every clip lie; with `--output` also draw them."""
     from sightsound.data.loader import Loader
-    from sightsound.explain.map_words import as_json, as_table, table_lines
+    from sightsound.explain.map_text import as_json, as_table, table_lines
     from sightsound.files import csv_text
 
     with Loader(clips) as loader:
@@ -250,9 +250,9 @@ def _looked(
     predictor: Predictor, loader: Loader, options: Any, *, clips: ClipDataset | None = None
 ) -> Iterator[Looked]:
     """Every clip that can be read; with `clips` also what was seen of it, decoded once more."""
-    from sightsound.explain.map_words import Looked
+    from sightsound.explain.map_text import Looked
     from sightsound.explain.maps import explain_loader, explain_maps
-    from sightsound.explain.seen import evaluation_view
+    from sightsound.preview.model_inputs import evaluation_view
 
     ask = {"method": options.method, "shown": getattr(options, "class")}
     ask |= {"heads": options.heads} if options.method == "rollout" else {}
@@ -272,7 +272,7 @@ def _write_maps(found: Sequence[Looked], options: Any) -> None:
     """`maps.json`, `maps.csv`, a picture of each clip and a contact sheet of several."""
     from sightsound.explain.contact_sheet import contact_sheet
     from sightsound.explain.map_picture import map_picture
-    from sightsound.explain.map_words import as_json, table_lines
+    from sightsound.explain.map_text import as_json, table_lines
     from sightsound.files import csv_text, write_whole
 
     folder = Path(options.output)
@@ -304,12 +304,12 @@ def _write_films(
 
 def _explain_split(predictor: Predictor, options: Any) -> None:
     """Write the tables of all clips of a split and print what they say."""
+    from sightsound.config.settings import EvaluateSettings
     from sightsound.data.loader import Loader
     from sightsound.data.rows import id_hash
-    from sightsound.evaluate import clips_of, split_of_run
+    from sightsound.evaluation.evaluate import clips_of, split_of_run
     from sightsound.explain.split import as_text, explain_split, split_json, write_split
-    from sightsound.explain.words import as_csv
-    from sightsound.settings import EvaluateSettings
+    from sightsound.explain.text import as_csv
 
     settings = EvaluateSettings() if predictor.config is None else predictor.config.evaluate
     bad_files = options.bad_files
@@ -342,7 +342,7 @@ def _stored(
     """The clips as features from the run's folder, computed first where they are not there."""
     from rich.console import Console
 
-    from sightsound.evaluate import stored
+    from sightsound.evaluation.evaluate import stored
     from sightsound.train.log import progress_bar
 
     with progress_bar("features", Console(stderr=True)) as progress:
@@ -351,7 +351,7 @@ def _stored(
 
 def _default_output(model: str) -> Path:
     """`explanation/` in the run, beside the model directory, or here for a model of the hub."""
-    from sightsound.run import model_source
+    from sightsound.build import model_source
 
     here = model.startswith("hf:")
     return Path("explanation") if here else Path(model_source(model)).parent / "explanation"
@@ -359,12 +359,12 @@ def _default_output(model: str) -> Path:
 
 def _map_split(predictor: Predictor, options: Any) -> None:
     """Write a line for every clip of a split, and print what they have in common."""
+    from sightsound.config.settings import EvaluateSettings
     from sightsound.data.loader import Loader
     from sightsound.data.rows import id_hash
-    from sightsound.evaluate import clips_of, split_of_run
-    from sightsound.explain.map_words import as_json, clip_line, split_text
+    from sightsound.evaluation.evaluate import clips_of, split_of_run
+    from sightsound.explain.map_text import as_json, clip_line, split_text
     from sightsound.files import csv_text, write_whole
-    from sightsound.settings import EvaluateSettings
 
     settings = EvaluateSettings() if predictor.config is None else predictor.config.evaluate
     bad_files = options.bad_files
@@ -396,7 +396,7 @@ def _draw_sheet(path: Path, found: Sequence[Looked], clips: ClipDataset) -> None
     import numpy as np
 
     from sightsound.explain.contact_sheet import contact_sheet
-    from sightsound.explain.seen import evaluation_view
+    from sightsound.preview.model_inputs import evaluation_view
 
     found = [looked for looked in found if looked.maps.streams]
     if not found:

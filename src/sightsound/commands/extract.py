@@ -11,15 +11,15 @@ from sightsound.commands.arguments import COLUMNS, DATA, recipes, require_data, 
 from sightsound.commands.terminal import say
 
 if TYPE_CHECKING:
+    from sightsound.config.parser import Parser
+    from sightsound.config.settings import RunConfig
     from sightsound.data.dataset import ClipDataset
-    from sightsound.encoding import Encoding
-    from sightsound.options import Parser
-    from sightsound.run import RunConfig
+    from sightsound.features.encoding import Encoding
 
 
 def extract(argv: Sequence[str]) -> None:
     """Compute features of frozen encoders for every clip, once, and keep them on disk."""
-    from sightsound.configuration import parse_run
+    from sightsound.config.load import parse_run
 
     config, options = parse_run(_extract_parser(), ["--output", "features", *argv])
     take_data(config.data, options)
@@ -29,8 +29,8 @@ def extract(argv: Sequence[str]) -> None:
 
     from rich.console import Console
 
-    from sightsound import extract as extraction
-    from sightsound.data.features import FeatureCache
+    from sightsound.features import extract as extraction
+    from sightsound.features.cache import FeatureCache
     from sightsound.train.log import progress_bar
 
     cache = FeatureCache(Path(config.output), clips)
@@ -51,7 +51,7 @@ def extract(argv: Sequence[str]) -> None:
 
 def _front_end(config: RunConfig, options: object) -> dict:
     """The front end of the configuration, with what the short options say."""
-    from sightsound.configuration import check_front_end
+    from sightsound.config.load import check_front_end
 
     names = ("video_encoder", "audio_encoder", "segments", "frames_per_segment")
     given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
@@ -68,9 +68,9 @@ def _parts(config: RunConfig) -> tuple[ClipDataset, Encoding]:
     """All clips, cut as in training, and what encodes them."""
     import torch
 
+    from sightsound.build import build_dataset, build_front_end
     from sightsound.data.manifest import load_manifest
-    from sightsound.encoding import Encoding
-    from sightsound.run import build_dataset, build_front_end
+    from sightsound.features.encoding import Encoding
 
     front_end = build_front_end(config.front_end)
     manifest = load_manifest(config.data, seed=config.seed)
@@ -109,7 +109,7 @@ def _next_command(config: RunConfig, *, recipe: str) -> str:
 
 
 def _extract_parser() -> Parser:
-    from sightsound.configuration import settings_parser
+    from sightsound.config.load import settings_parser
 
     parser = settings_parser(
         "sightsound extract",

@@ -10,7 +10,7 @@ from sightsound.commands.terminal import say
 
 def flops(argv: Sequence[str]) -> None:
     """Count the work of one forward pass, part by part."""
-    from sightsound.configuration import parse_run, settings_parser
+    from sightsound.config.load import parse_run, settings_parser
 
     parser = settings_parser(
         "sightsound flops",
@@ -35,7 +35,7 @@ def flops(argv: Sequence[str]) -> None:
     if options.classes is not None and options.classes < 1:
         raise ValueError(f"--classes is {options.classes}; accepted: 1 or more")
 
-    from sightsound.profile.flops import Work
+    from sightsound.flops import Work
 
     work = Work.of(config, heads={"label": options.classes} if options.classes else None)
     say(work.json() if options.format == "json" else work.text())

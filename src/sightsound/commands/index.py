@@ -9,7 +9,7 @@ from sightsound.commands.arguments import COLUMNS, require_data
 from sightsound.commands.terminal import say
 
 if TYPE_CHECKING:
-    from sightsound.options import Parser
+    from sightsound.config.parser import Parser
     from sightsound.retrieval.index import Index
     from sightsound.types import Problem
 
@@ -65,7 +65,7 @@ def _summary(made: Index, problems: list[Problem]) -> str:
 
 
 def _index_parser() -> Parser:
-    from sightsound.options import Parser
+    from sightsound.config.parser import Parser
 
     parser = Parser(
         prog="sightsound index",

@@ -14,9 +14,9 @@ from sightsound.commands.terminal import say
 _KNOW_THEIR_CLIPS = ("huggingface", "huggingface-parquet", "webdataset")  # need no --media
 
 if TYPE_CHECKING:
-    from sightsound.data.listing import Listing
-    from sightsound.data.matching import Matched
-    from sightsound.options import Parser
+    from sightsound.config.parser import Parser
+    from sightsound.data.datasets.listing import Listing
+    from sightsound.data.datasets.matching import Matched
 
 
 def manifest(argv: Sequence[str]) -> None:
@@ -29,8 +29,8 @@ def manifest(argv: Sequence[str]) -> None:
     if output.suffix not in (".csv", ".parquet"):
         raise ValueError(f"--output {options.output!r} is no manifest; accepted: .csv or .parquet")
 
-    from sightsound.data.matching import match
-    from sightsound.data.media_index import MediaIndex
+    from sightsound.data.datasets.matching import match
+    from sightsound.data.datasets.media_index import MediaIndex
     from sightsound.registry import DATASETS, resolve
 
     read = resolve(DATASETS, options.dataset, kind="data set")
@@ -49,7 +49,7 @@ def manifest(argv: Sequence[str]) -> None:
 
 
 def _parser() -> Parser:
-    from sightsound.options import Parser
+    from sightsound.config.parser import Parser
     from sightsound.registry import DATASETS
 
     parser = Parser(

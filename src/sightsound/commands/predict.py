@@ -12,7 +12,7 @@ from sightsound.commands.arguments import require_data
 from sightsound.commands.terminal import complain, message, say
 
 if TYPE_CHECKING:
-    from sightsound.options import Parser
+    from sightsound.config.parser import Parser
     from sightsound.predict import Predictor
     from sightsound.timeline.score import Timeline
     from sightsound.types import Batch
@@ -32,7 +32,7 @@ def predict(argv: Sequence[str]) -> None:
 
 
 def _parser() -> Parser:
-    from sightsound.options import Parser
+    from sightsound.config.parser import Parser
 
     parser = Parser(
         prog="sightsound predict",
@@ -108,7 +108,7 @@ def _predict_files(options: Namespace) -> None:
 def _explanation(predictor: Predictor, file: str, batch: Batch, span: dict) -> dict[str, Any]:
     """What the model attended to in a file that was read; nothing for those not explained."""
     from sightsound.explain.contributions import can_explain, explain_batch
-    from sightsound.explain.words import record
+    from sightsound.explain.text import record
 
     if not can_explain(predictor.model):
         return {}
@@ -168,7 +168,7 @@ def _predict_over_time(options: Namespace) -> None:
 def _leave(timeline: Timeline, output: Path | None, *, kind: str, threshold: float) -> str:
     """What is finished is written or shown; how to go on."""
     from sightsound.timeline import folder
-    from sightsound.timeline.words import short_clock
+    from sightsound.timeline.text import short_clock
 
     if output is not None:
         folder.rewrite(output, timeline)
@@ -183,7 +183,7 @@ def _leave(timeline: Timeline, output: Path | None, *, kind: str, threshold: flo
 
 
 def _text(timeline: Timeline, *, kind: str, threshold: float) -> str:
-    from sightsound.timeline import words
+    from sightsound.timeline import text as words
 
     if kind == "csv":
         return words.as_csv(timeline)

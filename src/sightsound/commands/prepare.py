@@ -16,17 +16,17 @@ from sightsound.commands.arguments import COLUMNS, DATA, EXCLUDE, require_data
 from sightsound.commands.terminal import say
 
 if TYPE_CHECKING:
-    from sightsound.data.prepare import Summary
+    from sightsound.config.parser import Parser
+    from sightsound.config.settings import DataSettings, ShardSettings
+    from sightsound.data.shards.prepare import Summary
     from sightsound.media.front_end import FrontEnd
-    from sightsound.options import Parser
-    from sightsound.settings import DataSettings, ShardSettings
 
 _MOST_CAUSES = 5  # of what went wrong, shown
 
 
 def prepare(argv: Sequence[str]) -> None:
     """Decode a data set once, to shards that training reads ten times faster."""
-    from sightsound.settings import DataSettings, ShardSettings
+    from sightsound.config.settings import DataSettings, ShardSettings
 
     argv, recipe = _parted(argv)
     asked = _asked(recipe) if recipe else None
@@ -44,7 +44,7 @@ def prepare(argv: Sequence[str]) -> None:
     if asked is not None:
         asked.check(settings)
 
-    from sightsound.data.prepare import prepare as write_shards
+    from sightsound.data.shards.prepare import prepare as write_shards
 
     with _bar() as progress:
         summary = write_shards(
@@ -94,16 +94,16 @@ def _parted(argv: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def _asked(recipe: Sequence[str]) -> _Asked:
-    from sightsound.configuration import parse_run, settings_parser
-    from sightsound.run import build_front_end
+    from sightsound.build import build_front_end
+    from sightsound.config.load import parse_run, settings_parser
 
     config, _ = parse_run(settings_parser("sightsound prepare", shown=False), recipe)
     return _Asked(build_front_end(config.front_end), config.data)
 
 
 def _prepare_parser(asked: _Asked | None) -> Parser:
-    from sightsound.options import Parser
-    from sightsound.settings import DataSettings, ShardSettings
+    from sightsound.config.parser import Parser
+    from sightsound.config.settings import DataSettings, ShardSettings
 
     parser = Parser(
         prog="sightsound prepare",

@@ -18,7 +18,7 @@ from sightsound.commands.terminal import say
 from sightsound.commands.train import resumed, started
 
 if TYPE_CHECKING:
-    from sightsound.options import Parser
+    from sightsound.config.parser import Parser
 
 # Said after every file and before the options, so that a recipe for training does, too.
 _NO_LABELS = [
@@ -30,7 +30,7 @@ _NO_LABELS = [
 
 def pretrain(argv: Sequence[str]) -> None:
     """Learn from videos without labels what sound and pictures have in common."""
-    from sightsound.configuration import config_text, parse_run
+    from sightsound.config.load import config_text, parse_run
 
     config, options = parse_run(_pretrain_parser(), [*_NO_LABELS, *started(resumed(argv))])
     take_data(config.data, options)
@@ -57,7 +57,7 @@ def pretrain(argv: Sequence[str]) -> None:
 
 
 def _pretrain_parser() -> Parser:
-    from sightsound.configuration import TABLES, settings_parser
+    from sightsound.config.load import TABLES, settings_parser
 
     parser = settings_parser(
         "sightsound pretrain",

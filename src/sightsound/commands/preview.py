@@ -11,18 +11,18 @@ from sightsound.commands.arguments import COLUMNS, list_components, recipes, req
 from sightsound.commands.terminal import say
 
 if TYPE_CHECKING:
+    from sightsound.config.parser import Parser
+    from sightsound.config.settings import RunConfig
     from sightsound.data.dataset import ClipDataset
     from sightsound.data.rows import Manifest, Row
-    from sightsound.explain.seen import Seen
-    from sightsound.options import Parser
-    from sightsound.run import RunConfig
+    from sightsound.preview.model_inputs import Seen
 
 _MOST = 16  # clips in one picture
 
 
 def preview(argv: Sequence[str]) -> None:
     """Draw what a model is given of some clips: frames, log-mel, labels, masks, times."""
-    from sightsound.configuration import parse_run
+    from sightsound.config.load import parse_run
 
     model, train, argv = _own(argv)
     # The output of a run in --config is not meant here.
@@ -34,8 +34,8 @@ def preview(argv: Sequence[str]) -> None:
     if config.data.path or not model:
         require_data(config.data.path)
 
-    from sightsound.explain.preview import preview_picture
-    from sightsound.explain.seen import remarks
+    from sightsound.preview.figure import preview_picture
+    from sightsound.preview.model_inputs import remarks
 
     if model:
         clips, seen, view = _by_model(config, options, model)
@@ -52,7 +52,7 @@ def preview(argv: Sequence[str]) -> None:
 
 
 def _preview_parser() -> Parser:
-    from sightsound.configuration import settings_parser
+    from sightsound.config.load import settings_parser
 
     parser = settings_parser(
         "sightsound preview",
@@ -93,7 +93,7 @@ _EXAMPLES = """Examples:
 
 def _own(argv: Sequence[str]) -> tuple[str | None, bool, list[str]]:
     """`--model MODEL`, `--train`, and the rest: in other commands these two are sections."""
-    from sightsound.options import UsageError
+    from sightsound.config.parser import UsageError
 
     model, rest, tokens = None, [], iter(argv)
     for token in tokens:
@@ -139,8 +139,8 @@ def _check_alone(argv: Sequence[str], *, train: bool) -> None:
 
 def _by_model(config: RunConfig, options: Any, model: str) -> tuple[ClipDataset, list[Seen], str]:
     """The data set as the model has it, what it gives, and a name for the view."""
-    from sightsound.explain.seen import evaluation_view
     from sightsound.predict import Predictor
+    from sightsound.preview.model_inputs import evaluation_view
 
     predictor = Predictor(model)
     if not config.data.path:
@@ -158,9 +158,9 @@ def _by_config(
     config: RunConfig, options: Any, *, train: bool
 ) -> tuple[ClipDataset, list[Seen], str]:
     """The data set of a configuration, what it gives, and a name for the view."""
+    from sightsound.build import build_front_end
     from sightsound.data.dataset import ClipDataset
-    from sightsound.explain.seen import evaluation_view, training_view
-    from sightsound.run import build_front_end
+    from sightsound.preview.model_inputs import evaluation_view, training_view
     from sightsound.types import MODALITIES
 
     manifest = _manifest(config)
@@ -213,7 +213,7 @@ def _training_rows(manifest: Manifest, config: RunConfig) -> list[Row]:
 
 def _rows(rows: Sequence[Row], options: Any, seed: int, *, source: Path) -> list[Row]:
     """Those of `--clip`; else `--number` of different classes, another choice for each seed."""
-    from sightsound.explain.seen import different, named
+    from sightsound.preview.model_inputs import different, named
     from sightsound.seeding import stable_seed
 
     if not options.clip:

@@ -10,11 +10,11 @@ from sightsound.commands.arguments import COLUMNS, require_data
 from sightsound.commands.terminal import say
 
 if TYPE_CHECKING:
+    from sightsound.config.parser import Parser
     from sightsound.data.rows import Manifest
-    from sightsound.options import Parser
+    from sightsound.diagnostics.finding import Check
+    from sightsound.diagnostics.trial import Trial
     from sightsound.predict import Predictor
-    from sightsound.probing.finding import Check
-    from sightsound.probing.trial import Trial
 
 
 def probe(argv: Sequence[str]) -> None:
@@ -25,9 +25,9 @@ def probe(argv: Sequence[str]) -> None:
     names = _checks(options)
 
     from sightsound.data.rows import id_hash
-    from sightsound.evaluate import split_of_run
+    from sightsound.diagnostics.report import Report, as_json, as_tables, write_report
+    from sightsound.evaluation.evaluate import split_of_run
     from sightsound.predict import Predictor
-    from sightsound.probing.report import Report, as_json, as_tables, write_report
 
     predictor = Predictor(options.model, columns=options.columns)
     manifest = predictor.manifest(options.path, bad_files=options.bad_files)
@@ -49,7 +49,7 @@ def _run(names: Sequence[str], trial: Trial, *, loud: bool) -> list[Check]:
     """Each check; `loud`: what it says as soon as it is known."""
     from rich.console import Console
 
-    from sightsound.probing.checks import run_check
+    from sightsound.diagnostics.checks import run_check
     from sightsound.train.log import progress_bar
 
     found = []
@@ -66,8 +66,8 @@ def _trial(predictor: Predictor, manifest: Manifest, split: str, options: Any) -
     """The clips that are tried, read, and how many could not be used."""
     from rich.console import Console
 
-    from sightsound.evaluate import clips_of, stored
-    from sightsound.probing.trial import Trial, chosen, read_clips
+    from sightsound.diagnostics.trial import Trial, chosen, read_clips
+    from sightsound.evaluation.evaluate import clips_of, stored
     from sightsound.train.log import progress_bar
 
     rows, size = clips_of(manifest, split), _settings(predictor).batch_size
@@ -82,14 +82,14 @@ def _trial(predictor: Predictor, manifest: Manifest, split: str, options: Any) -
 
 
 def _settings(predictor: Predictor) -> Any:
-    from sightsound.settings import EvaluateSettings
+    from sightsound.config.settings import EvaluateSettings
 
     return EvaluateSettings() if predictor.config is None else predictor.config.evaluate
 
 
 def _probe_parser() -> Parser:
-    from sightsound.options import Parser
-    from sightsound.probing.checks import CHECKS
+    from sightsound.config.parser import Parser
+    from sightsound.diagnostics.checks import CHECKS
 
     parser = Parser(
         prog="sightsound probe",
@@ -129,7 +129,7 @@ _EXAMPLES = """Examples:
 
 def _checks(options: Any) -> list[str]:
     """The names asked for; `ValueError` for numbers that cannot be."""
-    from sightsound.probing.checks import check_names
+    from sightsound.diagnostics.checks import check_names
 
     if options.clips < 2:
         raise ValueError(f"--clips is {options.clips}; accepted: 2 or more")
@@ -141,7 +141,7 @@ def _checks(options: Any) -> list[str]:
 
 def _default_output(model: str) -> Path:
     """`probe/` in the run, beside the model directory, or here for a model of the hub."""
-    from sightsound.run import model_source
+    from sightsound.build import model_source
 
     here = model.startswith("hf:")
     return Path("probe") if here else Path(model_source(model)).parent / "probe"

@@ -9,7 +9,7 @@ from sightsound.commands.arguments import COLUMNS, require_data
 from sightsound.commands.terminal import complain, say
 
 if TYPE_CHECKING:
-    from sightsound.options import Parser
+    from sightsound.config.parser import Parser
 
 
 def report(argv: Sequence[str]) -> None:
@@ -42,7 +42,7 @@ def report(argv: Sequence[str]) -> None:
 
 
 def _report_parser() -> Parser:
-    from sightsound.options import Parser
+    from sightsound.config.parser import Parser
 
     parser = Parser(
         prog="sightsound report",

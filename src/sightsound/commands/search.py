@@ -10,7 +10,7 @@ from sightsound.commands.terminal import say
 
 def search(argv: Sequence[str]) -> None:
     """Find the clips whose sound goes with some pictures, or whose pictures go with a sound."""
-    from sightsound.options import Parser
+    from sightsound.config.parser import Parser
 
     parser = Parser(
         prog="sightsound search",

@@ -18,10 +18,10 @@ from sightsound.commands.arguments import (
 from sightsound.commands.terminal import complain, say
 
 if TYPE_CHECKING:
+    from sightsound.config.parser import Parser
+    from sightsound.config.settings import RunConfig
     from sightsound.data.rows import Manifest
     from sightsound.data.stats import Statistics
-    from sightsound.options import Parser
-    from sightsound.run import RunConfig
     from sightsound.types import Problem
 
 _BATCH_SIZE = 8  # clips that a decoding process hands over at once; the result is the same for all
@@ -29,7 +29,7 @@ _BATCH_SIZE = 8  # clips that a decoding process hands over at once; the result 
 
 def stats(argv: Sequence[str]) -> None:
     """Measure the mean and deviation that the front end should have for your own data."""
-    from sightsound.configuration import parse_run
+    from sightsound.config.load import parse_run
 
     # The output of a run in --config is not meant here.
     config, options = parse_run(_stats_parser(), ["--output", "", *argv])
@@ -53,7 +53,7 @@ def stats(argv: Sequence[str]) -> None:
 
 
 def _stats_parser() -> Parser:
-    from sightsound.configuration import settings_parser
+    from sightsound.config.load import settings_parser
 
     parser = settings_parser(
         "sightsound stats",
@@ -93,12 +93,12 @@ def _measured(
     from rich.console import Console
     from rich.progress import track
 
+    from sightsound.build import build_dataset, build_front_end
     from sightsound.data.loader import Loader
     from sightsound.data.manifest import load_manifest
     from sightsound.data.sampling import eval_batches
     from sightsound.data.stats import measure
     from sightsound.data.subset import share_of
-    from sightsound.run import build_dataset, build_front_end
     from sightsound.types import MODALITIES
 
     front_end = build_front_end(config.front_end)
@@ -146,7 +146,7 @@ def _check_output(output: str) -> None:
 
 def _write(path: Path, found: Statistics, config: RunConfig, argv: Sequence[str]) -> None:
     """The configuration file of `--output`: the whole `front_end:`, as it was but for numbers."""
-    from sightsound.configuration import merge
+    from sightsound.config.load import merge
     from sightsound.files import write_whole
 
     header = (

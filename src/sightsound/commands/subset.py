@@ -10,7 +10,7 @@ from sightsound.commands.terminal import say
 
 def subset(argv: Sequence[str]) -> None:
     """Choose a more balanced part of a manifest's training clips, such as AS-500K."""
-    from sightsound.options import Parser
+    from sightsound.config.parser import Parser
 
     parser = Parser(
         prog="sightsound subset",

@@ -19,12 +19,12 @@ from sightsound.commands.arguments import (
 from sightsound.commands.terminal import say
 
 if TYPE_CHECKING:
-    from sightsound.options import Parser
+    from sightsound.config.parser import Parser
 
 
 def train(argv: Sequence[str]) -> None:
     """Train a model on a folder of videos or a manifest."""
-    from sightsound.configuration import config_text, parse_run
+    from sightsound.config.load import config_text, parse_run
 
     config, options = parse_run(_train_parser(), started(resumed(argv)))
     take_data(config.data, options)
@@ -44,7 +44,7 @@ def train(argv: Sequence[str]) -> None:
             "pretrain', or leave it out"
         )
 
-    from sightsound import baselines
+    from sightsound.train import baselines
     from sightsound.train.loop import train as run_training
 
     if options.baselines:
@@ -57,7 +57,7 @@ def train(argv: Sequence[str]) -> None:
 
 
 def _train_parser() -> Parser:
-    from sightsound.configuration import TABLES, settings_parser
+    from sightsound.config.load import TABLES, settings_parser
 
     parser = settings_parser(
         "sightsound train",
@@ -104,8 +104,8 @@ def resumed(argv: Sequence[str]) -> list[str]:
     argv = list(argv)
     if "--resume" not in argv or _option_value(argv, "--config"):
         return argv
+    from sightsound.config.settings import RunConfig
     from sightsound.registry import nearest_path
-    from sightsound.run import RunConfig
 
     saved = Path(_option_value(argv, "--output") or RunConfig.output) / "config.yaml"
     if not saved.is_file():
@@ -122,7 +122,7 @@ def started(argv: list[str]) -> list[str]:
     said = any(token.startswith(("--config", "--model")) for token in argv)
     if said or not init:
         return argv
-    from sightsound.run import model_source
+    from sightsound.build import model_source
 
     directory = model_source(init)
     if not (Path(directory) / "config.json").is_file():

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 from sightsound.commands.terminal import say
 
 if TYPE_CHECKING:
-    from sightsound.options import Parser
+    from sightsound.config.parser import Parser
 
 
 def vggsounder(argv: Sequence[str]) -> None:
     """Write a run's predictions in the layout of the VGGSounder benchmark."""
     options = _vggsounder_parser().parse_args(list(argv))
 
-    from sightsound.compare import read_evaluation
+    from sightsound.evaluation.compare import read_evaluation
+    from sightsound.evaluation.vggsounder import read_classes, vggsounder_json
     from sightsound.files import write_whole
-    from sightsound.vggsounder import read_classes, vggsounder_json
 
     evaluation = read_evaluation(options.run)
     classes = None if options.classes is None else read_classes(options.classes)
@@ -29,7 +29,7 @@ def vggsounder(argv: Sequence[str]) -> None:
 
 
 def _vggsounder_parser() -> Parser:
-    from sightsound.options import Parser
+    from sightsound.config.parser import Parser
 
     parser = Parser(
         prog="sightsound vggsounder",

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from sightsound.config.settings import DataSettings
 from sightsound.data.reading import open_reader
 from sightsound.data.rows import Manifest, Row
 from sightsound.data.sampling import Key
@@ -36,7 +37,6 @@ from sightsound.media.reader import Reader
 from sightsound.media.sound import Samples
 from sightsound.registry import unknown_name
 from sightsound.seeding import stable_seed
-from sightsound.settings import DataSettings
 from sightsound.types import AUDIO, MODALITIES, VIDEO, Clip, Problem
 
 # A frame that starts at the end of a row belongs to what follows; the last frame looked at is the

@@ -21,6 +21,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sightsound.config.settings import DataSettings
 from sightsound.data.columns import COLUMNS, has_labels, parse_columns
 from sightsound.data.exclude import read_exclude
 from sightsound.data.folders import class_folder_records, nested_records, packed_clips
@@ -52,7 +53,6 @@ from sightsound.data.text import read_text
 from sightsound.files import csv_text, replaced_when_complete, write_whole
 from sightsound.media.source import exists
 from sightsound.registry import nearest_path, unknown_name
-from sightsound.settings import DataSettings
 
 
 def load_manifest(

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from sightsound.data.listing import csv_rows, read_json, text_lines, wrong_line
-from sightsound.data.media_index import is_sound
+from sightsound.data.datasets.listing import csv_rows, read_json, text_lines, wrong_line
+from sightsound.data.datasets.media_index import is_sound
 from sightsound.data.rows import SUFFIXES
 
 _SUFFIX = "|".join(re.escape(suffix) for suffix in sorted({*SUFFIXES, ".npy"}))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sightsound.config.settings import DataSettings
 from sightsound.data.rows import Manifest
 from sightsound.data.shards.demand import check_rich_enough
 from sightsound.data.shards.index import Index, is_index
-from sightsound.media.child import ChildReader
+from sightsound.media.decode_process import ChildReader
 from sightsound.media.front_end import FrontEnd
 from sightsound.media.reader import FileReader, Reader
-from sightsound.settings import DataSettings
 
 
 def open_reader(

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from sightsound.explain.heat import LEGEND, heated, sound_picture, strengths
-from sightsound.explain.map_words import Looked, stream_words
-from sightsound.explain.pictures import axes_at, save_picture, say_missing, write_at
-from sightsound.explain.seen import pixels
+from sightsound.explain.heatmap import LEGEND, heated, sound_picture, strengths
+from sightsound.explain.map_text import Looked, stream_words
+from sightsound.figures.clips import axes_at, save_picture, say_missing, write_at
+from sightsound.preview.model_inputs import pixels
 from sightsound.types import AUDIO, VIDEO
 
 # Inches.

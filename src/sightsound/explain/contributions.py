@@ -19,10 +19,10 @@ from sightsound.data.dataset import ClipDataset
 from sightsound.data.loader import Loader
 from sightsound.data.rows import Row
 from sightsound.data.sampling import eval_batches
-from sightsound.explain.seen import stretch_of
 from sightsound.media.clips import centre_window, wrapped_times
-from sightsound.metrics import head_slices
+from sightsound.metrics.scores import head_slices
 from sightsound.predict import Predictor, named_scores, probabilities
+from sightsound.preview.model_inputs import stretch_of
 from sightsound.registry import unknown_name
 from sightsound.types import Batch
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from sightsound.explain.contributions import Explanation
-from sightsound.metrics import bootstrap_interval
+from sightsound.metrics.scores import bootstrap_interval
 from sightsound.predict import Predictor, probabilities
 from sightsound.seeding import stable_seed
 from sightsound.types import Batch

@@ -15,9 +15,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sightsound.explain.heat import LEGEND, heated, sound_picture, strengths
-from sightsound.explain.map_words import Looked, headline, share_lines
-from sightsound.explain.pictures import (
+from sightsound.explain.heatmap import LEGEND, heated, sound_picture, strengths
+from sightsound.explain.map_text import Looked, headline, share_lines
+from sightsound.figures.clips import (
     COLOURS,
     axes_at,
     save_picture,
@@ -25,8 +25,8 @@ from sightsound.explain.pictures import (
     shortened,
     write_at,
 )
-from sightsound.explain.seen import pixels
 from sightsound.media.logmel import band_edges
+from sightsound.preview.model_inputs import pixels
 from sightsound.types import AUDIO, VIDEO
 
 _MANY_FRAMES = 8

@@ -21,16 +21,16 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from sightsound.explain.figures.style import legend, short
-from sightsound.explain.heat import LEGEND, heated, sound_picture, strengths
-from sightsound.explain.map_words import Looked, stream_words
-from sightsound.explain.pictures import axes_at, shortened, write_at
-from sightsound.explain.seen import Seen
+from sightsound.explain.heatmap import LEGEND, heated, sound_picture, strengths
+from sightsound.explain.map_text import Looked, stream_words
+from sightsound.figures.clips import axes_at, shortened, write_at
+from sightsound.figures.style import legend, short
 from sightsound.media.decode import DecodeError
 from sightsound.media.encode import AAC_RATES_HZ, write_frames
 from sightsound.media.front_end import FrontEnd
 from sightsound.media.probe import probe
 from sightsound.media.reader import Reader
+from sightsound.preview.model_inputs import Seen
 from sightsound.types import AUDIO, VIDEO
 
 _DPI = 100

@@ -14,10 +14,10 @@ import numpy as np
 from sightsound.data.loader import Loader
 from sightsound.explain.contributions import Explanation, explain_loader
 from sightsound.explain.deletion import ATTENTION, EVIDENCE, RANDOM, Deleted, delete, summarise
-from sightsound.explain.seen import WORDS
-from sightsound.explain.words import as_csv, cell_table, preference, rival_name
+from sightsound.explain.text import as_csv, cell_table, preference, rival_name
 from sightsound.files import write_whole
 from sightsound.predict import Predictor
+from sightsound.preview.model_inputs import WORDS
 from sightsound.types import MODALITIES, Problem
 
 if TYPE_CHECKING:

@@ -20,14 +20,12 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from fractions import Fraction
 from functools import cached_property, lru_cache
-from itertools import chain
 from pathlib import Path
-from typing import ClassVar, Literal, NoReturn, Self
 
 import av
 from av.audio.stream import AudioStream
 from av.container import InputContainer
-from av.stream import Discard, Disposition, Stream
+from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
 from sightsound.media.clock import (
@@ -40,17 +38,14 @@ from sightsound.media.clock import (
     read_clock,
 )
 from sightsound.media.links import links
-from sightsound.media.seek import seek
 from sightsound.media.source import Source, find
 
 # Containers of which FFmpeg knows how long each stream is; elsewhere streams get the file's length.
 _OWN_LENGTHS = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "avi"})
-_MAX_READ_ERRORS = 50  # in a row, without one packet between them: then the rest is lost
 # How long the last picture is held under the sound: longer than a slide of a talk or a lyric. After
 # it, a single picture says no more about the sound.
 HOLD_SECONDS = 60.0
-_MISSING_SECONDS = 0.25  # a stream that ends this much before its header says is truncated
-_JOIN_SECONDS = 1.0  # around a join, where an MPEG transport stream's counters do not go on
+MISSING_SECONDS = 0.25  # a stream that ends this much before its header says is truncated
 _ROUNDING_SECONDS = 0.1  # a length that packets confirm so far is kept: it leaves out padding
 
 
@@ -81,10 +76,10 @@ def opened(path: str | Path, *, start_seconds: float) -> Iterator[Media]:
                 raise DecodeError(path, start_seconds, "no video and no audio stream")
             yield media
     except (av.FFmpegError, OSError) as error:
-        raise DecodeError(path, start_seconds, _describe(error)) from error
+        raise DecodeError(path, start_seconds, cause_of(error)) from error
 
 
-def _describe(error: Exception) -> str:
+def cause_of(error: Exception) -> str:
     """What went wrong, in FFmpeg's words, without the path (it is in the message anyway)."""
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
@@ -187,7 +182,7 @@ class Media:
         usable = [stream for stream in streams if stream.codec_context is not None]
         if streams and not usable:
             raise DecodeError(self.path, 0.0, f"no decoder for the {kind} stream")
-        return min(usable, key=lambda stream: not _is_default(stream), default=None)
+        return min(usable, key=lambda stream: not is_default(stream), default=None)
 
     def duration_seconds(self) -> float:
         """From time 0 to the end of the longest stream of pictures or sound.
@@ -223,7 +218,7 @@ class Media:
     def _unsaid_end_seconds(self, stream: Stream) -> float | None:
         """Where the packets of a stream end; the end of the file if that was cut off."""
         promised = None if self._has_other_streams() else self._file_seconds()
-        if promised is not None and promised - self.read_seconds() > _MISSING_SECONDS:
+        if promised is not None and promised - self.read_seconds() > MISSING_SECONDS:
             return promised
         end = self.clock.ends.get(stream.index)
         return None if end is None else end - float(self.origin)
@@ -235,7 +230,7 @@ class Media:
         pictures are missing that the header promises.
         """
         promised = None if self.following else self.end_seconds(stream)
-        if promised is not None and promised - end > _MISSING_SECONDS:
+        if promised is not None and promised - end > MISSING_SECONDS:
             return end
         return max(end, min(self._sound_end_seconds(), end + HOLD_SECONDS))
 
@@ -286,193 +281,9 @@ class Media:
             return
 
 
-class Track:
-    """One stream while it is being decoded, with a record of what failed."""
-
-    kind: ClassVar[Literal["video", "audio"]]
-
-    def __init__(self, media: Media, stream: Stream) -> None:
-        self.media = media
-        self.stream = stream  # of the first recording: those that follow are closed once read
-        self.is_sought = False  # packets before the first one were not read,
-        self.beginning: av.Packet | None = None  # but this one, the first of the stream
-        self.num_packets = 0
-        self.num_frames = 0
-        self.failures: list[tuple[float, str]] = []  # to read or decode a packet: when, why
-        self.jumps: list[Jump] = []  # from one recording to the next
-        self.end_seconds: float | None = None  # of the last frame decoded
-        self._enter(media, stream)
-
-    def _enter(self, media: Media, stream: Stream) -> None:
-        """From now on, packets and timestamps are those of this recording."""
-        # Seconds are (ticks * scale - offset) / divisor: whole numbers until the last step.
-        base, origin = stream.time_base, media.origin
-        self._scale = base.numerator * origin.denominator
-        self._offset = origin.numerator * base.denominator
-        self._divisor = base.denominator * origin.denominator
-        _use_alone(media, stream)
-
-    def use_alone(self) -> None:
-        """Read no other stream of the file, and decode in this thread."""
-        _use_alone(self.media, self.stream)
-
-    def reopen(self) -> None:
-        """Back to the start of the file, whose other streams are no longer those of before."""
-        index = self.stream.index  # FFmpeg frees what it says of a stream when it closes the file
-        self.media.reopen()
-        self.stream = self.media.container.streams[index]
-        self.use_alone()
-
-    @classmethod
-    def find(cls, media: Media) -> Self | None:
-        """The stream of this kind that players take; `None` if there is none at all."""
-        stream = media.stream(cls.kind)
-        return None if stream is None else cls(media, stream)
-
-    def seconds(self, ticks: int) -> float:
-        """A timestamp of this stream in seconds after time 0."""
-        return (ticks * self._scale - self._offset) / self._divisor
-
-    @property
-    def header_start_seconds(self) -> float:
-        """Where the stream starts after time 0."""
-        start = self.stream.start_time
-        return 0.0 if start is None else self.seconds(start)
-
-    @property
-    def header_duration_seconds(self) -> float | None:
-        """How long the stream is if its header is right."""
-        return float(self.stream.duration * self.stream.time_base) if self.stream.duration else None
-
-    @property
-    def header_end_seconds(self) -> float | None:
-        """Where the stream ends if its header is right; `None` where it is not to be trusted."""
-        return None if self.media.following else self.media.end_seconds(self.stream)
-
-    @property
-    def is_empty(self) -> bool:
-        """Nothing was stored, and the header promises nothing."""
-        return self.num_packets == 0 and not self.stream.duration and not self.failures
-
-    def raise_nothing_decoded(self, start_seconds: float) -> NoReturn:
-        """Raises the `DecodeError` that says why."""
-        cause = self.failures[0][1] if self.failures else "no data"
-        text = f"nothing of the {self.stream.type} stream could be decoded ({cause})"
-        raise DecodeError(self.media.path, start_seconds, text)
-
-    @property
-    def choice(self) -> str:
-        """Which of several streams of its kind this is, in words; empty for the only one."""
-        streams = self.media.streams(self.kind)
-        if len(streams) < 2:
-            return ""
-        place = [stream.index for stream in streams].index(self.stream.index)
-        why = "marked as default" if _is_default(self.stream) else "the first that decodes"
-        return f"{self.kind}: track {place + 1} of {len(streams)} is taken, {why}"
-
-    def problems(self, *, since: float = -math.inf, until: float = math.inf) -> tuple[str, ...]:
-        """What failed, and what was joined, between two times, in sentences."""
-        return (*self.damage(since=since, until=until), *self.joins(since=since, until=until))
-
-    def damage(self, *, since: float = -math.inf, until: float = math.inf) -> tuple[str, ...]:
-        """What failed between two times, in sentences."""
-        kind = self.stream.type
-        causes = [cause for time, cause in self.failures if since <= time <= until]
-        found = []
-        if causes:
-            found.append(f"{kind}: {len(causes)} damaged packet(s) ({causes[0]})")
-        end = self.end_seconds
-        if end is not None and end < until:
-            expected = self.header_end_seconds
-            if expected is not None and expected - end > _MISSING_SECONDS:
-                found.append(f"{kind}: ends at {end:.2f} s, its header says {expected:.2f} s")
-        return tuple(found)
-
-    def joins(self, *, since: float = -math.inf, until: float = math.inf) -> tuple[str, ...]:
-        """Where recordings were joined between two times, in sentences."""
-        found = [jump for jump in self.jumps if since <= jump.at_seconds <= until]
-        return tuple(f"{self.kind}: {jump}" for jump in found)
-
-    def is_at_join(self, seconds: float) -> bool:
-        """Whether packets count as damaged there only since their numbers start anew."""
-        return any(abs(seconds - jump.at_seconds) < _JOIN_SECONDS for jump in self.jumps)
-
-    def packets(self, since: float = -math.inf) -> Iterator[av.Packet]:
-        """All packets, then the empty one that flushes the decoder; read errors are survived.
-
-        What comes before a keyframe that is shown by `since` seconds may be left out. Of recordings
-        that were joined, one after the other.
-        """
-        first = seek(self, since)
-        self.is_sought = first is not None
-        found = iter([first] if self.is_sought else [])
-        for media in self.media.recordings():
-            stream = self.stream if media is self.media else media.stream(self.kind)
-            if stream is None:
-                continue
-            if media is not self.media:
-                self._enter(media, stream)
-                self.jumps.append(Jump(float(media.begins), math.nan))
-            self.jumps += media.jumps()
-            yield from self._bridged(media, stream, chain(found, self._read(media, stream)))
-
-    def _bridged(
-        self, media: Media, stream: Stream, packets: Iterator[av.Packet]
-    ) -> Iterator[av.Packet]:
-        """The packets of one recording, where its clock does not jump any more."""
-        shifts, number = media.shifts(stream), 0
-        for packet in packets:
-            ticks = shifts.at(number)
-            if ticks and packet.pts is not None:
-                packet.pts += ticks
-            if ticks and packet.dts is not None:
-                packet.dts += ticks
-            number += packet.size > 0
-            self.num_packets += packet.size > 0
-            yield packet
-
-    def _read(self, media: Media, stream: Stream) -> Iterator[av.Packet]:
-        errors = 0
-        while errors <= _MAX_READ_ERRORS:
-            try:
-                for packet in media.packets([stream]):
-                    errors = 0
-                    yield packet
-                return
-            except av.FFmpegError as error:
-                errors += 1
-                self.failures.append((self.end_seconds or 0.0, _describe(error)))
-
-    def decoded(self, packets: Iterator[av.Packet]) -> Iterator[av.VideoFrame | av.AudioFrame]:
-        """The frames that decode; what fails is noted."""
-        for packet in packets:
-            try:
-                frames = packet.decode()
-            except av.FFmpegError as error:
-                if packet.size > 0:
-                    self._note_failure(packet, cause=_describe(error))
-                continue
-            for frame in frames:
-                self.num_frames += 1
-                if frame.is_corrupt:
-                    self._note_failure(packet, cause="the decoder marked a frame as damaged")
-                yield frame
-
-    def _note_failure(self, packet: av.Packet, *, cause: str) -> None:
-        time = self.end_seconds or 0.0 if packet.pts is None else self.seconds(packet.pts)
-        self.failures.append((time, cause))
-
-
-def _is_default(stream: Stream) -> bool:
+def is_default(stream: Stream) -> bool:
+    """Whether the file marks the stream as the one to take."""
     return bool(stream.disposition & Disposition.default)
-
-
-def _use_alone(media: Media, stream: Stream) -> None:
-    stream.codec_context.thread_count = 1
-    stream.codec_context.thread_type = "NONE"
-    for other in media.container.streams:
-        chosen = other.index == stream.index
-        other.discard = Discard.default if chosen else Discard.all
 
 
 @lru_cache(maxsize=256)

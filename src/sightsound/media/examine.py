@@ -2,7 +2,7 @@
 
 Packets are read from end to end, pictures and sound decoded up to a budget of about a second of
 one core; of a longer clip, stretches spread over it. `Health.unseen` says what was left out.
-What the numbers mean for training is for others to say (`data/doctor`).
+What the numbers mean for training is for others to say (`doctor/`).
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ import av
 import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
-from sightsound.media.decode import DecodeError, Track, opened
+from sightsound.media.decode import DecodeError, opened
 from sightsound.media.downmix import channels_of, counted, mono
 from sightsound.media.fingerprint import RATE_HZ, SECONDS, fingerprint, likeness
 from sightsound.media.frames import VideoTrack, read_frames
 from sightsound.media.packets import Packets, Timing
 from sightsound.media.probe import AudioStreamInfo, VideoStreamInfo, probe
 from sightsound.media.sound import AudioTrack, Samples, read_audio
+from sightsound.media.track import Track
 
 WHOLE_PIXELS = 300e6  # a clip of no more is decoded whole: 10 s of 1280x720 at 30 frames per second
 PART_PIXELS = 60e6  # that much of a larger one

@@ -21,13 +21,14 @@ from av.stream import Stream
 from av.video.frame import PictureType
 
 from sightsound.media.aperture import apertures
-from sightsound.media.decode import Media, Track, opened
+from sightsound.media.decode import Media, opened
 from sightsound.media.display import AS_STORED, Cut, Display, sane_aspect
 from sightsound.media.front_end import Picture
 from sightsound.media.geometry import Crop
 from sightsound.media.pixels import Converter
 from sightsound.media.seek import is_in_order
-from sightsound.media.sparing import CODECS, Sparing
+from sightsound.media.skip_nonref import CODECS, Sparing
+from sightsound.media.track import Track
 
 Convert = Callable[..., None]  # a `Converter`, or what calls one in the same way
 

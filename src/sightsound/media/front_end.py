@@ -189,3 +189,36 @@ class FrontEnd:
 def as_before(values: dict[str, Any]) -> dict[str, Any]:
     """Stored parts of a front end, with the fields that older versions did not have."""
     return values | {part: old | (values.get(part) or {}) for part, old in AS_BEFORE.items()}
+
+
+def picture_front_end(
+    height: int,
+    width: int,
+    *,
+    mean: tuple[float, float, float] = (127.5,) * 3,
+    deviation: tuple[float, float, float] = (127.5,) * 3,
+    short_side: int | None = None,
+) -> VideoFrontEnd:
+    """One picture per second; without `short_side` the largest part of the frame that fits.
+
+    Frames are scaled bilinearly and cut, never stretched. (MAFnet's released extractor stretches
+    them to a square, by nearest neighbour, and passes them through JPEG.)
+    """
+    return VideoFrontEnd(
+        num_frames=1,
+        window_seconds=1.0,
+        height=height,
+        width=width,
+        short_side=short_side or min(height, width),
+        mean=mean,
+        deviation=deviation,
+    )
+
+
+def check_features_part(name: str, features: object) -> None:
+    """`ValueError` unless front end `name` has a part `features` exactly if it is "features"."""
+    if (name == FEATURES) != bool(features):
+        raise ValueError(
+            f"front_end is {name!r} with{'' if features else 'out'} a part 'features'; accepted: "
+            f"{FEATURES!r} with one, any other name without"
+        )

@@ -12,7 +12,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from sightsound.media.decode import Track, opened
+from sightsound.media.decode import opened
+from sightsound.media.track import Track
 
 _JITTER = 0.2  # of the usual step: less is not noticed,
 _JITTER_SECONDS = 1.5e-3  # nor what rounding to milliseconds does (Matroska, FLV)

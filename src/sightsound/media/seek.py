@@ -15,15 +15,13 @@ If that is too late, it is tried again from further back, and in the end from th
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import av
 from av.stream import Discard, Stream
 
 from sightsound.media.clock import counts_bytes
-
-if TYPE_CHECKING:
-    from sightsound.media.decode import Track
+from sightsound.media.decode import Media
 
 NEAR_SECONDS = 30.0  # what lies before is read in a few milliseconds
 _MARGIN_SECONDS = 1.0  # indexes tell when packets are decoded; they are shown up to so much later
@@ -40,7 +38,27 @@ _SEARCHED = frozenset({"mpegts", "flv"})
 _FOLLOWING = frozenset({"mp3", "aac", "ac3", "eac3", "dts"})
 
 
-def can_seek(track: Track) -> bool:
+class Seekable(Protocol):
+    """What is asked of a `Track`."""
+
+    media: Media
+    stream: Stream
+    beginning: av.Packet | None
+
+    def seconds(self, ticks: int) -> float:
+        """A timestamp in seconds after time 0."""
+        ...
+
+    def use_alone(self) -> None:
+        """Read no other stream."""
+        ...
+
+    def reopen(self) -> None:
+        """Back to the start of the file."""
+        ...
+
+
+def can_seek(track: Seekable) -> bool:
     """Whether reading from the middle gives the packets that reading from the start would."""
     if not track.media.can_be_sought:
         return False
@@ -57,7 +75,7 @@ def is_in_order(stream: Stream) -> bool:
     return stream.type != "video" or not stream.codec_context.has_b_frames
 
 
-def seek(track: Track, since: float) -> av.Packet | None:
+def seek(track: Seekable, since: float) -> av.Packet | None:
     """The packet to go on from: a keyframe that is shown by `since` seconds.
 
     `None`: nothing was left out, and the file is at its start. It may have been opened anew.
@@ -76,7 +94,7 @@ def seek(track: Track, since: float) -> av.Packet | None:
     return None
 
 
-def _landed(track: Track, aim: float) -> av.Packet | None:
+def _landed(track: Seekable, aim: float) -> av.Packet | None:
     """The first packet after a jump to `aim` seconds; `None` if that fails or nothing follows."""
     guide = _guide(track)
     ticks = math.floor((aim + float(track.media.origin)) / float(guide.time_base))
@@ -89,7 +107,7 @@ def _landed(track: Track, aim: float) -> av.Packet | None:
     return _next(track)
 
 
-def _next(track: Track, *, shown: bool = False) -> av.Packet | None:
+def _next(track: Seekable, *, shown: bool = False) -> av.Packet | None:
     """The next packet, of those that are `shown` if edit lists cut off others; `None`: no more."""
     try:
         for packet in track.media.packets([track.stream]):
@@ -100,12 +118,12 @@ def _next(track: Track, *, shown: bool = False) -> av.Packet | None:
     return None
 
 
-def _guide(track: Track) -> Stream:
+def _guide(track: Seekable) -> Stream:
     """The stream whose index is used."""
     if _INDEXED_BY_PICTURES & set(track.media.container.format.name.split(",")):
         return next(iter(track.media.streams("video")), track.stream)
     return track.stream
 
 
-def _time(track: Track, packet: av.Packet) -> float:
+def _time(track: Seekable, packet: av.Packet) -> float:
     return math.inf if packet.pts is None else track.seconds(packet.pts)

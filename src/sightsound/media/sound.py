@@ -21,10 +21,11 @@ import numpy as np
 import soxr
 from av.stream import Stream
 
-from sightsound.media.decode import DecodeError, Media, Track, opened
+from sightsound.media.decode import DecodeError, Media, opened
 from sightsound.media.downmix import mono
 from sightsound.media.front_end import Downmix
 from sightsound.media.sample_clock import SampleClock, Stamped, counted
+from sightsound.media.track import Track
 
 PREROLL_SECONDS = 1.0  # sound decoded ahead of a window: covers overlap, reservoirs, start-up
 # Windows that start before are decoded from the start of the file: only then is a sample the same

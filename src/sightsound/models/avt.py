@@ -27,11 +27,11 @@ from sightsound.models.backbone import (
     new_backbone,
     own_options,
 )
+from sightsound.models.backbone_model import OfBackbones
 from sightsound.models.fusion.bottleneck import BottleneckFusion
-from sightsound.models.of_backbones import OfBackbones
 from sightsound.nn.block import layer_norm
-from sightsound.nn.exact_block import ExactBlock, start_linear_
 from sightsound.nn.masking import blank_absent, mean_of_present, pool
+from sightsound.nn.vit_block import ExactBlock, start_linear_
 from sightsound.registry import BACKBONES, resolve, unknown_name
 from sightsound.types import AUDIO, MODALITIES, VIDEO, Encoded, ModelInfo, Output
 

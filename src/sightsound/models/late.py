@@ -14,7 +14,7 @@ from typing import Any
 from torch import nn
 
 from sightsound.models.backbone import Backbone
-from sightsound.models.of_backbones import OfBackbones
+from sightsound.models.backbone_model import OfBackbones
 from sightsound.models.unimodal import OneStream
 from sightsound.nn.masking import blank_absent, mean_of_present
 from sightsound.types import AUDIO, MODALITIES, VIDEO, Encoded, ModelInfo, Output

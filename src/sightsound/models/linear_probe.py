@@ -18,7 +18,7 @@ from sightsound.models.feature_stream import (
     grid_mean,
     seconds_that_count,
 )
-from sightsound.models.presence import check_modalities, padded_streams, present_streams
+from sightsound.models.input_masks import check_modalities, padded_streams, present_streams
 from sightsound.models.pretrained import Pretrained
 from sightsound.nn.masking import blank_absent, pool
 from sightsound.nn.norm import BatchNorm

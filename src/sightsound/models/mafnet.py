@@ -28,17 +28,17 @@ from sightsound.models.feature_stream import (
     grid_mean,
     seconds_that_count,
 )
-from sightsound.models.presence import check_modalities, padded_streams, present_streams
+from sightsound.models.input_masks import check_modalities, padded_streams, present_streams
 from sightsound.models.pretrained import Pretrained
 from sightsound.nn.cell_attention import CellAttention
-from sightsound.nn.joining import (
+from sightsound.nn.masking import pool
+from sightsound.nn.normed_linear import NormedLinear
+from sightsound.nn.pooling_fusion import (
     Addition,
     CompactBilinear,
     Concatenation,
     DualMultimodalResidual,
 )
-from sightsound.nn.masking import pool
-from sightsound.nn.normed_linear import NormedLinear
 from sightsound.registry import unknown_name
 from sightsound.types import AUDIO, MODALITIES, VIDEO, Encoded, ModelInfo, Output
 

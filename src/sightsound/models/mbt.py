@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from sightsound.models.fusion.alone import pass_alone
-from sightsound.models.presence import (
+from sightsound.models.input_masks import (
     blanked,
     check_input,
     check_modalities,

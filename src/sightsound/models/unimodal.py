@@ -13,11 +13,11 @@ from typing import Any, Literal
 from torch import nn
 
 from sightsound.models.backbone import Backbone, new_backbone, own_options
+from sightsound.models.backbone_model import OfBackbones
 from sightsound.models.backbones.ast import AST
 from sightsound.models.backbones.uniformer import UniFormer
-from sightsound.models.of_backbones import OfBackbones
-from sightsound.nn.clip_norm import Statistics
-from sightsound.nn.exact_block import start_linear_
+from sightsound.nn.masked_batch_norm import Statistics
+from sightsound.nn.vit_block import start_linear_
 from sightsound.registry import BACKBONES, resolve
 from sightsound.types import AUDIO, VIDEO, Encoded, ModelInfo, Output
 

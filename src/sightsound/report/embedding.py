@@ -10,8 +10,8 @@ import torch
 from sightsound.data.loader import Loader
 from sightsound.data.rows import Manifest, Row
 from sightsound.data.sampling import eval_batches
-from sightsound.evaluate import stored
-from sightsound.explain.tsne import tsne
+from sightsound.evaluation.evaluate import stored
+from sightsound.figures.tsne import tsne
 from sightsound.predict import Predictor
 from sightsound.types import AUDIO, VIDEO, Batch, Output
 

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from sightsound.compare import truth_probability
-from sightsound.evaluate import (
+from sightsound.evaluation.compare import truth_probability
+from sightsound.evaluation.evaluate import (
     LATE,
     MAIN_SCORE,
     TRAINED,
@@ -28,14 +28,14 @@ from sightsound.evaluate import (
     spoilt,
     with_late_average,
 )
-from sightsound.metrics import confusion, head_slices, labelled
-from sightsound.predict import BOTH, probabilities
-from sightsound.statistics import (
+from sightsound.metrics.scores import confusion, head_slices, labelled
+from sightsound.metrics.statistics import (
     Calibration,
     Paired,
     calibration,
     mcnemar,
 )
+from sightsound.predict import BOTH, probabilities
 from sightsound.types import AUDIO, VIDEO
 
 ALONE = {AUDIO: f"{AUDIO} alone", VIDEO: f"{VIDEO} alone"}

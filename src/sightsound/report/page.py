@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from sightsound.compare import TABLE, read_evaluation, read_summary
+from sightsound.build import model_source
 from sightsound.data.rows import Manifest, Row
-from sightsound.evaluate import Evaluation, evaluate_saved, score_words, shown_scores
-from sightsound.explain.figures.curves import read_metrics
-from sightsound.explain.figures.style import WIDTH_INCHES, as_svg
-from sightsound.explain.pictures import save_picture
+from sightsound.evaluation.compare import TABLE, read_evaluation, read_summary
+from sightsound.evaluation.evaluate import Evaluation, evaluate_saved, score_words, shown_scores
+from sightsound.figures.clips import save_picture
+from sightsound.figures.curves import read_metrics
+from sightsound.figures.style import WIDTH_INCHES, as_svg
 from sightsound.files import write_whole
 from sightsound.library_errors import read_object
 from sightsound.pages.write import write_page
@@ -37,7 +38,6 @@ from sightsound.report.pictures import (
     embedding_drawings,
 )
 from sightsound.report.provenance import provenance
-from sightsound.run import model_source
 
 MOST_CHECKS = 16  # last ones of the validations that are listed
 RESAMPLINGS = 1000  # of paired tests, where the evaluation had none

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from sightsound.evaluate import TRAINED, Evaluation, hits, score_words
-from sightsound.explain.figures.calibration import reliability_figure
-from sightsound.explain.figures.classes import class_bars, gain_bars, modality_scatter
-from sightsound.explain.figures.confusion import confusion_figure
-from sightsound.explain.figures.curves import learning_curves
-from sightsound.explain.figures.embedding import embedding_figure
-from sightsound.explain.figures.style import MANY
-from sightsound.metrics import confusion, head_slices, labelled
+from sightsound.evaluation.evaluate import TRAINED, Evaluation, hits, score_words
+from sightsound.figures.calibration import reliability_figure
+from sightsound.figures.classes import class_bars, gain_bars, modality_scatter
+from sightsound.figures.confusion import confusion_figure
+from sightsound.figures.curves import learning_curves
+from sightsound.figures.embedding import embedding_figure
+from sightsound.figures.style import MANY
+from sightsound.metrics.scores import confusion, head_slices, labelled
 from sightsound.report.embedding import PLACES, Vectors
 from sightsound.report.numbers import ALONE, CLASS_SCORE, calibrations, single_rows
 from sightsound.types import AUDIO, VIDEO

@@ -15,12 +15,12 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
+from sightsound.build import OBJECTIVE_FILE, build_objective
 from sightsound.data.rows import Manifest
+from sightsound.features.load import weights_hash
 from sightsound.library_errors import load_tensors
 from sightsound.predict import Predictor
-from sightsound.run import OBJECTIVE_FILE, build_objective
 from sightsound.types import VIDEO, Batch
-from sightsound.weights.encoders import weights_hash
 
 
 class Embedder:

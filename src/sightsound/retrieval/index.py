@@ -28,7 +28,7 @@ from sightsound.data.loader import Loader
 from sightsound.data.manifest import is_same_path, load_manifest, other_data
 from sightsound.data.rows import UNLABELLED, Manifest, Row, id_hash
 from sightsound.data.sampling import Key
-from sightsound.extract import Progress
+from sightsound.features.extract import Progress
 from sightsound.library_errors import read_object, reading
 from sightsound.registry import nearest_path
 from sightsound.retrieval.embedding import Embedder

@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 
 from sightsound.data.dataset import ClipDataset
-from sightsound.explain.map_words import Looked
+from sightsound.explain.map_text import Looked
 from sightsound.explain.overlay import Curves, film_window, write_overlay
-from sightsound.explain.seen import Seen
 from sightsound.predict import Predictor, named_scores
+from sightsound.preview.model_inputs import Seen
 from sightsound.timeline.events import cell_scores, cell_times
 from sightsound.timeline.score import make_timeline, scores_of
 

@@ -22,8 +22,7 @@ from sightsound.media.source import find
 from sightsound.predict import Predictor
 from sightsound.timeline.score import Scored, Timeline
 from sightsound.timeline.strips import timeline_page, timeline_picture
-from sightsound.timeline.windows import Plan
-from sightsound.timeline.words import (
+from sightsound.timeline.text import (
     FIXED_COLUMNS,
     as_csv,
     as_json,
@@ -31,6 +30,7 @@ from sightsound.timeline.words import (
     as_vtt,
     csv_lines,
 )
+from sightsound.timeline.windows import Plan
 
 CSV, SETTINGS = "timeline.csv", "settings.json"
 RESULTS = ("timeline.json", "timeline.srt", "timeline.vtt", "timeline.png", "timeline.html")

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sightsound.explain.pictures import COLOURS
+from sightsound.figures.clips import COLOURS
 from sightsound.pages.write import write_page
 from sightsound.timeline.events import cell_scores, cell_times, find_events
 from sightsound.timeline.score import Timeline
-from sightsound.timeline.words import extent, headline, notes, short_clock
+from sightsound.timeline.text import extent, headline, notes, short_clock
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -71,7 +71,7 @@ def timeline_picture(path: str | Path, timeline: Timeline) -> Path:
     """Draw the scores of the whole model and of each stream alone; the path of the PNG."""
     from matplotlib.figure import Figure
 
-    from sightsound.explain.pictures import save_picture
+    from sightsound.figures.clips import save_picture
 
     strips = strips_of(timeline)
     number = len(strips.scores)

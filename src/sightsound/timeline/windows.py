@@ -24,7 +24,7 @@ import torch
 from sightsound.data.dataset import ClipDataset
 from sightsound.data.loader import collate
 from sightsound.data.rows import Manifest, Row
-from sightsound.encoding import Encoding
+from sightsound.features.encoding import Encoding
 from sightsound.media.clips import Window
 from sightsound.media.front_end import FrontEnd
 from sightsound.media.probe import read_duration

@@ -10,17 +10,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from sightsound.data.dataset import ClipDataset
-from sightsound.data.features import FeatureDataset
-from sightsound.data.manifest import load_manifest
-from sightsound.data.rows import SPLITS, UNLABELLED, Manifest
-from sightsound.data.subset import share_of
-from sightsound.encoding import Encoding
-from sightsound.evaluate import AUTO
-from sightsound.extract import Progress, with_features
-from sightsound.media.front_end import FrontEnd
-from sightsound.run import (
-    RunConfig,
+from sightsound.build import (
     build_dataset,
     build_front_end,
     build_model,
@@ -28,7 +18,16 @@ from sightsound.run import (
     features_folder,
     model_source,
 )
-from sightsound.settings import AugmentSettings, TrainSettings
+from sightsound.config.settings import AugmentSettings, RunConfig, TrainSettings
+from sightsound.data.dataset import ClipDataset
+from sightsound.data.manifest import load_manifest
+from sightsound.data.rows import SPLITS, UNLABELLED, Manifest
+from sightsound.data.subset import share_of
+from sightsound.evaluation.evaluate import AUTO
+from sightsound.features.cache import FeatureDataset
+from sightsound.features.encoding import Encoding
+from sightsound.features.extract import Progress, with_features
+from sightsound.media.front_end import FrontEnd
 from sightsound.train.optim import build_optimizer, freeze
 from sightsound.train.schedule import total_steps
 from sightsound.train.skipping import check_paths

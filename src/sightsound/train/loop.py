@@ -22,16 +22,18 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from sightsound.build import OBJECTIVE_FILE
+from sightsound.config.settings import RunConfig
 from sightsound.data.augment import augment
 from sightsound.data.dataset import ClipDataset
 from sightsound.data.loader import Loader
 from sightsound.data.rows import UNLABELLED
-from sightsound.evaluate import MAIN_SCORE, score_clips
+from sightsound.evaluation.evaluate import MAIN_SCORE, score_clips
 from sightsound.files import write_whole
 from sightsound.retrieval.scores import DIRECTIONS_IN_WORDS, score_pairs
-from sightsound.run import OBJECTIVE_FILE, RunConfig
 from sightsound.seeding import stable_seed
 from sightsound.train.assemble import Parts, assemble, launch, overfit, with_stored_features
+from sightsound.train.batches import step_keys, timed
 from sightsound.train.checkpoint import (
     load_checkpoint,
     save_checkpoint,
@@ -44,9 +46,8 @@ from sightsound.train.directory import (
     owned,
     write_config,
 )
-from sightsound.train.feed import step_keys, timed
+from sightsound.train.distributed import average_gradients, average_statistics
 from sightsound.train.log import RunLog, progress_bar
-from sightsound.train.ranks import average_gradients, average_statistics
 from sightsound.train.schedule import learning_rate
 from sightsound.train.skipping import skip, skipped_path, skips
 from sightsound.types import Batch, Problem

@@ -7,8 +7,8 @@ import fnmatch
 import torch
 from torch import nn
 
+from sightsound.config.settings import TrainSettings
 from sightsound.registry import unknown_name
-from sightsound.settings import TrainSettings
 from sightsound.train.skipping import ReleasedAdam
 
 HEAD = "head."  # names of the classifier's parameters, in every model

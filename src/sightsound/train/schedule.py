@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from sightsound.settings import TrainSettings
+from sightsound.config.settings import TrainSettings
 
 DEFAULT_EPOCHS = 30  # a guess that suits a few hundred to a few thousand clips
 

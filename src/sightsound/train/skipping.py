@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from sightsound.config.settings import TrainSettings
 from sightsound.seeding import stable_seed
-from sightsound.settings import TrainSettings
 from sightsound.types import AUDIO, VIDEO
 
 _BETAS, _EPSILON = (0.9, 0.999), 1e-8

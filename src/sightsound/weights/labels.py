@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch import nn
 
-from sightsound.data.classes import class_lists, class_names
+from sightsound.data.datasets.classes import class_lists, class_names
 
 AUDIOSET = "audioset"
 AUDIOSET_CLASSES = 527

@@ -17,7 +17,6 @@ from torch import nn
 
 from sightsound.media.front_end import FrontEnd
 from sightsound.media.logmel import front_end
-from sightsound.models.backbones.transformers_encoder import picture_numbers, processor_numbers
 from sightsound.models.backbones.transformers_video import (
     CONFIG,
     EXTRAS,
@@ -30,6 +29,7 @@ from sightsound.models.unimodal import OneStream
 from sightsound.optional import require
 from sightsound.registry import unknown_name
 from sightsound.weights.released import HEAD
+from sightsound.weights.transformers_processor import picture_numbers, processor_numbers
 
 FOLDER_FILE = "model.safetensors"
 KIND = "transformers_video"

@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sightsound.models.backbones.video_vit import VideoViT
+from sightsound.models.backbones.vit import VideoViT
 from sightsound.models.mbt import MBT
 from sightsound.models.pretrained import InitReport, Pretrained
 from sightsound.models.sizes import Size

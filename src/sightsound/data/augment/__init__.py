@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from sightsound.config.settings import AugmentSettings
 from sightsound.media.front_end import FrontEnd
 from sightsound.registry import AUGMENTATIONS, resolve
-from sightsound.settings import AugmentSettings
 from sightsound.types import AUDIO, Batch
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601

@@ -12,9 +12,9 @@ import math
 import torch
 from torch import Tensor
 
+from sightsound.config.settings import AugmentSettings
 from sightsound.data.augment import masked, uniform
 from sightsound.media.front_end import FrontEnd
-from sightsound.settings import AugmentSettings
 from sightsound.types import VIDEO, Batch
 
 AREA = (0.02, 1 / 3)  # of the box as a share of the frame

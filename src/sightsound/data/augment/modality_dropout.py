@@ -10,9 +10,9 @@ import dataclasses
 import torch
 from torch import Tensor
 
+from sightsound.config.settings import AugmentSettings
 from sightsound.data.augment import masked, uniform
 from sightsound.media.front_end import FrontEnd
-from sightsound.settings import AugmentSettings
 from sightsound.types import AUDIO, VIDEO, Batch
 
 

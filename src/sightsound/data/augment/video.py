@@ -13,9 +13,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from sightsound.config.settings import AugmentSettings
 from sightsound.data.augment import luma, masked, on_pixels, sampled, uniform
 from sightsound.media.front_end import FrontEnd
-from sightsound.settings import AugmentSettings
 from sightsound.types import VIDEO, Batch
 
 BRIGHTNESS, SATURATION, CONTRAST, HUE = 32 / 255, 0.4, 0.4, 0.2

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from sightsound.data.listing import (
+from sightsound.data.datasets.listing import (
     Clip,
     Listing,
     annotation_files,

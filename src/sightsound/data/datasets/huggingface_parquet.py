@@ -12,8 +12,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from sightsound.data.listing import Clip, Listing, annotation_files, folder_split, split_named
-from sightsound.data.media_index import is_sound
+from sightsound.data.datasets.listing import (
+    Clip,
+    Listing,
+    annotation_files,
+    folder_split,
+    split_named,
+)
+from sightsound.data.datasets.media_index import is_sound
 from sightsound.data.rows import SUFFIXES
 from sightsound.media.source import open_table
 

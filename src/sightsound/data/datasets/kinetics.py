@@ -13,8 +13,8 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
-from sightsound.data.classes import class_names
-from sightsound.data.listing import (
+from sightsound.data.datasets.classes import class_names
+from sightsound.data.datasets.listing import (
     Clip,
     Listing,
     annotation_files,

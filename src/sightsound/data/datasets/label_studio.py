@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from sightsound.data.listing import (
+from sightsound.data.datasets.listing import (
     Clip,
     Listing,
     annotation_files,

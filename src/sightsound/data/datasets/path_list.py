@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
-from sightsound.data.listing import (
+from sightsound.data.datasets.listing import (
     Clip,
     Listing,
     annotation_files,

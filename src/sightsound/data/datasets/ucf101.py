@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
-from sightsound.data.listing import Clip, Listing, annotation_files, text_lines, wrong_line
+from sightsound.data.datasets.listing import Clip, Listing, annotation_files, text_lines, wrong_line
 from sightsound.data.splits import draw_splits
 
 VAL_SHARE = 0.1

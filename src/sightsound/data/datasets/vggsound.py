@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from sightsound.data.listing import (
+from sightsound.data.datasets.listing import (
     Clip,
     Listing,
     annotation_files,

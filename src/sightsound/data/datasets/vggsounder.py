@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from sightsound.data.listing import (
+from sightsound.data.datasets.listing import (
     Clip,
     Listing,
     annotation_files,

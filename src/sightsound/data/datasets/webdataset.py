@@ -14,8 +14,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sightsound.data.listing import Clip, Listing, annotation_files, folder_split, split_named
-from sightsound.data.media_index import is_sound
+from sightsound.data.datasets.listing import (
+    Clip,
+    Listing,
+    annotation_files,
+    folder_split,
+    split_named,
+)
+from sightsound.data.datasets.media_index import is_sound
 from sightsound.data.path_lists import class_map
 from sightsound.data.rows import SUFFIXES
 from sightsound.data.shards.index import ABOUT_NAME

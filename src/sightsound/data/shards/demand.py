@@ -12,9 +12,9 @@ import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+from sightsound.config.settings import DataSettings, ShardSettings
 from sightsound.data.shards.index import POORER, Index
 from sightsound.media.front_end import AS_BEFORE, FrontEnd, VideoFrontEnd
-from sightsound.settings import DataSettings, ShardSettings
 
 _SLACK = 1.001  # 25 pictures a second are enough for one every 0.04 s, rounding or not
 _APPROXIMATE_SECONDS = 0.25  # `approximate` keeps pictures at most this late

@@ -23,7 +23,7 @@ from sightsound.media.flac import HEADER_BYTES
 
 if TYPE_CHECKING:
     from sightsound.data.rows import Row
-    from sightsound.media.condense import Condensed, Pictures, Sound
+    from sightsound.data.shards.transcode import Condensed, Pictures, Sound
 
 VERSION = 1
 SOUND_SUFFIX = ".flac"

@@ -14,10 +14,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from sightsound.config.settings import ShardSettings
 from sightsound.data.shards.writer import ShardPlan, ask_for, write_shard
-from sightsound.media.child import Child
+from sightsound.media.decode_process import Child
 from sightsound.optional import require
-from sightsound.settings import ShardSettings
 
 LOCAL = "local"
 

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
+from sightsound.config.settings import ShardSettings
 from sightsound.data.rows import Row
 from sightsound.data.shards.format import END, about_row, pack
+from sightsound.data.shards.transcode import Stretch, condense
 from sightsound.files import replaced_when_complete
-from sightsound.media.child import Child, ChildLost
-from sightsound.media.condense import Stretch, condense
-from sightsound.settings import ShardSettings
+from sightsound.media.decode_process import Child, ChildLost
 
 PARTS_NAME = "parts"
 

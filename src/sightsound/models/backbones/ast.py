@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sightsound.models.backbone import Cells, Tokens
-from sightsound.models.presence import blanked
+from sightsound.models.input_masks import blanked
 from sightsound.models.sizes import choose_size
-from sightsound.nn.exact_block import START_DEVIATION, ExactBlock
+from sightsound.nn.vit_block import START_DEVIATION, ExactBlock
 from sightsound.types import AUDIO
 
 PREFIX = 2  # CLS, distillation

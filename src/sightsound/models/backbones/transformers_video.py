@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from sightsound.models.backbone import Cells, Tokens
-from sightsound.models.presence import blanked
+from sightsound.models.input_masks import blanked
 from sightsound.models.stream import input_shape
 from sightsound.nn.masking import pool
 from sightsound.optional import require

@@ -27,10 +27,10 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from sightsound.models.backbone import Cells, Tokens
-from sightsound.models.presence import blanked
-from sightsound.nn.clip_norm import ClipNorm, Statistics, nothing_remembered
-from sightsound.nn.exact_block import ExactBlock, ScaledDropPath
+from sightsound.models.input_masks import blanked
+from sightsound.nn.masked_batch_norm import ClipNorm, Statistics, nothing_remembered
 from sightsound.nn.masking import pool
+from sightsound.nn.vit_block import ExactBlock, ScaledDropPath
 from sightsound.registry import unknown_name
 from sightsound.types import VIDEO
 

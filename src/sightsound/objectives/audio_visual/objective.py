@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from sightsound.models.stream import input_shape
 from sightsound.objectives.audio_visual.contrastive import DIRECTIONS, Contrastive, Direction
-from sightsound.objectives.audio_visual.hiding import (
+from sightsound.objectives.audio_visual.masking import (
     AUDIO_MASKING,
     VIDEO_MASKING,
     Hidden,

@@ -1,0 +1,148 @@
+"""From a configuration to its parts: front end, model, objective and clips are made here alone."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sightsound.config.settings import RunConfig
+from sightsound.media.front_end import FeatureFrontEnd, FrontEnd, check_features_part
+from sightsound.registry import MODELS, OBJECTIVES, resolve, unknown_name
+
+if TYPE_CHECKING:  # torch is imported when something is built, not when a command is parsed
+    from torch import nn
+
+    from sightsound.data.dataset import ClipDataset
+    from sightsound.data.rows import Manifest
+
+OBJECTIVE_FILE = "objective.safetensors"  # layers of the losses, beside the best model in a run
+
+
+def build_front_end(section: dict[str, Any]) -> FrontEnd:
+    """The front end that a configuration's `front_end:` section describes.
+
+    Raises:
+        ValueError: unknown name or field.
+    """
+    for key in section.keys() - {"name", "audio", "video", "features"}:
+        raise unknown_name("field in front_end", key, ("name", "audio", "video", "features"))
+    base = _base_front_end(section["name"], section.get("features"))
+    return dataclasses.replace(
+        base,
+        audio=_replace(base.audio, section.get("audio") or {}, part="audio"),
+        video=_replace(base.video, section.get("video") or {}, part="video"),
+    )
+
+
+def _base_front_end(name: str, features: dict[str, Any] | None) -> FrontEnd:
+    check_features_part(name, features)
+    if not features:
+        from sightsound.media.logmel import front_end
+
+        return front_end(name)
+    from sightsound.features.encoding import feature_front_end
+
+    return feature_front_end(_replace(FeatureFrontEnd(), features, part="features"))
+
+
+def _replace(part_values: Any, changes: dict[str, Any], *, part: str) -> Any:
+    """`part_values` with `changes`; unknown names are errors, lists become tuples."""
+    known = [f.name for f in dataclasses.fields(part_values)]
+    for key in changes:
+        if key not in known:
+            raise unknown_name(f"field in front_end.{part}", key, known)
+    tuples = {k: tuple(v) if isinstance(v, list) else v for k, v in changes.items()}
+    return dataclasses.replace(part_values, **tuples)
+
+
+def build_model(section: dict[str, Any], manifest: Manifest, front_end: FrontEnd) -> nn.Module:
+    """A fresh model for the classes of `manifest`, sized for what `front_end` delivers."""
+    from sightsound.types import ModelInfo
+
+    arguments = {key: value for key, value in section.items() if key != "name"}
+    model_class = resolve(MODELS, section["name"], kind="model")
+    shapes = {f"{name}_shape": shape for name, shape in front_end.shapes.items()}
+    arguments |= {"heads": manifest.num_classes, **shapes}
+    model = model_class(**arguments)
+    model.info = ModelInfo(
+        name=section["name"],
+        arguments=model.info.arguments,
+        front_end=front_end.to_dict(),
+        labels=manifest.labels,
+        task=manifest.task,
+        prevalence=manifest.prevalence(),
+    )
+    return model
+
+
+def build_objective(
+    section: dict[str, Any], manifest: Manifest, model: nn.Module | None = None
+) -> nn.Module:
+    """The training loss for the task and heads of `manifest`.
+
+    One with layers of its own makes them for `model` (`prepare`); without a model the settings
+    alone are checked.
+
+    Raises:
+        ValueError: the labels are not read, but the objective learns from them.
+    """
+    from sightsound.data.rows import UNLABELLED
+
+    objective_class = resolve(OBJECTIVES, section["name"], kind="objective")
+    arguments = {key: value for key, value in section.items() if key != "name"}
+    task = manifest.task
+    if task == UNLABELLED:
+        _check_needs_no_labels(section)
+        task = "single"  # of a loss that is switched off
+    objective = objective_class(task=task, heads=manifest.num_classes, **arguments)
+    if model is not None and hasattr(objective, "prepare"):
+        objective.prepare(model)
+    return objective
+
+
+def _check_needs_no_labels(section: dict[str, Any]) -> None:
+    if section.get("classification_weight", 1.0):
+        raise ValueError(
+            f"there are no labels to learn from (data.task is none), but objective "
+            f"{section['name']!r} reads them; give labelled clips, or learn without labels: "
+            "'sightsound pretrain DATA', that is objective avt with classification_weight 0"
+        )
+
+
+def build_dataset(
+    config: RunConfig,
+    manifest: Manifest,
+    front_end: FrontEnd,
+    split: str,
+    *,
+    modalities: tuple[str, ...],
+    train: bool = False,
+    views: int = 1,
+) -> ClipDataset:
+    """The clips of one split; `val+test` pools two."""
+    from sightsound.data.dataset import ClipDataset
+
+    return ClipDataset(
+        manifest,
+        manifest.split(split),
+        front_end,
+        config.data,
+        modalities=modalities,
+        train=train,
+        seed=config.seed,
+        views=views,
+    )
+
+
+def features_folder(config: RunConfig) -> Path | None:
+    """Where the features of the run's clips are kept; `None`: nowhere."""
+    if config.data.features == "none":
+        return None
+    return Path(config.data.features or Path(config.output).parent / "features")
+
+
+def model_source(path: str | Path) -> str | Path:
+    """`path` (a directory, or "hf:owner/name") as it is; of a run, the model directory inside."""
+    inside = Path(path) / "model"
+    return inside if (inside / "config.json").is_file() else path

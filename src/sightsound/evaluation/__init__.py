@@ -1,0 +1,1 @@
+"""Scores of a trained model: evaluate, compare, write and read results."""

@@ -1,0 +1,1 @@
+"""Frozen encoders, and features of clips computed once and kept on disk."""

@@ -1,0 +1,58 @@
+"""What a frozen encoder is: one second of pictures or sound in, a map of features out.
+
+The networks are in `encoders/`; `load.load_encoder` makes one from local files. They share this
+interface and no base class.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Protocol
+
+from torch import Tensor
+
+from sightsound.media.front_end import AudioFrontEnd, VideoFrontEnd
+
+EXAMPLE_FRAMES = 96  # of VGGish and YAMNet: .96 s; a second gives 98, the last two are not used
+IMAGENET_MEAN = (0.485 * 255, 0.456 * 255, 0.406 * 255)
+IMAGENET_DEVIATION = (0.229 * 255, 0.224 * 255, 0.225 * 255)
+
+
+class Encoder(Protocol):
+    """A frozen network, in evaluation mode; called, it gives features.
+
+    Pictures (N, 3, H, W) are RGB, normalised as `front_end` says. Sound is log-mel (N, 1, F, M),
+    normalised likewise, or where `reads_waveform` the samples themselves, (N, S) in [-1, 1] at
+    `front_end.rate_hz`; no other number of the front end then matters.
+    """
+
+    modality: str
+    """Either "video" or "audio"."""
+    front_end: VideoFrontEnd | AudioFrontEnd
+    """Of one segment: one picture, or one example of sound."""
+    reads_waveform: bool
+    feature_shape: tuple[int, ...]
+    """Of one segment's features: (h, w, D) before pooling, or (n, D) where they are tokens."""
+    num_classes: int
+    """Of its own classifier; 0 without one."""
+    labels: Sequence[str]
+    """Names of its own classes in order; empty if unknown."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Features (N, *feature_shape)."""
+        ...
+
+    def logits(self, x: Tensor) -> Tensor:
+        """(N, K) of its own classifier; a `ValueError` without one."""
+        ...
+
+
+def example_front_end(audio: AudioFrontEnd) -> AudioFrontEnd:
+    """One example of 96 frames, `audio` otherwise."""
+    return dataclasses.replace(audio, num_frames=EXAMPLE_FRAMES)
+
+
+def no_classifier(name: str) -> ValueError:
+    """The error of an encoder whose weights hold no classifier."""
+    return ValueError(f"the weights of {name} hold no classifier, so it has features only")

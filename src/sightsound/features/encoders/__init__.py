@@ -1,0 +1,1 @@
+"""One file per frozen encoder; the weights it reads beside it."""

@@ -1,0 +1,1 @@
+"""What a model is given, as pictures: before training and for explanations."""
