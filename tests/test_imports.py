@@ -11,7 +11,7 @@ from sightsound import registry
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "sightsound"
 
 LAYERS = (
-    "files library_errors optional registry seeding types",
+    "files library_errors moved optional registry seeding types",
     "media metrics nn pages",
     "config figures models",
     "data objectives",

@@ -9,6 +9,9 @@ Importing the package is fast: torch is imported when one of these names is firs
 """
 
 import importlib
+import sys
+
+from sightsound.moved import OldNames
 
 _LAZY = {"load_model": "sightsound.weights.hub", "Predictor": "sightsound.predict"}
 
@@ -23,3 +26,6 @@ def __getattr__(name: str) -> object:
 
 def __dir__() -> list[str]:
     return sorted([*globals(), *_LAZY])
+
+
+sys.meta_path.insert(0, OldNames)  # first: what is in a moved folder is there by both names

@@ -1,0 +1,65 @@
+"""Modules by their names of version 0.1: they work until 0.3, with a warning."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import warnings
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+MOVED = {
+    "baselines": "train.baselines",
+    "compare": "evaluation.compare",
+    "configuration": "config.load",
+    "data.doctor": "doctor",
+    "data.features": "features.cache",
+    "data.prepare": "data.shards.prepare",
+    "encoding": "features.encoding",
+    "evaluate": "evaluation.evaluate",
+    "explain.figures": "figures",
+    "explain.preview": "preview.figure",
+    "extract": "features.extract",
+    "models.backbones.video_vit": "models.backbones.vit",
+    "options": "config.parser",
+    "probing": "diagnostics",
+    "profile.flops": "flops",
+    "run": "build",
+    "settings": "config.settings",
+    "statistics": "metrics.statistics",
+    "vggsounder": "evaluation.vggsounder",
+    "weights.encoders": "features.load",
+}
+
+
+class OldNames:
+    """A finder, and the loader, of modules that have moved; see `importlib.abc`."""
+
+    @classmethod
+    def find_spec(
+        cls, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Where the import system learns of a module; see `importlib.abc`."""
+        for old, new in MOVED.items():
+            if f"{name}.".startswith(f"sightsound.{old}."):
+                new_name = f"sightsound.{new}{name.removeprefix(f'sightsound.{old}')}"
+                return ModuleSpec(name, cls, loader_state=new_name)
+        if name == "sightsound.profile":  # held nothing but `flops`
+            return ModuleSpec(name, cls, is_package=True)
+        return None
+
+    @classmethod
+    def create_module(cls, spec: ModuleSpec) -> ModuleType | None:
+        """The import system's own kind of module."""
+        return None
+
+    @classmethod
+    def exec_module(cls, module: ModuleType) -> None:
+        """Put the module of the new name in place of this one."""
+        spec = module.__spec__
+        if spec is None or spec.loader_state is None:
+            return
+        text = f"{spec.name} is now {spec.loader_state}; the old name goes with version 0.3"
+        warnings.warn(text, DeprecationWarning, stacklevel=2)
+        sys.modules[spec.name] = importlib.import_module(spec.loader_state)
