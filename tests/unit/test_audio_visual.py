@@ -429,14 +429,24 @@ def test_an_odd_number_of_frames_is_cut():
         ({"video_masking": "no", "audio_masking": "no"}, "unknown video_masking 'no'"),
         ({"video_masking": "none", "audio_masking": "none"}, "so nothing is hidden"),
         ({"mask_share": 1.5}, "mask_share is 1.5; accepted: between 0 and 1"),
+        ({"mask_share": 1.0}, "mask_share is 1.0; accepted: between 0 and 1"),
+        ({"mask_share": 0.0}, "mask_share is 0.0; accepted: between 0 and 1"),
         ({"num_segments": 1}, "num_segments is 1; accepted: 2 or more"),
         ({"window": 4}, "window is 4; accepted: an odd number from 3 on"),
+        ({"window": 1}, "window is 1; accepted: an odd number from 3 on"),
         ({"direction": "up"}, "unknown direction 'up'"),
     ],
 )
 def test_settings_that_do_not_go_together(arguments, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         objective(**arguments)
+
+
+def test_settings_at_their_bounds():
+    value, _ = objective(model := avt(), num_segments=2, window=3)(
+        model, batch(), generator=generator()
+    )
+    assert value.isfinite()
 
 
 def test_models_it_cannot_train():

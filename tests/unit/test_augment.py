@@ -284,6 +284,23 @@ def test_erasing_has_its_probability_and_spares_other_clips():
     assert same.float().mean() == pytest.approx(0.75, abs=0.03)
 
 
+@pytest.mark.parametrize(
+    "place, rows, columns", [(0.0, (0, 47), (0, 14)), (0.9999, (53, 100), (6, 20))]
+)
+def test_an_erased_box_is_whole_at_both_ends_of_the_frame(
+    monkeypatch: pytest.MonkeyPatch, place: float, rows: tuple, columns: tuple
+):
+    """A third of the frame, 10/3 as tall as wide: 47 x 14 of 100 x 20 pixels."""
+
+    def drawn(low: float, high: float, *, size: tuple, generator: object) -> torch.Tensor:
+        is_place = (low, high) == (0, 1) and len(size) == 3
+        return torch.full(size, place if is_place else 0.0 if (low, high) == (0, 1) else high)
+
+    monkeypatch.setattr(erasing_module, "uniform", drawn)
+    gone = (erased(1, height=100, width=20) != 9)[0, 0, 0]
+    assert gone[slice(*rows), slice(*columns)].all() and gone.sum() == 47 * 14
+
+
 def test_a_frame_that_no_box_fits_into_stays():
     assert (erased(20, height=1, width=100) == 9).all()
 

@@ -22,6 +22,7 @@ from sightsound.evaluation.compare import (
     difference,
     names_of,
     read_evaluation,
+    truth_probability,
     write_comparison,
 )
 from sightsound.evaluation.evaluate import Evaluation, Scored, write
@@ -220,6 +221,24 @@ def test_rows_of_one_evaluation_are_compared_like_models():
     assert found.scores["top1"].difference == pytest.approx(
         made.rows[BOTH]["top1"] - made.rows["audio alone"]["top1"]
     )
+
+
+def test_how_probable_the_labels_of_a_clip_are():
+    """The mean over its labels, of several heads over heads; 0 without labels, nan without stream.
+
+    Logits of 0 make every class of three 1/3 probable, with several labels 1/2; ln 3 makes 3/4 of
+    those.
+    """
+    ids, nothing = ["a", "b", "c", "d"], np.zeros((4, 3), np.float32)
+    nothing[3], nothing[1, 0] = np.nan, np.log(3)
+    targets = np.array([[1, 0, 0], [1, 1, 0], [0, 0, 0], [1, 0, 0]], float)
+    found = {}
+    for task, labels in (("single", LABELS), ("multi", LABELS)):
+        scored = {BOTH: Scored(ids, nothing, targets)}
+        made = Evaluation({}, scored, task, labels, "clips.csv", "test", [])
+        found[task] = truth_probability(made, BOTH)
+    np.testing.assert_allclose(found["multi"], [1 / 2, (3 / 4 + 1 / 2) / 2, 0, np.nan], rtol=1e-6)
+    np.testing.assert_allclose(found["single"], [1 / 3, (3 / 5 + 1 / 5) / 2, 0, np.nan], rtol=1e-6)
 
 
 def test_a_stream_is_chosen():

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 from small import SMALL_MBT
 from torch import Tensor, nn
 
 from sightsound.data.synthetic import KINDS, PICTURES, SOUNDS
+from sightsound.diagnostics import picture
 from sightsound.diagnostics.checks import CHECKS, check_names
 from sightsound.diagnostics.deletion import _sentence as deletion_words
-from sightsound.diagnostics.finding import SMALL, Check, Finding, compare, verdict
+from sightsound.diagnostics.finding import SMALL, Check, Curve, Finding, compare, verdict
 from sightsound.diagnostics.knockout import knockout
+from sightsound.diagnostics.picture import probe_picture
 from sightsound.diagnostics.randomise import _sentence as randomise_words
 from sightsound.diagnostics.randomise import destroyed, from_the_head, rank_correlation
 from sightsound.diagnostics.report import Report, as_tables
@@ -174,6 +178,20 @@ def test_what_finds_no_other_class_is_left_out():
     trial.clips.target[:] = trial.clips.target[0]
     text = "No two clips with sound and pictures are of different classes."
     assert swap(trial).sentence == text
+
+
+def test_two_clips_are_enough_to_swap_and_one_is_not():
+    trial = demo_trial(clips=2)
+    assert [f.num_clips for f in swap(trial).overall] == [2, 2]
+    trial = demo_trial(clips=3)
+    trial.clips.target[:] = torch.eye(len(trial.classes))[0]
+    trial.clips.target[:2] = torch.eye(len(trial.classes))[1:3]
+    trial.clips.target[2] = trial.clips.target[:2].sum(0)  # shares a label with either
+    trial = dataclasses.replace(trial, seed=2)
+    donors, _ = deranged(trial.clips.target.numpy(), seed=2)
+    assert len(donors) == 1
+    text = "No two clips with sound and pictures are of different classes."
+    assert swap(trial).sentence == text and not swap(trial).findings
 
 
 def test_of_several_labels_none_is_shared():
@@ -451,3 +469,45 @@ def test_many_classes_are_left_to_the_file():
     few, many = (Check("swap", "", tuple(rows[:count])) for count in (4, 31))
     report = Report("run", "data", "test", "0" * 12, 9, 0, (few, many))
     assert [len(table.splitlines()) for table in as_tables(report)] == [5, 2]
+
+
+def test_the_picture_shows_per_cent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    drawn: list[Figure] = []
+    monkeypatch.setattr(picture, "save_picture", lambda figure, path: drawn.append(figure))
+    values = {"": (0.8, 0.5, 0.4, 0.6), "horn": (0.7, 0.2, 0.1, 0.3), "bell": (0.9, 0.6, 0.5, 0.7)}
+    findings = [
+        Finding("sound swapped", 9, *numbers, *[0.0] * 3, label=label)
+        for label, numbers in values.items()
+    ]
+    probe_picture(tmp_path / "a.png", [Check("swap", "", tuple(findings))], title="run")
+    bars, classes = drawn[0].axes
+    assert [bar.get_width() for bar in bars.patches] == [pytest.approx(50)]
+    assert sorted(line.get_xdata().tolist() for line in bars.lines) == [
+        pytest.approx([40, 60]),
+        pytest.approx([80, 80]),
+    ]
+    after, before = (dots.get_offsets() for dots in classes.collections)
+    np.testing.assert_allclose(after, [[20, 0], [60, 1]])
+    np.testing.assert_allclose(before, [[70, 0], [90, 1]])
+    intervals = [line.get_xydata() for line in classes.lines]
+    np.testing.assert_allclose(intervals, [[[10, 0], [30, 0]], [[50, 1], [70, 1]]])
+
+
+def test_curves_of_scores_are_drawn_in_per_cent_and_others_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    drawn: list[Figure] = []
+    monkeypatch.setattr(picture, "save_picture", lambda figure, path: drawn.append(figure))
+    curve = Curve("sound late", (0.0, 1.0), (0.5, 0.25), (0.4, 0.2), (0.6, 0.3))
+    finding = Finding("sound late", 9, *[0.5] * 7)
+    checks = [
+        Check("shift", "", (finding,), curves=(curve,)),
+        Check("randomise", "", (finding,), measure="correlation", curves=(curve,)),
+    ]
+    probe_picture(tmp_path / "a.png", checks, title="run")
+    for axes, scale in zip(drawn[0].axes, (100, 1), strict=True):
+        (line,) = axes.lines
+        np.testing.assert_allclose(line.get_ydata(), [0.5 * scale, 0.25 * scale])
+        assert axes.get_ylim() == pytest.approx((0, 1.05 * scale))
+        band = axes.collections[0].get_paths()[0].get_extents()
+        assert (band.ymin, band.ymax) == pytest.approx((0.2 * scale, 0.6 * scale))

@@ -565,6 +565,16 @@ def test_a_model_with_several_heads_from_a_configuration():
     assert model.info.arguments["representation_size"] == 16
 
 
+@pytest.mark.parametrize("classifier, number", [("token", 5), ("gap", 4)])
+def test_official_fusion_tokens_are_one_more_with_the_classifier_token(classifier, number):
+    config = variant("sampling_token")
+    assert config["model"]["n_bottlenecks"] == 4
+    config["model"]["classifier"] = classifier
+    model = load_foreign("vit", START, {"config": config | {"faithful": False}})
+    assert model.fusion.tokens.shape == (1, number, 32)
+    assert model.info.arguments["bottleneck_tokens"] == number
+
+
 def test_configurations_that_do_not_do(tmp_path):
     with pytest.raises(ValueError, match="config has no 'model' part but kind, variants; give"):
         load_foreign("vit", START, {"kind": "vit_init", "variants": {}})

@@ -12,16 +12,18 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from report_files import write_run
 
 from sightsound.data.rows import Row
 from sightsound.media.encode import write_video
 from sightsound.metrics.statistics import Paired
 from sightsound.models.mafnet import MAFnet
 from sightsound.report import clips as clip_media
+from sightsound.report import page
 from sightsound.report.clips import media_of
 from sightsound.report.embedding import PLACES, _of_batch
 from sightsound.report.numbers import in_words, plain
-from sightsound.report.page import percent, points, probability, results
+from sightsound.report.page import percent, points, probability, report, results
 from sightsound.types import Batch
 
 
@@ -139,3 +141,37 @@ def test_numbers_in_words():
         "a": [1.0, None],
         "b": [2.0, None],
     }
+
+
+@pytest.mark.parametrize(
+    "data, late, evaluates",
+    [
+        (None, None, False),
+        ("gone.csv", None, False),
+        ("other.csv", None, True),
+        (None, ["audio", "video"], True),
+    ],
+)
+def test_a_saved_evaluation_is_used_if_it_is_one_of_the_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data, late, evaluates: bool
+):
+    class Reached(Exception):
+        """How far the report got."""
+
+    def reaches(name: str):
+        def stop(*_: object, **__: object):
+            raise Reached(name)
+
+        return stop
+
+    folder = write_run(tmp_path / "run", labels={"label": ["a", "b"]}, num_clips=4, bootstrap=0)
+    monkeypatch.setattr(page, "evaluate_saved", reaches("evaluates"))
+    monkeypatch.setattr(page, "read_summary", reaches("reads"))
+    monkeypatch.setattr(
+        page.Predictor, "manifest", lambda self, path, **_: SimpleNamespace(source=folder / path)
+    )
+    with pytest.raises(Reached, match="evaluates" if evaluates else "reads"):
+        report(folder, data, late=late)
+    (folder / "evaluation" / "predictions.parquet").unlink()
+    with pytest.raises(Reached, match="evaluates"):
+        report(folder, data, late=late)
