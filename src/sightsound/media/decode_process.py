@@ -37,7 +37,7 @@ _START_LIMIT_SECONDS = 120.0  # to import numpy and av: far more than the slowes
 # Then another one takes over, in .15 s: decoders leak, and what they free is too scattered to be
 # given back (without this the process grows by a quarter in 20,000 odd files).
 _MAX_CALLS = 2000
-_CODE = "import sys; sys.path[:] = sys.argv[1:]; from sightsound.media import child; child._serve()"
+_CODE = f"import sys; sys.path[:] = sys.argv[1:]; from {__name__} import _serve; _serve()"
 _ENVIRONMENT = {
     # numpy's matrix library starts a thread for each core otherwise.
     "OMP_NUM_THREADS": "1",
