@@ -25,11 +25,10 @@ from sightsound.features.encoding import Encoding
 from sightsound.media.decode import DecodeError
 from sightsound.media.front_end import FrontEnd
 from sightsound.media.source import exists
-from sightsound.types import AUDIO, VIDEO, Batch, Clip, Problem
+from sightsound.types import AUDIO, VIDEO, WORDS, Batch, Clip, Problem
 
 BOTH = "audio+video"
 STREAMS = {BOTH: (AUDIO, VIDEO), AUDIO: (AUDIO,), VIDEO: (VIDEO,)}
-WORDS = {AUDIO: "sound", VIDEO: "pictures"}
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 VIDEO, AUDIO = "video", "audio"
 MODALITIES = (VIDEO, AUDIO)
+WORDS = {AUDIO: "sound", VIDEO: "pictures"}  # for people; code says audio and video
 
 
 @dataclass(frozen=True)

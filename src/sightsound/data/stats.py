@@ -18,7 +18,7 @@ import torch
 
 from sightsound.media.front_end import AudioFrontEnd, FrontEnd
 from sightsound.media.logmel import log_mel
-from sightsound.types import AUDIO, MODALITIES, VIDEO, Batch
+from sightsound.types import AUDIO, MODALITIES, VIDEO, WORDS, Batch
 
 CHANNELS = ("red", "green", "blue")
 # Front ends that divide by more than one deviation (Gong et al. 2021: 2 * 4.57).
@@ -265,14 +265,13 @@ def warnings(found: Statistics) -> list[str]:
 
 
 def _missing(found: Statistics) -> list[str]:
-    words = {VIDEO: "pictures", AUDIO: "sound"}
     lines = []
     for name, number in found.clips.items():
         if not number:
-            lines.append(f"no clip has {words[name]}")
+            lines.append(f"no clip has {WORDS[name]}")
         elif number < found.num_clips:
             without = found.num_clips - number
-            lines.append(f"{without} of {found.num_clips} clips have no {words[name]}")
+            lines.append(f"{without} of {found.num_clips} clips have no {WORDS[name]}")
     return lines
 
 

@@ -23,8 +23,7 @@ from torch import Tensor, nn
 from sightsound.diagnostics.finding import Check, Finding, answer, loss
 from sightsound.diagnostics.trial import Trial, batches
 from sightsound.nn.film import FilmBlock
-from sightsound.predict import WORDS
-from sightsound.types import Encoded
+from sightsound.types import WORDS, Encoded
 
 EVERYWHERE, LAYER = "all fusion layers", "layer "
 CUT = "exchange cut in "

@@ -24,8 +24,8 @@ from sightsound.diagnostics.explained import maps_of, questions
 from sightsound.diagnostics.finding import Check, Finding, compare, through
 from sightsound.diagnostics.trial import Trial
 from sightsound.explain.maps import Maps, Question
-from sightsound.predict import WORDS
 from sightsound.seeding import stable_seed
+from sightsound.types import WORDS
 
 SHARES = (0.25, 0.5, 0.75, 1.0)  # of the parts, after the whole head alone
 ALIKE = 0.5  # a correlation above this, with nothing learned left, is called unmoved. A guess.

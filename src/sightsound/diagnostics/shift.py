@@ -25,9 +25,8 @@ from sightsound.diagnostics.finding import Check, Finding, compare, loss, throug
 from sightsound.diagnostics.trial import Trial, hits, with_sound
 from sightsound.explain.maps import rows_of_batch
 from sightsound.media.front_end import FrontEnd
-from sightsound.predict import WORDS
 from sightsound.seeding import stable_seed
-from sightsound.types import AUDIO, Batch
+from sightsound.types import AUDIO, WORDS, Batch
 
 OWN, OTHER = "own sound", "another's sound"
 SHARES = (1 / 16, 1 / 8, 1 / 4)  # of the sound's median length, the default shifts

@@ -11,8 +11,7 @@ import numpy as np
 
 from sightsound.diagnostics.finding import Check, Finding, answer, compare
 from sightsound.diagnostics.trial import Trial, hits
-from sightsound.predict import WORDS
-from sightsound.types import AUDIO, VIDEO
+from sightsound.types import AUDIO, VIDEO, WORDS
 
 
 def streams(trial: Trial) -> Check:

@@ -21,9 +21,8 @@ import torch
 from sightsound.diagnostics.finding import Check, Finding, answer, named
 from sightsound.diagnostics.trial import Trial, agreement, with_sound
 from sightsound.explain.maps import rows_of_batch
-from sightsound.predict import WORDS
 from sightsound.seeding import stable_seed
-from sightsound.types import AUDIO, VIDEO
+from sightsound.types import AUDIO, VIDEO, WORDS
 
 ENOUGH = 5  # clips of a class that words are made of
 HARDLY = 0.1  # of a class's score: a smaller change, not surely a loss, is called none. A guess.

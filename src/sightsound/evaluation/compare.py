@@ -40,8 +40,8 @@ from sightsound.files import write_whole
 from sightsound.library_errors import read_object, reading
 from sightsound.metrics.scores import labelled, score_functions, summarise
 from sightsound.metrics.statistics import McNemar, Paired, mcnemar, paired_scores
-from sightsound.predict import WORDS, probabilities
-from sightsound.types import MODALITIES, Problem
+from sightsound.predict import probabilities
+from sightsound.types import MODALITIES, WORDS, Problem
 
 TABLE = "predictions.parquet"
 SHOWN = 5  # classes and clips in the text; the files have all

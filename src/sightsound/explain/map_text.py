@@ -15,8 +15,8 @@ from sightsound.explain.maps import Maps
 from sightsound.explain.text import clock
 from sightsound.media.front_end import FrontEnd
 from sightsound.media.logmel import band_edges
-from sightsound.preview.model_inputs import WORDS, Seen
-from sightsound.types import MODALITIES, VIDEO, Problem
+from sightsound.preview.model_inputs import Seen
+from sightsound.types import MODALITIES, VIDEO, WORDS, Problem
 
 if TYPE_CHECKING:
     from rich.table import Table

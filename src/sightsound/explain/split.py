@@ -17,8 +17,7 @@ from sightsound.explain.deletion import ATTENTION, EVIDENCE, RANDOM, Deleted, de
 from sightsound.explain.text import as_csv, cell_table, preference, rival_name
 from sightsound.files import write_whole
 from sightsound.predict import Predictor
-from sightsound.preview.model_inputs import WORDS
-from sightsound.types import MODALITIES, Problem
+from sightsound.types import MODALITIES, WORDS, Problem
 
 if TYPE_CHECKING:
     import pyarrow

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sightsound.explain.contributions import Explanation
-from sightsound.preview.model_inputs import WORDS
-from sightsound.types import AUDIO, VIDEO
+from sightsound.types import AUDIO, VIDEO, WORDS
 
 if TYPE_CHECKING:
     import pyarrow

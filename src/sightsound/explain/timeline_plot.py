@@ -33,8 +33,8 @@ from sightsound.figures.clips import (
     write_at,
 )
 from sightsound.media.front_end import FrontEnd
-from sightsound.preview.model_inputs import WORDS, Seen, pixels, runs_of
-from sightsound.types import AUDIO, MODALITIES, VIDEO
+from sightsound.preview.model_inputs import Seen, pixels, runs_of
+from sightsound.types import AUDIO, MODALITIES, VIDEO, WORDS
 
 # Inches.
 _LEFT, _RIGHT = 0.95, 1.6

@@ -29,8 +29,8 @@ from sightsound.figures.clips import (
     write_at,
 )
 from sightsound.media.front_end import FrontEnd
-from sightsound.preview.model_inputs import WORDS, Seen, pixels, remarks, runs_of, values_in_words
-from sightsound.types import AUDIO, VIDEO
+from sightsound.preview.model_inputs import Seen, pixels, remarks, runs_of, values_in_words
+from sightsound.types import AUDIO, VIDEO, WORDS
 
 _WIDTH, _LEFT, _MAIN = 13.2, 0.75, 8.6  # of the page; of time line, frames and spectrogram
 _TEXT_LEFT, _TEXT_SIGNS, _TEXT_LINE = 10.2, 42, 0.185

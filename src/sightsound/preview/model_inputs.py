@@ -33,9 +33,7 @@ from sightsound.media.probe import probe
 from sightsound.media.reader import Reader
 from sightsound.media.sound import Samples
 from sightsound.seeding import stable_seed
-from sightsound.types import AUDIO, VIDEO, Batch, Clip, Problem
-
-WORDS = {VIDEO: "pictures", AUDIO: "sound"}
+from sightsound.types import AUDIO, VIDEO, WORDS, Batch, Clip, Problem
 
 # Of the normalised values of one clip, from where on a remark is due: guesses. Clips differ, so
 # these are wider than those of a whole data set.

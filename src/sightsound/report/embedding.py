@@ -13,16 +13,15 @@ from sightsound.data.sampling import eval_batches
 from sightsound.evaluation.evaluate import stored
 from sightsound.figures.tsne import tsne
 from sightsound.predict import Predictor
-from sightsound.types import AUDIO, VIDEO, Batch, Output
+from sightsound.types import AUDIO, VIDEO, WORDS, Batch, Output
 
 MOST_CLIPS = 1000  # spread over the split: exact t-SNE of so many takes two seconds
 FEWEST_CLIPS = 10
-STREAM_WORDS = {AUDIO: "sound", VIDEO: "pictures"}
 FILM_WORDS = {"before_film": "just before FiLM", "after_film": "just after FiLM"}
 PLACES = {  # in a model, in words
     **{
         f"{name}_{place}": f"by the residual block of their {stream}, {words}"
-        for name, stream in STREAM_WORDS.items()
+        for name, stream in WORDS.items()
         for place, words in FILM_WORDS.items()
     },
     AUDIO: "by their sound, before fusion",

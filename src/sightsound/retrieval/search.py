@@ -12,10 +12,9 @@ import numpy as np
 from torch import nn
 
 from sightsound.files import csv_text
-from sightsound.predict import WORDS
 from sightsound.retrieval.embedding import Embedder, embed
 from sightsound.retrieval.index import Index, check_index
-from sightsound.types import AUDIO, VIDEO
+from sightsound.types import AUDIO, VIDEO, WORDS
 
 
 @dataclass(frozen=True)

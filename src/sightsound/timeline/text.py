@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from sightsound.predict import BOTH, WORDS
+from sightsound.predict import BOTH
 from sightsound.timeline.events import Cue, Event, cues_of, find_events
 from sightsound.timeline.score import Timeline
+from sightsound.types import WORDS
 
 MOST_EVENTS = 40  # in the terminal
 FIXED_COLUMNS = ("start_seconds", "end_seconds", "stream", "label", "score", "problem")
