@@ -18,7 +18,7 @@ from sightsound.data.manifest import load_manifest
 from sightsound.data.sampling import epoch_batches
 from sightsound.data.synthetic import write_demo
 from sightsound.media.decode import DecodeError
-from sightsound.media.decode_process import ChildReader
+from sightsound.media.decode_process import DecodeProcessReader
 from sightsound.train.loop import train
 
 
@@ -37,7 +37,7 @@ def clips(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def odd_reader(monkeypatch):
-    reader = ChildReader(OddReader(), 1.0)
+    reader = DecodeProcessReader(OddReader(), 1.0)
     monkeypatch.setattr(dataset, "open_reader", lambda *arguments, **options: reader)
 
 

@@ -113,7 +113,7 @@ def workers_below(pid: int) -> list[int]:
         except OSError:  # it has ended
             continue
         parents[int(entry.name)] = int(status.rpartition(")")[2].split()[1])
-    ours = [child for child, name in names.items() if b"child._serve()" in name]
+    ours = [child for child, name in names.items() if b"decode_process import _serve" in name]
     return [parents[c] for c in ours if pid in ancestors(c, parents) and parents[c] != pid]
 
 

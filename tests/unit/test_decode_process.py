@@ -19,7 +19,7 @@ from media_files import grey, tone
 
 from sightsound.media import decode_process as child_module
 from sightsound.media.decode import DecodeError
-from sightsound.media.decode_process import Child, ChildLost, ChildReader
+from sightsound.media.decode_process import DecodeProcess, DecodeProcessReader, WorkerCrashed
 from sightsound.media.encode import write_video
 from sightsound.media.geometry import random_box
 from sightsound.media.reader import FileReader
@@ -30,14 +30,14 @@ needs_proc = pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="reads /
 @pytest.fixture(scope="module")
 def shared():
     """A child for tests that leave it as it was."""
-    child = Child()
+    child = DecodeProcess()
     yield child
     child.close()
 
 
 @pytest.fixture
 def child():
-    child = Child()
+    child = DecodeProcess()
     yield child
     child.close()
 
@@ -115,7 +115,7 @@ def test_what_is_printed_does_not_disturb(shared, capfd):
 def test_it_is_small(child, clip, monkeypatch):
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         monkeypatch.setenv(name, "2")
-    reader = ChildReader(FileReader(), _child=child)
+    reader = DecodeProcessReader(FileReader(), _process=child)
     reader.frames(clip, np.array([0.0]), (8, 8))
     reader.sound(clip, 0.0, 1.0, 8000)
     heavy = {"torch", "pyarrow", "matplotlib", "rich", "PIL", "multiprocessing", "pytest"}
@@ -128,13 +128,15 @@ def test_it_is_small(child, clip, monkeypatch):
 
 def test_a_crash_is_named_and_the_next_call_starts_anew(child):
     first = child.call(os.getpid)
-    with pytest.raises(ChildLost, match=r"^crashed \(signal 11, SIGSEGV\)$"):
+    with pytest.raises(WorkerCrashed, match=r"^crashed \(signal 11, SIGSEGV\)$"):
         child.call(odd_readers.OddReader().frames, "crash.mp4")
     assert gone(first)
     second = child.call(os.getpid)
-    with pytest.raises(ChildLost, match=r"crashed \(signal 9, SIGKILL, perhaps for lack of memory"):
+    with pytest.raises(
+        WorkerCrashed, match=r"crashed \(signal 9, SIGKILL, perhaps for lack of memory"
+    ):
         child.call(os.kill, second, signal.SIGKILL)
-    with pytest.raises(ChildLost, match="^ended with status 3$"):
+    with pytest.raises(WorkerCrashed, match="^ended with status 3$"):
         child.call(os._exit, 3)
     assert len({first, second, child.call(os.getpid)}) == 3
 
@@ -142,7 +144,7 @@ def test_a_crash_is_named_and_the_next_call_starts_anew(child):
 def test_a_call_that_takes_too_long_is_ended(child):
     pid = child.call(os.getpid)
     started = time.monotonic()
-    with pytest.raises(ChildLost, match="^took longer than 0.2 s$"):
+    with pytest.raises(WorkerCrashed, match="^took longer than 0.2 s$"):
         child.call(time.sleep, 60, seconds=0.2)
     assert time.monotonic() - started < 5
     assert not os.path.exists(f"/proc/{pid}")  # also reaped
@@ -178,7 +180,7 @@ def test_a_process_that_cannot_start_is_no_bad_file(child, monkeypatch, capfd):
     message = "the decoding process ended with status 1 before its first file; what it wrote"
     with pytest.raises(RuntimeError, match=message) as caught:
         child.call(int, "1")
-    assert not isinstance(caught.value, ChildLost)
+    assert not isinstance(caught.value, WorkerCrashed)
     assert "ImportError: no numpy here" in capfd.readouterr().err
     monkeypatch.undo()
     assert child.call(int, "1") == 1
@@ -203,7 +205,7 @@ def test_another_takes_over_after_many_calls(child, monkeypatch):
 
 
 def test_forgetting_it_ends_it():
-    child = Child()
+    child = DecodeProcess()
     pid = child.call(os.getpid)
     del child
     assert gone(pid)
@@ -256,9 +258,9 @@ def test_threads_take_turns(shared):
 def test_it_ends_with_the_process_that_started_it(busy):
     script = """
         import os, sys, threading, time
-        from sightsound.media.decode_process import Child
+        from sightsound.media.decode_process import DecodeProcess
 
-        child = Child()
+        child = DecodeProcess()
         print(child.call(os.getpid), flush=True)
         if sys.argv[1] == "True":
             child.call(time.sleep, 3600)
@@ -277,7 +279,7 @@ def test_it_ends_with_the_process_that_started_it(busy):
 
 
 def test_a_reader_in_a_child_gives_the_same(shared, clip):
-    here, there = FileReader(), ChildReader(FileReader(), _child=shared)
+    here, there = FileReader(), DecodeProcessReader(FileReader(), _process=shared)
     assert there.duration(clip) == here.duration(clip)
     found, expected = (
         reader.frames(
@@ -308,7 +310,7 @@ def test_a_reader_in_a_child_gives_the_same(shared, clip):
 def test_a_file_that_breaks_the_decoder_cannot_be_decoded(clip, name, cause):
     path = clip.with_name(name)
     path.write_bytes(clip.read_bytes())
-    reader = ChildReader(odd_readers.OddReader(), 0.5)
+    reader = DecodeProcessReader(odd_readers.OddReader(), 0.5)
     assert reader.duration(path) == 1.0
     with pytest.raises(DecodeError, match=f"{name}' from 0.250 s: {cause}$"):
         reader.frames(path, np.array([0.25, 0.75]), (8, 8))
@@ -317,6 +319,6 @@ def test_a_file_that_breaks_the_decoder_cannot_be_decoded(clip, name, cause):
         reader.sound(path, 0.0, 1.0, 8000)
     assert time.monotonic() - started < 0.1
     assert reader.frames(clip, np.array([0.0]), (8, 8)).valid.all()
-    pid = reader._child.call(os.getpid)
+    pid = reader._process.call(os.getpid)
     reader.close()
     assert gone(pid)

@@ -14,7 +14,7 @@ from sightsound.data.rows import Row
 from sightsound.data.shards.transcode import Stretch, condense
 from sightsound.doctor.clips import clip_findings
 from sightsound.media.decode import DecodeError, opened
-from sightsound.media.decode_process import ChildReader
+from sightsound.media.decode_process import DecodeProcessReader
 from sightsound.media.display import Cut, Display, sane_aspect
 from sightsound.media.examine import examine
 from sightsound.media.frames import VideoTrack, read_frames
@@ -220,7 +220,7 @@ def test_every_reader_gives_what_a_player_shows(tmp_path):
         expected = read_frames(path, times, (24, 24), crop=square, picture=picture).pixels
         assert expected.mean() / 255 == pytest.approx(share, abs=0.04)
         file = FileReader(picture=picture)
-        child = ChildReader(file)
+        child = DecodeProcessReader(file)
         for reader in (file, child, SequentialReader(path, times, picture=picture)):
             found = reader.frames(path, times, (24, 24), crop=square).pixels
             np.testing.assert_array_equal(found, expected)

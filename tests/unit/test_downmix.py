@@ -12,7 +12,7 @@ from sightsound.data.dataset import ClipDataset
 from sightsound.data.manifest import Manifest, Row
 from sightsound.doctor.clips import _sound as found_in_sound
 from sightsound.media.decode import DecodeError
-from sightsound.media.decode_process import ChildReader
+from sightsound.media.decode_process import DecodeProcessReader
 from sightsound.media.downmix import channel_names, channel_weights, mono, numbers_only
 from sightsound.media.examine import examine
 from sightsound.media.front_end import AudioFrontEnd, FrontEnd, VideoFrontEnd
@@ -153,7 +153,7 @@ def test_every_reader_mixes_as_it_is_told(tmp_path):
     write_sound(path, wave, layout="5.1")
     for downmix, share in (("itu", 1.0), ("mean", 1 / 6)):
         file = FileReader(downmix=downmix)
-        child = ChildReader(file)
+        child = DecodeProcessReader(file)
         for reader in (file, child, SequentialReader(path, downmix=downmix)):
             found = reader.sound(path, 0.0, 1.0, RATE).samples
             np.testing.assert_allclose(found, wave[2] * share, atol=1e-6)
@@ -238,7 +238,7 @@ def test_nothing_but_what_is_not_a_number_is_an_error_in_one_sentence(tmp_path):
         read_audio(path, 0.0, 1.0)
     with pytest.raises(DecodeError, match=cause):
         SequentialReader(path).sound(path, 0.0, 1.0, RATE)
-    reader = ChildReader(FileReader())
+    reader = DecodeProcessReader(FileReader())
     with pytest.raises(DecodeError, match=cause):
         reader.sound(path, 0.0, 1.0, RATE)
     reader.close()

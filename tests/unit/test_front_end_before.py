@@ -12,7 +12,7 @@ from sightsound.config.load import config_text, load_config
 from sightsound.config.settings import DataSettings
 from sightsound.data.shards.demand import check_rich_enough
 from sightsound.data.shards.index import Index, write_index
-from sightsound.media.decode_process import ChildReader
+from sightsound.media.decode_process import DecodeProcessReader
 from sightsound.media.front_end import AudioFrontEnd, FrontEnd, VideoFrontEnd
 from sightsound.media.logmel import front_end
 from sightsound.media.reader import FileReader
@@ -100,7 +100,7 @@ def test_a_saved_model_without_the_fields_predicts_as_before(tmp_path):
         file.write_text(text)
         clip = tmp_path / "clip.mp4"
         clip.touch()
-        assert Predictor(tmp_path).files([clip]).reader == ChildReader(expected, 60.0)
+        assert Predictor(tmp_path).files([clip]).reader == DecodeProcessReader(expected, 60.0)
 
 
 def write_shards(folder, **settings):

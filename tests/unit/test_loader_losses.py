@@ -14,7 +14,7 @@ from sightsound.data.loader import Loader
 from sightsound.data.reading import open_reader
 from sightsound.data.rows import Manifest, Row
 from sightsound.media.decode import DecodeError
-from sightsound.media.decode_process import ChildReader
+from sightsound.media.decode_process import DecodeProcessReader
 from sightsound.media.encode import write_video
 from sightsound.media.front_end import AudioFrontEnd, FrontEnd, VideoFrontEnd
 from sightsound.media.reader import FileReader
@@ -50,7 +50,7 @@ def make_dataset(folder: Path, **settings) -> ClipDataset:
     rows = tuple(Row(name, folder / name, ("a",), split="train") for name in NAMES)
     manifest = Manifest(rows, {"label": ["a"]}, "single", folder)
     dataset = ClipDataset(manifest, rows, FRONT_END, DataSettings(**settings), train=True, seed=0)
-    dataset.reader = ChildReader(OddReader(), SECONDS)
+    dataset.reader = DecodeProcessReader(OddReader(), SECONDS)
     return dataset
 
 
@@ -66,7 +66,7 @@ def decoding_processes() -> set[int]:
     found = {os.getpid()}
     while more := {pid for pid, parent in parents.items() if parent in found} - found:
         found |= more
-    return {pid for pid in found if b"child._serve" in commands[pid]}
+    return {pid for pid in found if b"decode_process import _serve" in commands[pid]}
 
 
 @needs_proc
@@ -108,9 +108,9 @@ def test_the_error_arrives_as_a_decode_error(folder, num_workers):
 
 def test_the_time_limit_decides_where_files_are_decoded(folder):
     manifest = make_dataset(folder).manifest
-    assert open_reader(manifest, DataSettings()) == ChildReader(FileReader(), 60.0)
+    assert open_reader(manifest, DataSettings()) == DecodeProcessReader(FileReader(), 60.0)
     quick = DataSettings(time_limit_seconds=2.5, approximate=True)
-    assert open_reader(manifest, quick) == ChildReader(FileReader(approximate=True), 2.5)
+    assert open_reader(manifest, quick) == DecodeProcessReader(FileReader(approximate=True), 2.5)
     assert open_reader(manifest, DataSettings(time_limit_seconds=0)) == FileReader()
     with pytest.raises(ValueError, match="--data.time_limit_seconds is -1; accepted: at least 0"):
         DataSettings(time_limit_seconds=-1)

@@ -26,7 +26,7 @@ from sightsound.data.manifest import load_manifest
 from sightsound.doctor.duplicates import content_hash
 from sightsound.media import source
 from sightsound.media.decode import DecodeError
-from sightsound.media.decode_process import ChildReader
+from sightsound.media.decode_process import DecodeProcessReader
 from sightsound.media.probe import probe
 from sightsound.media.reader import FileReader
 from sightsound.media.source import exists, find
@@ -89,7 +89,7 @@ def test_containers_of_all_kinds_in_a_tar(tmp_path, suffix):
 
 def test_a_child_process_reads_members(tmp_path, clip):
     path = pack(tmp_path / "t.tar", {"0.mp4": clip.read_bytes()}) / "0.mp4"
-    reader = ChildReader(FileReader(), 30.0)
+    reader = DecodeProcessReader(FileReader(), 30.0)
     try:
         assert same(clip, path, reader)
         assert pickle.loads(pickle.dumps(path)) == path

@@ -8,7 +8,7 @@ from sightsound.config.settings import DataSettings
 from sightsound.data.rows import Manifest
 from sightsound.data.shards.demand import check_rich_enough
 from sightsound.data.shards.index import Index, is_index
-from sightsound.media.decode_process import ChildReader
+from sightsound.media.decode_process import DecodeProcessReader
 from sightsound.media.front_end import FrontEnd
 from sightsound.media.reader import FileReader, Reader
 
@@ -40,5 +40,5 @@ def open_reader(
         return TorchcodecReader(device, **how)
     reader = FileReader(approximate=settings.approximate, **how)
     if settings.time_limit_seconds:
-        return ChildReader(reader, settings.time_limit_seconds)
+        return DecodeProcessReader(reader, settings.time_limit_seconds)
     return reader

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sightsound.media.decode import DecodeError
-from sightsound.media.decode_process import Child, ChildLost
+from sightsound.media.decode_process import DecodeProcess, WorkerCrashed
 
 Progress = Callable[[str, int, int], None]  # what is done, number done, number in all
 AHEAD = 100  # questions per process that wait: one slow file does not stop the others
@@ -32,7 +32,7 @@ class Workers:
     def __init__(self, num_workers: int, *, seconds: float) -> None:
         self._seconds = seconds  # that a question may take; then its process is ended
         self._ahead = AHEAD * num_workers
-        self._children: list[Child] = []
+        self._children: list[DecodeProcess] = []
         self._mine = threading.local()
         self._threads = ThreadPoolExecutor(num_workers) if num_workers else None
 
@@ -54,15 +54,15 @@ class Workers:
             if self._threads is None:
                 return function(**question)
             return self._child().call(function, seconds=self._seconds, **question)
-        except ChildLost as error:
+        except WorkerCrashed as error:
             return Failure(f"the decoder {error}")
         except DecodeError as error:
             return Failure(error.cause)
 
-    def _child(self) -> Child:
+    def _child(self) -> DecodeProcess:
         """The process of the calling thread."""
         if not hasattr(self._mine, "child"):
-            self._mine.child = Child()
+            self._mine.child = DecodeProcess()
             self._children.append(self._mine.child)
         return self._mine.child
 

@@ -1,9 +1,9 @@
-"""A process that decodes and may be lost: a crash or a hang costs one answer, not the run.
+"""Decodes in a subprocess; a crash or hang fails one request, not the run.
 
-`Child` runs functions in such a process, `ChildReader` asks a `Reader` in it. Requests and answers
-are pickles over a pair of sockets, arrays beside them as they lie in memory. The process ignores
-Ctrl-C, which it never gets, and ends when the socket does: with the process that started it,
-however that ends.
+`DecodeProcess` runs functions in such a subprocess, `DecodeProcessReader` a `Reader`. Requests and
+answers are pickles over a pair of sockets, arrays beside them as they lie in memory. The subprocess
+never gets Ctrl-C, and ends when the socket closes: with the process that started it, however that
+ends.
 """
 
 from __future__ import annotations
@@ -49,15 +49,15 @@ _ENVIRONMENT = {
 }
 
 
-class ChildLost(RuntimeError):
-    """The process crashed, or was ended because it took too long."""
+class WorkerCrashed(RuntimeError):
+    """The subprocess crashed, or was ended because it took too long."""
 
 
-class Child:
-    """One process that runs functions, started when first needed and again after it was lost.
+class DecodeProcess:
+    """Runs functions in one subprocess, started when first needed and again after a crash.
 
-    Threads that share a `Child` wait for one another: give each its own. A pickled or forked copy
-    starts a process of its own.
+    Threads that share a `DecodeProcess` wait for one another: give each its own. A pickled or
+    forked copy starts a process of its own.
     """
 
     def __init__(self) -> None:
@@ -66,7 +66,7 @@ class Child:
         self._end: weakref.finalize | None = None  # nothing is started yet
 
     def __reduce__(self) -> tuple:
-        return Child, ()
+        return DecodeProcess, ()
 
     def call(
         self, function: Callable, *args: Any, seconds: float = LIMIT_SECONDS, **kwargs: Any
@@ -77,14 +77,16 @@ class Child:
         neither torch nor anything else that is slow or large. What it prints is not seen.
 
         Raises:
-            ChildLost: it crashed, or took longer than `seconds`; the next call starts a new one.
+            WorkerCrashed: it crashed, or took longer than `seconds`; the next call starts another.
             RuntimeError: no process could be started.
         """
         parts = _packed((function, args, kwargs))
-        if self._owner != os.getpid():
-            self._let_go()
+        if self._owner != os.getpid():  # a forked copy: process and lock belong to the original
+            self.close()
+            self._owner, self._lock = os.getpid(), threading.Lock()
         with self._lock:
-            if not self._is_fit():
+            is_new = self._end is None or self._num_calls >= _MAX_CALLS
+            if is_new or self._process.poll() is not None:  # it may have been killed meanwhile
                 self._start()
             self._num_calls += 1
             succeeded, result = self._exchange(parts, seconds=seconds)
@@ -98,11 +100,6 @@ class Child:
             self._end()
             self._end = None
 
-    def _let_go(self) -> None:
-        """In a forked copy: the process belongs to the original, and so may the lock."""
-        self.close()
-        self.__init__()
-
     def _exchange(self, parts: list, *, seconds: float) -> Any:
         """The answer to a request; whatever goes wrong ends the process."""
         try:
@@ -112,18 +109,10 @@ class Child:
         except BaseException as error:
             self.close()  # also after Ctrl-C: an answer may be under way
             if isinstance(error, TimeoutError):
-                raise ChildLost(f"took longer than {seconds:g} s") from None
+                raise WorkerCrashed(f"took longer than {seconds:g} s") from None
             if isinstance(error, EOFError | ConnectionError):
-                raise ChildLost(_ending(self._process.returncode)) from None
+                raise WorkerCrashed(_ending(self._process.returncode)) from None
             raise
-
-    def _is_fit(self) -> bool:
-        """True if there is a process that can take another call."""
-        return (
-            self._end is not None
-            and self._num_calls < _MAX_CALLS
-            and self._process.poll() is None  # it may have been killed meanwhile
-        )
 
     def _start(self) -> None:
         self.close()
@@ -132,7 +121,7 @@ class Child:
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-c", _CODE, *map(str, sys.path)],
-                stdin=theirs,
+                stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 env={**os.environ, **_ENVIRONMENT},
                 process_group=0,  # the terminal sends Ctrl-C to the group in the foreground
@@ -140,7 +129,7 @@ class Child:
         self._end = weakref.finalize(self, _end, self._process, self._socket, os.getpid())
         try:
             self._exchange(_packed((os.getpid, (), {})), seconds=_START_LIMIT_SECONDS)
-        except ChildLost as error:
+        except WorkerCrashed as error:
             raise RuntimeError(
                 f"the decoding process {error} before its first file; what it wrote to the "
                 "terminal says why (--data.time_limit_seconds 0 does without it)"
@@ -230,45 +219,40 @@ def _end_with(connection: socket.socket) -> None:
 
 
 def _answer(connection: socket.socket) -> list:
-    """The message that answers the next request."""
+    """The message that answers the next request: what it gives, or the error it raises."""
     parts = _receive(connection)
     try:
         function, args, kwargs = _unpacked(parts)
         return _packed((True, function(*args, **kwargs)))
     except Exception as error:
-        return _packed_error(error)
-
-
-def _packed_error(error: Exception) -> list:
-    """The error, with where it happened, or its text where it cannot travel."""
-    if not isinstance(error, DecodeError):
-        error.add_note(f"In the decoding process:\n{traceback.format_exc()}")
-    try:
-        pickle.loads(pickle.dumps(error))
-    except Exception:
-        return _packed((False, RuntimeError(traceback.format_exc())))
-    return _packed((False, error))
+        if not isinstance(error, DecodeError):
+            error.add_note(f"In the decoding process:\n{traceback.format_exc()}")
+        try:
+            pickle.loads(pickle.dumps(error))
+        except Exception:  # its text travels instead
+            error = RuntimeError(traceback.format_exc())
+        return _packed((False, error))
 
 
 # --- a reader -----------------------------------------------------------------------------------
 
 
 @dataclass
-class ChildReader:
-    """Asks `reader` in a process of its own; copies of it have processes of their own.
+class DecodeProcessReader:
+    """Runs `reader` in a subprocess; each copy has a subprocess of its own.
 
-    A question that crashes that process, or takes longer than `seconds`, is a `DecodeError`, and so
-    is from then on every question about the same file, at once.
+    A request that crashes it, or takes longer than `seconds`, is a `DecodeError`, and so is from
+    then on every request about the same file, at once.
     """
 
     reader: Reader
     seconds: float = LIMIT_SECONDS
-    _child: Child = field(default_factory=Child, repr=False, compare=False)
-    _lost: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
+    _process: DecodeProcess = field(default_factory=DecodeProcess, repr=False, compare=False)
+    _crashed: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     def duration(self, path: str | Path) -> float:
         """See `Reader`."""
-        return self._ask(self.reader.duration, path, start_seconds=0.0)
+        return self._call("duration", path, start_seconds=0.0)
 
     def frames(
         self,
@@ -280,32 +264,28 @@ class ChildReader:
     ) -> Frames | None:
         """See `Reader`."""
         start = float(np.min(times_seconds))
-        question = self.reader.frames, path, times_seconds, size
-        return self._ask(*question, start_seconds=start, crop=crop)
+        return self._call("frames", path, times_seconds, size, start_seconds=start, crop=crop)
 
     def sound(
         self, path: str | Path, start_seconds: float, stop_seconds: float, rate: int
     ) -> Samples | None:
         """See `Reader`."""
-        question = self.reader.sound, path, start_seconds, stop_seconds, rate
-        return self._ask(*question, start_seconds=start_seconds)
+        asked = start_seconds, stop_seconds, rate
+        return self._call("sound", path, *asked, start_seconds=start_seconds)
 
     def close(self) -> None:
-        """End the process. The next question starts another."""
-        self._child.close()
+        """End the subprocess. The next request starts another."""
+        self._process.close()
 
-    def _ask(
-        self,
-        question: Callable,
-        path: str | Path,
-        *args: Any,
-        start_seconds: float,
-        **kwargs: Any,
+    def _call(
+        self, name: str, path: str | Path, *args: Any, start_seconds: float, **kwargs: Any
     ) -> Any:
-        lost = self._lost.get(str(path))
-        if lost is None:
+        """What the method `name` of the reader gives for a file."""
+        cause = self._crashed.get(str(path))
+        if cause is None:
+            method = getattr(self.reader, name)
             try:
-                return self._child.call(question, path, *args, seconds=self.seconds, **kwargs)
-            except ChildLost as error:
-                lost = self._lost[str(path)] = f"the decoder {error}"
-        raise DecodeError(path, start_seconds, lost)
+                return self._process.call(method, path, *args, seconds=self.seconds, **kwargs)
+            except WorkerCrashed as error:
+                cause = self._crashed[str(path)] = f"the decoder {error}"
+        raise DecodeError(path, start_seconds, cause)

@@ -1,7 +1,7 @@
-"""What a data set asks of whatever holds its clips: three questions about a path.
+"""The interface through which data sets read clips: a duration, frames and sound of a path.
 
-`FileReader` answers from media files in the calling process. `child.py` asks the same of a process
-that can be lost, `data/shards` of clips that were decoded once and stored.
+`FileReader` decodes media files in the calling process, `DecodeProcessReader` in a subprocess;
+`data/shards` reads clips that were decoded once and stored.
 """
 
 from __future__ import annotations

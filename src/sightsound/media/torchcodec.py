@@ -5,7 +5,7 @@ decoders look at the same streams and mean the same times. What differs: pixels,
 of 255 (the mean over natural clips), because frames are scaled after they became RGB; gaps inside
 the sound are not seen; and a damaged packet costs the question, not only what it holds. Recordings
 that were joined have several clocks: those `FileReader` reads, and clips inside a tar or a table.
-It needs torch, so it does not run in a `ChildReader`. Decoding on a GPU has not been tested.
+It needs torch, so it does not run in a `DecodeProcessReader`. Decoding on a GPU is not tested.
 """
 
 from __future__ import annotations

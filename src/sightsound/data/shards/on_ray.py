@@ -16,7 +16,7 @@ from typing import Any
 
 from sightsound.config.settings import ShardSettings
 from sightsound.data.shards.writer import ShardPlan, ask_for, write_shard
-from sightsound.media.decode_process import Child
+from sightsound.media.decode_process import DecodeProcess
 from sightsound.optional import require
 
 LOCAL = "local"
@@ -62,7 +62,7 @@ def write_on_ray(
 def _write_one(item: dict[str, Any]) -> dict[str, Any]:
     """One task; that a file cannot be written is part of the answer, Ray would only print it."""
     plan, folder, settings, limit_seconds = pickle.loads(item["task"])
-    with closing(Child()) as child:
+    with closing(DecodeProcess()) as child:
         packed = (
             ask_for(clip, settings, child=child, limit_seconds=limit_seconds) for clip in plan.clips
         )

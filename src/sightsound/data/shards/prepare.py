@@ -46,7 +46,7 @@ from sightsound.data.shards.writer import (
     write_shard,
 )
 from sightsound.files import WRITING, csv_text, locked, write_whole
-from sightsound.media.decode_process import Child
+from sightsound.media.decode_process import DecodeProcess
 from sightsound.seeding import stable_seed
 
 QUARANTINE_NAME = "quarantine.csv"
@@ -226,8 +226,8 @@ def _write_here(
     tell: Callable[[int], None],
 ) -> None:
     """One shard after the other; clips are decoded in parallel."""
-    children = [Child() for _ in range(num_workers)]
-    free: SimpleQueue[Child] = SimpleQueue()
+    children = [DecodeProcess() for _ in range(num_workers)]
+    free: SimpleQueue[DecodeProcess] = SimpleQueue()
     for child in children:
         free.put(child)
 

@@ -18,7 +18,7 @@ from sightsound.data.rows import Row
 from sightsound.data.shards.format import END, about_row, pack
 from sightsound.data.shards.transcode import Stretch, condense
 from sightsound.files import replaced_when_complete
-from sightsound.media.decode_process import Child, ChildLost
+from sightsound.media.decode_process import DecodeProcess, WorkerCrashed
 
 PARTS_NAME = "parts"
 
@@ -127,7 +127,7 @@ class Packed:
 
 
 def pack_clip(clip: ShardClip, settings: ShardSettings) -> Packed:
-    """Decode a clip and pack what is left of it. Free of torch: runs in a `Child`."""
+    """Decode a clip and pack what is left of it. Free of torch: runs in a `DecodeProcess`."""
     row = clip.row
     stretch = Stretch(row.path, row.audio_path, row.start_seconds, row.end_seconds)
     condensed = condense(stretch, settings)
@@ -157,13 +157,13 @@ def _fault(clip: ShardClip, modality: str, cause: str, action: str) -> Fault:
 
 
 def ask_for(
-    clip: ShardClip, settings: ShardSettings, *, child: Child, limit_seconds: float
+    clip: ShardClip, settings: ShardSettings, *, child: DecodeProcess, limit_seconds: float
 ) -> Packed:
     """`pack_clip` by `child`, in at most `limit_seconds`; 0: here, in any time."""
     if not limit_seconds:
         return pack_clip(clip, settings)
     try:
         return child.call(pack_clip, clip, settings, seconds=limit_seconds)
-    except ChildLost as error:
+    except WorkerCrashed as error:
         fault = Fault(clip.row.id, clip.path, "clip", f"the decoder {error}", "dropped")
         return Packed(None, 0, (fault,))
