@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, folders with one writer, and tables as CSV."""
+"""Atomic writing of files and folders, locks on folders, and CSV."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import csv
 import fcntl
 import io
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -15,25 +16,65 @@ WRITING = ".writing-"  # how names of unfinished files begin
 
 
 @contextlib.contextmanager
-def replaced_when_complete(path: Path) -> Iterator[BinaryIO]:
-    """A new file beside `path`, which takes its place, on the disk, if all goes well."""
-    temporary = path.with_name(f"{WRITING}{path.name}-{os.getpid()}")
+def atomic_path(path: Path) -> Iterator[Path]:
+    """The name for a new file beside `path`, which is flushed and replaces it if all goes well."""
+    temporary = _temporary(path)
     try:
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
+        yield temporary
+        _flush(temporary)
         temporary.replace(path)
     except OSError as error:
+        if error.errno is None or error.filename not in (None, str(temporary)):
+            raise  # of another file
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """`atomic_path`, open for writing."""
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        yield file
+
+
+@contextlib.contextmanager
+def atomic_directory(path: Path, *, last: str) -> Iterator[Path]:
+    """A new folder beside `path`, which is flushed and becomes `path` if all goes well.
+
+    Where `path` holds files, the new ones are moved in one by one, the one called `last` after all
+    others; what else is there stays.
+    """
+    temporary = _temporary(path)
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        files = sorted(temporary.iterdir(), key=lambda file: file.name == last)
+        for file in files:
+            _flush(file)
+        if path.is_dir() and any(path.iterdir()):
+            for file in files:
+                file.replace(path / file.name)
+        else:
+            temporary.replace(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f"{WRITING}{path.name}-{os.getpid()}")
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
 def write_whole(path: Path, content: str | bytes) -> None:
     """Write a file whole or not at all, text as UTF-8; folders above it are made."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replaced_when_complete(path) as file:
+    with atomic_file(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
 
 
@@ -58,6 +99,13 @@ def locked(folder: Path, *, by: str) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def csv_rows(rows: Iterable[Iterable[Any]]) -> str:
+    """Rows of values as CSV, without a header; `None` becomes an empty cell."""
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerows(rows)
+    return buffer.getvalue()
 
 
 def csv_text(lines: Iterable[Mapping[str, Any]], columns: Sequence[str] | None = None) -> str:

@@ -225,11 +225,10 @@ def test_mistakes_are_refused_and_leave_nothing(tmp_path, text, options, message
 def test_a_write_that_fails_leaves_nothing(tmp_path, monkeypatch):
     (tmp_path / "all.csv").write_text(GOOD)
 
-    def full(table, path):
-        path.write_text("half")
+    def full(rows):
         raise OSError("no space left")
 
-    monkeypatch.setattr("sightsound.data.subset._write_csv", full)
+    monkeypatch.setattr("sightsound.data.subset.csv_rows", full)
     with pytest.raises(OSError, match="no space left"):
         build_subset(tmp_path / "all.csv", tmp_path / "some.csv", clips=1)
     assert [path.name for path in tmp_path.iterdir()] == ["all.csv"]

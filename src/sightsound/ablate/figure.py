@@ -7,7 +7,6 @@ of Okabe and Ito, told apart by colour-blind readers; markers and dashes say the
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from matplotlib.figure import Figure
 from sightsound.ablate.plan import Plan
 from sightsound.ablate.report import MAIN, Results, Row, Score, make_rows, score_word
 from sightsound.ablate.studies import Study
+from sightsound.files import atomic_path
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -33,10 +33,9 @@ def draw(folder: Path, plan: Plan, results: Results, *, seeds: Sequence[int]) ->
     rows = make_rows(plan, results, seeds=seeds)
     figure = make_figure(plan.study, rows, score=score_word(results))
     for kind in ("png", "svg"):
-        temporary = folder / f".figure.{kind}.tmp"
         date = {"Date": None} if kind == "svg" else None
-        figure.savefig(temporary, format=kind, dpi=160, metadata=date)
-        os.replace(temporary, folder / f"figure.{kind}")
+        with atomic_path(folder / f"figure.{kind}") as temporary:
+            figure.savefig(temporary, format=kind, dpi=160, metadata=date)
 
 
 def make_figure(study: Study, rows: Sequence[Row], *, score: str) -> Figure:

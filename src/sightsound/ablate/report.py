@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import shlex
 import statistics
@@ -14,7 +12,7 @@ from typing import Any, NamedTuple
 
 from sightsound.ablate.plan import Plan, Point
 from sightsound.evaluation.evaluate import SCORE_WORDS
-from sightsound.files import write_whole
+from sightsound.files import csv_rows, write_whole
 
 Results = dict[tuple[str, int], dict[str, Any]]  # {(name of the cell, seed): result.json}
 MAIN = "score"  # column of the whole model; the others are its streams alone
@@ -223,26 +221,20 @@ def _environment(values: Mapping[str, Any]) -> str:
 def csv_text(plan: Plan, rows: Sequence[Row]) -> str:
     """Plain numbers, scores as shares; one line per point."""
     streams = _stream_columns(rows)
-    buffer = io.StringIO()
     names = [plain_label(axis.label) for axis in plan.study.axes]
     header = [*names, "cell", "n", "failed", "score", "score_deviation"]
     for stream in streams:
         header += [stream, f"{stream} deviation"]
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow([*header, "gflop", "parameters", "seconds"])
+    lines = [[*header, "gflop", "parameters", "seconds"]]
     for row in rows:
         main = row.scores.get(MAIN, Score(math.nan, None, 0))
         line = [*row.words, row.point.cell.name, main.num, len(row.failed), *_numbers(main)]
         for stream in streams:
             line += _numbers(row.scores.get(stream, Score(math.nan, None, 0)))
         cell = row.point.cell
-        writer.writerow([*line, cell.flops / 1e9, cell.parameters, _blank(row.seconds)])
-    return buffer.getvalue()
+        lines.append([*line, cell.flops / 1e9, cell.parameters, row.seconds])
+    return csv_rows(lines)
 
 
-def _numbers(score: Score) -> list[Any]:
-    return [_blank(None if math.isnan(score.mean) else score.mean), _blank(score.deviation)]
-
-
-def _blank(value: float | None) -> float | str:
-    return "" if value is None else value
+def _numbers(score: Score) -> list[float | None]:
+    return [None if math.isnan(score.mean) else score.mean, score.deviation]

@@ -50,7 +50,7 @@ from sightsound.data.rows import (
 from sightsound.data.shards.index import ABOUT_NAME, INDEX_NAME, Index
 from sightsound.data.splits import TooFewGroups, draw_splits
 from sightsound.data.text import read_text
-from sightsound.files import csv_text, replaced_when_complete, write_whole
+from sightsound.files import atomic_file, csv_text, write_whole
 from sightsound.media.source import exists
 from sightsound.registry import nearest_path, unknown_name
 
@@ -165,7 +165,7 @@ def _write_parquet(path: Path, lines: list[dict[str, str]], *, columns: list[str
     cells = {name: [line.get(name) or None for line in lines] for name in columns}
     table = pyarrow.table(cells)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replaced_when_complete(path) as file:
+    with atomic_file(path) as file:
         pyarrow.parquet.write_table(table, file)
 
 

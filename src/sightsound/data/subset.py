@@ -22,6 +22,7 @@ import numpy as np
 
 from sightsound.data.exclude import read_exclude
 from sightsound.data.rows import LABEL, SPLITS, Row, default_id, is_split
+from sightsound.files import atomic_file, csv_rows
 from sightsound.registry import unknown_name
 from sightsound.seeding import stable_seed
 
@@ -358,23 +359,13 @@ def _labels(table: pyarrow.Table, rows: np.ndarray, *, source: Path) -> _Labels:
 
 def _write(table: pyarrow.Table, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        (_write_csv if path.suffix == ".csv" else _write_parquet)(table, temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with atomic_file(path) as file:
+        if path.suffix == ".parquet":
+            from pyarrow import parquet
 
-
-def _write_parquet(table: pyarrow.Table, path: Path) -> None:
-    from pyarrow import parquet
-
-    parquet.write_table(table, path)
-
-
-def _write_csv(table: pyarrow.Table, path: Path) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(table.column_names)
+            parquet.write_table(table, file)
+            return
+        file.write(csv_rows([table.column_names]).encode())
         for batch in table.to_batches(max_chunksize=_BATCH_ROWS):
-            writer.writerows(zip(*(column.to_pylist() for column in batch.columns), strict=True))
+            columns = [column.to_pylist() for column in batch.columns]
+            file.write(csv_rows(zip(*columns, strict=True)).encode())

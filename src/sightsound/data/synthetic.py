@@ -28,12 +28,11 @@ processes that write start fast.
 
 from __future__ import annotations
 
-import csv
 import json
 import multiprocessing
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -41,6 +40,7 @@ import numpy as np
 
 from sightsound.data.manifest import write_manifest
 from sightsound.data.rows import LABEL, Row
+from sightsound.files import csv_rows
 from sightsound.media.encode import write_video
 from sightsound.registry import unknown_name
 from sightsound.seeding import stable_seed
@@ -237,11 +237,9 @@ def _write_json(path: Path, content: object) -> None:
 
 
 def _write_truth(path: Path, clips: list[SyntheticClip]) -> None:
-    with path.open("w", newline="") as file:
-        columns = ("path", LABEL, "split", "picture", "sound")
-        writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(asdict(clip) for clip in clips)
+    columns = ("path", LABEL, "split", "picture", "sound")
+    rows = [[getattr(clip, name) for name in columns] for clip in clips]
+    path.write_text(csv_rows([columns, *rows]))
 
 
 # --- pictures -----------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ from sightsound.data.rows import SPELLINGS, Manifest, Row, id_hash
 from sightsound.data.sampling import eval_batches
 from sightsound.features.cache import FeatureDataset
 from sightsound.features.extract import Progress, with_features
-from sightsound.files import csv_text, replaced_when_complete, write_whole
+from sightsound.files import atomic_file, csv_text, write_whole
 from sightsound.metrics.scores import (
     Score,
     joint_top_k_hits,
@@ -697,7 +697,7 @@ def _write_parquet(path: Path, evaluation: Evaluation) -> None:
         columns[f"{name} logits"] = pyarrow.array(list(scored.logits))
     labels = {"labels": json.dumps(evaluation.labels), "task": evaluation.task}
     table = pyarrow.table(columns).replace_schema_metadata(labels)
-    with replaced_when_complete(path) as file:
+    with atomic_file(path) as file:
         pyarrow.parquet.write_table(table, file)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 from collections.abc import Iterator, Sequence
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sightsound.explain.contributions import Explanation
+from sightsound.files import csv_rows
 from sightsound.types import AUDIO, VIDEO, WORDS
 
 if TYPE_CHECKING:
@@ -241,8 +241,4 @@ def cell_table(explanations: Sequence[Explanation]) -> pyarrow.Table:
 
 def as_csv(table: pyarrow.Table) -> str:
     """A table as CSV with a header."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(table.column_names)
-    writer.writerows(zip(*table.to_pydict().values(), strict=True))
-    return buffer.getvalue()
+    return csv_rows([table.column_names, *zip(*table.to_pydict().values(), strict=True)])

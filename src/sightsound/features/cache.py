@@ -11,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 from pathlib import Path
 
 import torch
@@ -22,6 +21,7 @@ from torch.utils.data import Dataset
 from sightsound.data.dataset import ClipDataset
 from sightsound.data.rows import Row
 from sightsound.data.sampling import Key
+from sightsound.files import atomic_path
 from sightsound.library_errors import reading, save_tensors
 from sightsound.media.decode import DecodeError
 from sightsound.media.source import find
@@ -94,12 +94,8 @@ class FeatureCache:
         path.parent.mkdir(parents=True, exist_ok=True)
         problems = [[p.path, p.modality, p.cause, p.action] for p in clip.problems]
         about = {"id": row.id, "front_end": self._how[0], "problems": json.dumps(problems)}
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
+        with atomic_path(path) as temporary:
             save_tensors(_tensors(clip), temporary, metadata=about)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
 
     def _content(self, path: Path) -> str:
         """Hash of a media file's bytes; read once as long as size and time of change stay."""

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 from av.container import OutputContainer
+
+from sightsound.files import atomic_path
 
 _AUDIO_CHUNK = 1024  # samples per AAC frame
 _AAC_BITS_PER_SAMPLE = 4  # a guess: errors stay under a tenth of the loudness of a pure tone
@@ -59,9 +58,9 @@ def write_frames(
     The file plays while it loads: its index is at the start, sound and frames lie side by side.
     """
     _check(size=size, frames_per_second=frames_per_second, waveform=waveform, rate_hz=rate_hz)
-    with _replaced_when_complete(Path(path)) as temporary:
+    with atomic_path(Path(path)) as temporary:
         options = {"movflags": "+faststart"}
-        with av.open(temporary, "w", format="mp4", options=options) as container:
+        with av.open(str(temporary), "w", format="mp4", options=options) as container:
             _write_streams(
                 container,
                 frames=frames,
@@ -108,19 +107,6 @@ def _check(
 AAC_RATES_HZ = frozenset(
     (7350, 8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
 )
-
-
-@contextmanager
-def _replaced_when_complete(path: Path) -> Iterator[str]:
-    """The name of a new file beside `path`, which takes its place if all goes well."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".writing-", suffix=".mp4")
-    os.close(handle)
-    try:
-        yield temporary
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
 
 
 def _write_streams(

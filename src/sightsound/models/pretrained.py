@@ -8,15 +8,13 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
-import os
-import shutil
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from sightsound.files import atomic_directory
 from sightsound.library_errors import load_tensors, reading, save_tensors
 from sightsound.registry import MODELS, nearest_path, resolve
 from sightsound.types import ModelInfo
@@ -32,27 +30,12 @@ class Pretrained(nn.Module):
     def save_pretrained(self, directory: str | Path) -> Path:
         """Write the model to `directory`; the old content is replaced only when all is written."""
         directory = Path(directory)
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
-        try:
+        with atomic_directory(directory, last=CONFIG) as temporary:
             tensors = {key: value.contiguous() for key, value in self.state_dict().items()}
             save_tensors(tensors, temporary / WEIGHTS, metadata={"format": "pt"})
             (temporary / CONFIG).write_text(info_to_json(self.info))
             (temporary / CARD).write_text(model_card(self))
-            _replace(temporary, directory)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
         return directory
-
-
-def _replace(temporary: Path, directory: Path) -> None:
-    """Move the three files over; the weights last but the config, which makes a model complete."""
-    temporary.chmod(0o755)
-    if not directory.exists():
-        temporary.rename(directory)
-        return
-    for name in (CARD, WEIGHTS, CONFIG):
-        os.replace(temporary / name, directory / name)
 
 
 def info_to_json(info: ModelInfo) -> str:

@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -29,6 +27,7 @@ from sightsound.data.manifest import is_same_path, load_manifest, other_data
 from sightsound.data.rows import UNLABELLED, Manifest, Row, id_hash
 from sightsound.data.sampling import Key
 from sightsound.features.extract import Progress
+from sightsound.files import atomic_directory
 from sightsound.library_errors import read_object, reading
 from sightsound.registry import nearest_path
 from sightsound.retrieval.embedding import Embedder
@@ -100,9 +99,7 @@ def build_index(
     output = Path(output)
     if output.exists() and not (output.is_dir() and not any(output.iterdir())):
         raise ValueError(f"{str(output)!r} is there already; remove it, or give another --output")
-    output.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
-    try:
+    with atomic_directory(output, last=ABOUT) as temporary:
         stores = _stores(temporary / EMBEDDINGS, number=len(clips), width=embedder.width)
         with Loader(clips, num_workers=num_workers) as loader:
             has = _fill(stores, embedder, loader, progress=progress)
@@ -113,10 +110,6 @@ def build_index(
         scores = recalls(stores, rows, sources=[row.source for row in clips.rows])
         about |= {"scores": scores, "trained_on_scored": not fresh.any()}
         (temporary / ABOUT).write_text(json.dumps(about, indent=1) + "\n")
-        temporary.chmod(0o755)
-        os.replace(temporary, output)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return Index(output, about), loader.problems
 
 

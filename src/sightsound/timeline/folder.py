@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sightsound.files import write_whole
+from sightsound.files import csv_rows, write_whole
 from sightsound.media.source import find
 from sightsound.predict import Predictor
 from sightsound.timeline.score import Scored, Timeline
@@ -28,7 +28,7 @@ from sightsound.timeline.text import (
     as_json,
     as_srt,
     as_vtt,
-    csv_lines,
+    window_rows,
 )
 from sightsound.timeline.windows import Plan
 
@@ -107,7 +107,7 @@ def _read(file: Path, timeline: Timeline) -> Scored:
 def append(folder: Path, timeline: Timeline, *, number: int) -> None:
     """Write the last `number` windows."""
     with (folder / CSV).open("a", encoding="utf-8") as file:
-        file.write("".join(csv_lines(timeline, timeline.num_windows - number)))
+        file.write(csv_rows(window_rows(timeline, timeline.num_windows - number)))
 
 
 def write_results(folder: Path, timeline: Timeline, *, threshold: float) -> None:

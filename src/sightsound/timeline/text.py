@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import math
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from sightsound.files import csv_rows
 from sightsound.predict import BOTH
 from sightsound.timeline.events import Cue, Event, cues_of, find_events
 from sightsound.timeline.score import Timeline
@@ -115,11 +115,11 @@ def notes(timeline: Timeline) -> list[str]:
 
 def as_csv(timeline: Timeline) -> str:
     """A header, then a line for each window and stream."""
-    return _csv_line([*FIXED_COLUMNS, *timeline.classes]) + "".join(csv_lines(timeline, 0))
+    return csv_rows([[*FIXED_COLUMNS, *timeline.classes], *window_rows(timeline, 0)])
 
 
-def csv_lines(timeline: Timeline, first: int) -> Iterator[str]:
-    """A line for each stream of the windows from `first` on, empty where a stream is missing."""
+def window_rows(timeline: Timeline, first: int) -> Iterator[list[str]]:
+    """A row for each stream of the windows from `first` on, empty where a stream is missing."""
     classes = timeline.classes
     for index in range(first, timeline.num_windows):
         window, problem = timeline.grid.window(index), timeline.problems[index]
@@ -129,18 +129,12 @@ def csv_lines(timeline: Timeline, first: int) -> Iterator[str]:
                 best = int(scores.argmax())
                 values = [classes[best], *map(_number, (scores[best], *scores))]
             times = map(_number, (window.start_seconds, window.stop_seconds))
-            yield _csv_line([*times, stream, *values[:2], problem, *values[2:]])
+            yield [*times, stream, *values[:2], problem, *values[2:]]
 
 
 def _number(value: float) -> str:
     """Up to six decimals."""
     return f"{float(value):.6f}".rstrip("0").rstrip(".")
-
-
-def _csv_line(values: Iterable[str]) -> str:
-    buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerow(values)
-    return buffer.getvalue()
 
 
 # --- JSON ---------------------------------------------------------------------------------------

@@ -10,14 +10,13 @@ replaced; only then is the previous one removed.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from sightsound.files import write_whole
+from sightsound.files import atomic_directory, atomic_path, write_whole
 from sightsound.library_errors import load_tensors, read_object, save_tensors
 
 _DAMAGED = "put back a copy of this checkpoint, or start the run anew"
@@ -33,9 +32,7 @@ def save_checkpoint(
     state: dict,
 ) -> Path:
     """The directory of the new checkpoint under `folder`; nothing is left of one that fails."""
-    target, temporary = folder / f"step_{step}", folder / f".step_{step}.tmp"
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
+    target = folder / f"step_{step}"
     optimizer_tensors, optimizer_values = _flatten(optimizer)
     parts = {
         "model": _contiguous(model.state_dict()),
@@ -43,18 +40,14 @@ def save_checkpoint(
         "optimizer": optimizer_tensors,
     }
     content = {"step": step, "optimizer": optimizer_values, **state}
-    try:
+    with atomic_directory(target, last="state.json") as temporary:
         for name, tensors in parts.items():
             save_tensors(tensors, temporary / f"{name}.safetensors")
         (temporary / "state.json").write_text(json.dumps(content, indent=1))
-        for file in temporary.iterdir():
-            _flush(file)
-        shutil.rmtree(target, ignore_errors=True)
-        os.replace(temporary, target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     write_whole(folder / "last", target.name)
-    _remove_others(folder, keep=target)
+    for path in folder.iterdir():  # older ones, and what an interrupted save left behind
+        if path.is_dir() and path != target and "step_" in path.name:
+            shutil.rmtree(path)
     return target
 
 
@@ -65,13 +58,8 @@ def save_objective(path: Path, objective: nn.Module, *, step: int) -> None:
     """
     tensors = _contiguous(objective.state_dict())
     if tensors:
-        temporary = path.with_name(f".{path.name}.tmp")
-        try:
+        with atomic_path(path) as temporary:
             save_tensors(tensors, temporary, metadata={"step": str(step)})
-            _flush(temporary)
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
 
 
 def last_checkpoint(folder: Path) -> Path | None:
@@ -138,15 +126,3 @@ def _unflatten(tensors: dict[str, Tensor], values: dict) -> dict:
         index, key = name.split(".", 1)
         state.setdefault(int(index), {})[key] = value
     return {"state": state, "param_groups": values["param_groups"]}
-
-
-def _flush(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-
-
-def _remove_others(folder: Path, *, keep: Path) -> None:
-    """Remove older checkpoints and what an interrupted save left behind."""
-    for path in folder.iterdir():
-        if path.is_dir() and path != keep and path.name.lstrip(".").startswith("step_"):
-            shutil.rmtree(path)

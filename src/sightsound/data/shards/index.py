@@ -19,7 +19,7 @@ import numpy as np
 
 from sightsound.data.rows import HEADS, LABEL
 from sightsound.data.shards.format import END, SOUND_SUFFIX, VERSION, key_name
-from sightsound.files import replaced_when_complete
+from sightsound.files import atomic_file
 from sightsound.media.front_end import AS_BEFORE
 
 INDEX_NAME = "index.parquet"
@@ -119,7 +119,7 @@ def write_index(path: Path, rows: Sequence[Mapping[str, Any]], *, task: str) -> 
     kinds |= dict.fromkeys(_NUMBERS, "int64") | dict.fromkeys(POORER, "bool")
     schema = pyarrow.schema([(n, pyarrow.type_for_alias(kind)) for n, kind in kinds.items()])
     table = pyarrow.Table.from_pylist([dict(row) for row in rows], schema=schema)
-    with replaced_when_complete(path) as file:
+    with atomic_file(path) as file:
         pyarrow.parquet.write_table(table, file)
 
 

@@ -17,7 +17,7 @@ from sightsound.config.settings import ShardSettings
 from sightsound.data.rows import Row
 from sightsound.data.shards.format import END, about_row, pack
 from sightsound.data.shards.transcode import Stretch, condense
-from sightsound.files import replaced_when_complete
+from sightsound.files import atomic_file
 from sightsound.media.decode_process import DecodeProcess, WorkerCrashed
 
 PARTS_NAME = "parts"
@@ -77,7 +77,7 @@ def write_shard(plan: ShardPlan, folder: Path, packed: Iterable[Packed]) -> None
     """Write `plan` to `folder`; `packed` are its clips, in order."""
     places: list[Place] = []
     faults: list[Fault] = []
-    with replaced_when_complete(folder / plan.name) as file:
+    with atomic_file(folder / plan.name) as file:
         for clip, parcel in zip(plan.clips, packed, strict=True):
             if parcel.sample is not None:
                 size = len(parcel.sample)
@@ -87,7 +87,7 @@ def write_shard(plan: ShardPlan, folder: Path, packed: Iterable[Packed]) -> None
             faults += parcel.faults
         file.write(END)
         part = Part(file.tell(), tuple(places), tuple(faults))
-        with replaced_when_complete(_part_path(folder, plan.name)) as note:
+        with atomic_file(_part_path(folder, plan.name)) as note:
             note.write(json.dumps(asdict(part), ensure_ascii=False).encode())
 
 
