@@ -46,6 +46,10 @@ class Clip:
     problems: tuple[Problem, ...] = ()
     encoded: bool = False  # features (T, ...) of frozen encoders in place of pixels and log-mel
     source: str = ""  # the file it is cut from; empty: the clip is its own
+    starts: dict[str, float] = field(default_factory=dict)
+    """{modality: where its window starts, in seconds of the file}, as far as one was looked at."""
+
+    frame_times: Tensor | None = None  # (T,) seconds of the file when the frames given start
 
 
 @dataclass

@@ -259,13 +259,13 @@ def test_sound_that_wraps_is_joined_without_a_gap(folder):
 def test_jittered_crops_are_drawn_for_each_clip_and_epoch(folder):
     settings = DataSettings(windows="centre", crop="jitter", crop_jitter=(1.0, 1.33))
     dataset = make(folder, "ramp.mp4", settings=settings, train=True)
-    box = dataset._crop(dataset.rows[0], epoch=0)(32, 48)
-    assert box == dataset._crop(dataset.rows[0], epoch=0)(32, 48)
-    assert box != dataset._crop(dataset.rows[0], epoch=1)(32, 48)
+    box = dataset.crop(dataset.rows[0], epoch=0)(32, 48)
+    assert box == dataset.crop(dataset.rows[0], epoch=0)(32, 48)
+    assert box != dataset.crop(dataset.rows[0], epoch=1)(32, 48)
     # 32 x 48 scaled to 16 x 24, the size of the output, then by 1 to 1.33.
     assert 32 / 1.33 <= box.height <= 32 and 48 / 1.33 <= box.width <= 48
     still = make(folder, "ramp.mp4", settings=settings)
-    assert still._crop(still.rows[0], epoch=0)(32, 48) == Box(0.0, 0.0, 32.0, 48.0)
+    assert still.crop(still.rows[0], epoch=0)(32, 48) == Box(0.0, 0.0, 32.0, 48.0)
 
 
 def policy(name: str) -> DataSettings:

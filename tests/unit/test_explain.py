@@ -34,7 +34,7 @@ from sightsound.media.front_end import AudioFrontEnd, FeatureFrontEnd, FrontEnd,
 from sightsound.models.mafnet import MAFnet
 from sightsound.models.mbt import MBT
 from sightsound.predict import Predictor
-from sightsound.preview.model_inputs import Seen, named
+from sightsound.preview.model_inputs import ModelInput, named
 from sightsound.types import Batch, Problem
 
 SECONDS = 4
@@ -438,16 +438,16 @@ def test_a_split_says_what_is_wrong_or_missing():
 # --- the picture --------------------------------------------------------------------------------
 
 
-def make_seen(*, video: bool = True, audio: bool = True, seconds: int = 2) -> Seen:
+def make_seen(*, video: bool = True, audio: bool = True, seconds: int = 2) -> ModelInput:
     """What a model is given: two frames a second, each of one grey; log-mel that rises."""
     frames = 2 * seconds
     grey = torch.linspace(-1, 1, frames)[:, None, None, None].expand(frames, 3, 12, 16)
     sound = torch.arange(100.0 * seconds)[None, :, None].expand(1, 100 * seconds, 8)
     streams = {"video": grey if video else None, "audio": sound if audio else None}
     valid = {"video": torch.ones(frames).bool(), "audio": torch.arange(100 * seconds) < 150}
-    return Seen(
+    return ModelInput(
         row=None, labels="", labels_apart={}, **streams, valid=valid, decoded=valid, times=None,
-        starts={}, lengths={}, duration=5.0, stretch=Window(3.0, 5.0), wrap=False,
+        starts={}, lengths={}, duration=5.0, clip_window=Window(3.0, 5.0), wrap=False,
     )  # fmt: skip
 
 

@@ -24,7 +24,7 @@ from sightsound.explain.maps import Maps, explain_maps
 from sightsound.media.clips import Window
 from sightsound.media.front_end import AudioFrontEnd, FrontEnd, VideoFrontEnd
 from sightsound.media.logmel import band_edges, mel_matrix
-from sightsound.preview.model_inputs import Seen
+from sightsound.preview.model_inputs import ModelInput
 
 FRONT_END = FrontEnd(
     "places",
@@ -87,7 +87,7 @@ def looked(**changes) -> Looked:
     video[3, 0, 2], audio[3, 1], audio[0, 0] = 2, 1, -0.5
     maps = Maps("a/b.mp4", "occlusion", "dog", video, audio, {"video": 0.6, "audio": 0.4}, 0.75)
     shapley = explain_maps(predictor, batch, method="shapley")[0]
-    seen = Seen(
+    seen = ModelInput(
         row=None,
         labels="dog",
         labels_apart={},
@@ -99,7 +99,7 @@ def looked(**changes) -> Looked:
         starts={"video": 10.0, "audio": 10.0},
         lengths={"video": 4.0, "audio": 4.0},
         duration=20.0,
-        stretch=Window(0.0, 20.0),
+        clip_window=Window(0.0, 20.0),
         wrap=False,
     )
     return Looked(

@@ -25,7 +25,7 @@ from sightsound.media.encode import write_video
 from sightsound.media.front_end import AudioFrontEnd, FrontEnd, VideoFrontEnd
 from sightsound.media.probe import probe
 from sightsound.media.sound import read_audio
-from sightsound.preview.model_inputs import Seen, evaluation_view
+from sightsound.preview.model_inputs import ModelInput, evaluation_view
 
 FRONT_END = FrontEnd(
     "tiny",
@@ -56,7 +56,7 @@ def dataset(folder: Path, name: str, settings: DataSettings = SETTINGS, **option
     return ClipDataset(manifest, rows, FRONT_END, settings, train=False, seed=0, **options)
 
 
-def looked(seen: Seen) -> Looked:
+def looked(seen: ModelInput) -> Looked:
     """Of four moments, in the third the upper left counts; of the sound, the first half."""
     video, audio = np.zeros((4, 2, 3)), np.zeros((4, 2))
     video[2, 0, 0], audio[:2] = 1.0, 0.5

@@ -24,7 +24,13 @@ from sightsound.media.encode import write_video
 from sightsound.media.front_end import AudioFrontEnd, FrontEnd, VideoFrontEnd
 from sightsound.media.geometry import random_box
 from sightsound.preview.figure import preview_picture
-from sightsound.preview.model_inputs import Seen, evaluation_view, pixels, remarks, training_view
+from sightsound.preview.model_inputs import (
+    ModelInput,
+    evaluation_view,
+    pixels,
+    remarks,
+    training_view,
+)
 
 FRONT_END = FrontEnd(
     "tiny",
@@ -72,7 +78,7 @@ def make(folder, *names: str, settings=CENTRE, front_end=FRONT_END, **row) -> Cl
     return ClipDataset(manifest, rows, front_end, settings, train=False, seed=0)
 
 
-def look(folder, name: str, **options) -> Seen:
+def look(folder, name: str, **options) -> ModelInput:
     return evaluation_view(make(folder, name, **options))[0]
 
 
@@ -82,7 +88,7 @@ def look(folder, name: str, **options) -> Seen:
 def test_pixels_are_the_decoded_ones_and_padding_is_the_mean(folder):
     clip = make(folder, "short.mp4")[0, 0, 0]
     seen = look(folder, "short.mp4")
-    shown = torch.from_numpy(pixels(seen, FRONT_END).copy()).permute(0, 3, 1, 2)
+    shown = torch.from_numpy(pixels(seen.video, FRONT_END).copy()).permute(0, 3, 1, 2)
     assert clip.video_valid.tolist() == [True, True, False, False]
     assert torch.equal(shown[:2], clip.video[:2])
     assert shown[2:, :, 0, 0].tolist() == [[124, 116, 104]] * 2
@@ -104,7 +110,7 @@ def test_what_is_drawn_are_the_models_values(folder, tmp_path, monkeypatch):
     seen = look(folder, "both.mp4")
     preview_picture(tmp_path / "x.png", [seen], FRONT_END, title="test")
     assert len(drawn) == 5
-    assert np.array_equal(np.stack(drawn[:4]), pixels(seen, FRONT_END))
+    assert np.array_equal(np.stack(drawn[:4]), pixels(seen.video, FRONT_END))
     assert np.array_equal(drawn[4], seen.audio[0].T.numpy())
 
 
@@ -221,7 +227,7 @@ def test_a_clip_of_the_last_incomplete_batch_does_not_come(demo):
 
 def test_times_are_seconds_of_the_file(folder):
     seen = look(folder, "both.mp4", start_seconds=1.0, end_seconds=2.8)
-    assert seen.stretch == Window(1.0, 2.8) and seen.duration == pytest.approx(3.0, abs=0.05)
+    assert seen.clip_window == Window(1.0, 2.8) and seen.duration == pytest.approx(3.0, abs=0.05)
     assert seen.starts["video"] == pytest.approx(1.4) and seen.starts["audio"] == pytest.approx(1.4)
     assert seen.times == pytest.approx([1.5, 1.7, 2.0, 2.2], abs=1e-3)
     assert seen.window_parts("video") == [pytest.approx((1.4, 2.4))]

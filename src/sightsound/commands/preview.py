@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sightsound.config.settings import RunConfig
     from sightsound.data.dataset import ClipDataset
     from sightsound.data.rows import Manifest, Row
-    from sightsound.preview.model_inputs import Seen
+    from sightsound.preview.model_inputs import ModelInput
 
 _MOST = 16  # clips in one picture
 
@@ -137,8 +137,10 @@ def _check_alone(argv: Sequence[str], *, train: bool) -> None:
 # --- which clips, in which view -----------------------------------------------------------------
 
 
-def _by_model(config: RunConfig, options: Any, model: str) -> tuple[ClipDataset, list[Seen], str]:
-    """The data set as the model has it, what it gives, and a name for the view."""
+def _by_model(
+    config: RunConfig, options: Any, model: str
+) -> tuple[ClipDataset, list[ModelInput], str]:
+    """The data set as the model reads it, its inputs, and a name for the view."""
     from sightsound.predict import Predictor
     from sightsound.preview.model_inputs import evaluation_view
 
@@ -156,7 +158,7 @@ def _by_model(config: RunConfig, options: Any, model: str) -> tuple[ClipDataset,
 
 def _by_config(
     config: RunConfig, options: Any, *, train: bool
-) -> tuple[ClipDataset, list[Seen], str]:
+) -> tuple[ClipDataset, list[ModelInput], str]:
     """The data set of a configuration, what it gives, and a name for the view."""
     from sightsound.build import build_front_end
     from sightsound.data.dataset import ClipDataset

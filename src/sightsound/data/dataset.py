@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -46,7 +47,13 @@ _BEFORE_END_SECONDS = 1e-3
 _OTHER_PLACES = 8  # looked at where a window holds nothing, from the start of the row on; a guess
 _MOVED = "a window without any stream was moved to where there is one"
 
-Stream = tuple[Tensor, Tensor]  # values and valid
+
+class Stream(NamedTuple):
+    """What one modality of a clip gives."""
+
+    values: Tensor
+    valid: Tensor
+    times: Tensor | None = None  # (T,) seconds of the file: when the frames given start
 
 
 class ClipDataset(Dataset):
@@ -100,7 +107,9 @@ class ClipDataset(Dataset):
         self.moves_windows = True  # that hold nothing; a reader may not be able to look elsewhere
         self._durations: dict[str, float] = {}
         # The last test view read: those of a short clip, which come in a row, are one and the same.
-        self._latest: tuple[tuple, dict[str, Stream | None], tuple[Problem, ...]] | None = None
+        self._latest: (
+            tuple[tuple, dict[str, Stream | None], tuple[Problem, ...], dict[str, Window]] | None
+        ) = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -144,15 +153,16 @@ class ClipDataset(Dataset):
         epoch, index, view = key
         row = self.rows[index]
         problems: list[Problem] = []
+        cut: dict[str, Window] = {}
         try:
-            streams = self._streams(row, epoch=epoch, view=view, problems=problems)
+            streams = self._streams(row, epoch=epoch, view=view, problems=problems, cut=cut)
         except DecodeError as error:
             if self.settings.bad_files == "error":
                 raise
             problems.append(Problem(row.id, error.path, "clip", error.cause, "dropped"))
             streams = {}
-        video, video_valid = streams.get(VIDEO) or (None, None)
-        audio, audio_valid = streams.get(AUDIO) or (None, None)
+        video, video_valid, times = streams.get(VIDEO) or (None, None, None)
+        audio, audio_valid, _ = streams.get(AUDIO) or (None, None, None)
         target = torch.from_numpy(self.manifest.target(row))
         return Clip(
             row.id,
@@ -164,22 +174,32 @@ class ClipDataset(Dataset):
             view,
             tuple(problems),
             source=row.source,
+            starts={name: cut[name].start_seconds for name in self.modalities if name in cut},
+            frame_times=times,
         )
 
     def _streams(
-        self, row: Row, *, epoch: int, view: int, problems: list[Problem]
+        self,
+        row: Row,
+        *,
+        epoch: int,
+        view: int,
+        problems: list[Problem],
+        cut: dict[str, Window],
     ) -> dict[str, Stream | None]:
-        """What each modality gives; `problems` is added to."""
+        """What each modality gives; `problems` is added to, `cut` gets the windows read."""
         end = self._file_seconds(row)
         if is_outside(row.start_seconds, end):
             raise self._nothing(row, [f"the file ends at {end:.2f} s"])
         windows = self._windows(row, epoch=epoch, view=view)
-        cut = (row.id, *windows.values())
-        if self._latest is not None and self._latest[0] == cut:
+        wanted = (row.id, *windows.values())
+        if self._latest is not None and self._latest[0] == wanted:
             problems += self._latest[2]
+            cut |= self._latest[3]
             return self._latest[1]
-        crop = self._crop(row, epoch=epoch, view=view)
+        crop = self.crop(row, epoch=epoch, view=view)
         for place in self._places(row, windows):
+            cut |= place
             found: list[Problem] = []
             streams = self._looked_at(row, place, crop=crop, problems=found)
             if any(streams.values()) or _all_failed(found, self.modalities):
@@ -192,7 +212,7 @@ class ClipDataset(Dataset):
         if place != windows:
             problems.append(Problem(row.id, str(row.path), "clip", _MOVED, "partial"))
         if not self.train:
-            self._latest = (cut, streams, tuple(problems))
+            self._latest = (wanted, streams, tuple(problems), place)
         return streams
 
     def _looked_at(
@@ -302,7 +322,8 @@ class ClipDataset(Dataset):
                 raise
             return 0.0
 
-    def _crop(self, row: Row, *, epoch: int, view: int = 0) -> Crop:
+    def crop(self, row: Row, *, epoch: int, view: int = 0) -> Crop:
+        """Which part of its frames is cut out: drawn anew, so that it is the same each time."""
         height, width = self.front_end.video.height, self.front_end.video.width
         kind = self.settings.crop
         if kind == "full":
@@ -339,8 +360,10 @@ class ClipDataset(Dataset):
         if frames is None:
             return None, ()
         valid = frames.valid & inside
-        stream = (torch.from_numpy(frames.pixels), torch.from_numpy(valid)) if valid.any() else None
-        return stream, frames.problems
+        if not valid.any():
+            return None, frames.problems
+        arrays = frames.pixels, valid, frames.times_seconds
+        return Stream(*map(torch.from_numpy, arrays)), frames.problems
 
     def _frame_times(self, row: Row, window: Window) -> tuple[np.ndarray, np.ndarray]:
         """When its frames are looked at (T,), and which of these times are within the row (T,)."""
@@ -364,7 +387,8 @@ class ClipDataset(Dataset):
             return None, ()
         samples, valid = torch.from_numpy(sound.samples), torch.from_numpy(sound.valid)
         spectrogram, frame_valid = clip_log_mel(samples, valid, audio)
-        return ((spectrogram, frame_valid) if frame_valid.any() else None), sound.problems
+        stream = Stream(spectrogram, frame_valid) if frame_valid.any() else None
+        return stream, sound.problems
 
     def _sound(self, row: Row, window: Window) -> Samples | None:
         """The window's sound, up to the end of the row or, with `wrap`, going on at its start."""

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from sightsound.config.settings import RunConfig
+from sightsound.data.rows import Manifest, Row
 from sightsound.seeding import stable_seed
 
 Key = tuple[int, int, int]  # epoch, index of the row, view
@@ -68,6 +70,40 @@ def train_keys(
         [(epoch, row, turn * repeats + view) for row, turn in batch for view in range(repeats)]
         for batch in batches
     ]
+
+
+def epoch_steps(
+    config: RunConfig,
+    manifest: Manifest,
+    rows: Sequence[Row],
+    *,
+    epoch: int,
+    rank: int = 0,
+    world_size: int = 1,
+) -> list[list[list[Key]]]:
+    """The keys of every pass through the model of every step of an epoch of training.
+
+    Of `rows`, in this process. A step has several passes with `train.accumulate`.
+    """
+    num_clips = max(1, config.train.batch_size // config.data.repeats)
+    batches = epoch_batches(
+        len(rows),
+        seed=config.seed,
+        epoch=epoch,
+        batch_size=num_clips * world_size,
+        balanced=manifest.class_rows(rows) if config.data.balanced else None,
+    )
+    own = rank_slice(with_turns(batches), rank=rank, world_size=world_size)
+    size = config.train.batch_size // config.train.accumulate
+    return [
+        [keys[start : start + size] for start in range(0, len(keys), size)]
+        for keys in train_keys(own, epoch=epoch, repeats=config.data.repeats)
+    ]
+
+
+def pass_seed(seed: int, step: int, index: int, *, purpose: str, rank: int = 0) -> int:
+    """Of what is drawn in pass `index` of training step `step`: "augment" or "model"."""
+    return stable_seed(seed, step, index, rank, purpose)
 
 
 def eval_batches(

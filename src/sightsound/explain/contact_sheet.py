@@ -76,7 +76,7 @@ def _draw_frames(figure: Figure, clip: Looked, place: tuple[float, float], heigh
     if clip.seen.video is None:
         say_missing(axes_at(figure, left, top, _TILE, height), "no pictures")
         return
-    frames = pixels(clip.seen, clip.front_end)
+    frames = pixels(clip.seen.video, clip.front_end)
     heat = strengths(clip.maps).get(VIDEO, np.zeros((1, 1, 1)))
     cell = int(np.abs(heat).max((1, 2)).argmax())
     picture = frames[int((cell + 0.5) * len(frames) / len(heat))]

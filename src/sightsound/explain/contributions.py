@@ -22,7 +22,7 @@ from sightsound.data.sampling import eval_batches
 from sightsound.media.clips import centre_window, wrapped_times
 from sightsound.metrics.scores import head_slices
 from sightsound.predict import Predictor, named_scores, probabilities
-from sightsound.preview.model_inputs import stretch_of
+from sightsound.preview.model_inputs import clip_window
 from sightsound.registry import unknown_name
 from sightsound.types import Batch
 
@@ -190,10 +190,10 @@ def _truth(target: Tensor, classes: Sequence[str]) -> str:
 def second_starts(clips: ClipDataset, row: Row) -> np.ndarray:
     """(T,) when each second that the model looks at starts, in seconds of the file."""
     count = clips.front_end.features.segments
-    stretch, start = None, row.start_seconds
+    window, start = None, row.start_seconds
     if clips.settings.windows != "start" or clips.settings.wrap:
-        stretch = stretch_of(clips, row)
+        window = clip_window(clips, row)
     if clips.settings.windows != "start":
-        start += centre_window(stretch.length_seconds, count).start_seconds
+        start += centre_window(window.length_seconds, count).start_seconds
     times = start + np.arange(count, dtype=float)
-    return wrapped_times(times, stretch) if clips.settings.wrap else times
+    return wrapped_times(times, window) if clips.settings.wrap else times

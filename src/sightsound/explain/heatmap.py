@@ -13,7 +13,7 @@ from matplotlib.colors import to_rgb
 
 from sightsound.explain.maps import Maps
 from sightsound.media.front_end import FrontEnd
-from sightsound.preview.model_inputs import Seen
+from sightsound.preview.model_inputs import ModelInput
 
 FOR, AGAINST = to_rgb("#e8201a"), to_rgb("#1f6fe0")
 LEGEND = "red: counts for it; blue: against it; the strongest part of each stream is full"
@@ -64,7 +64,7 @@ def smooth(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return values
 
 
-def sound_picture(seen: Seen, front_end: FrontEnd) -> np.ndarray:
+def sound_picture(seen: ModelInput, front_end: FrontEnd) -> np.ndarray:
     """(M, F, 3) uint8 of the log-mel that is heard, low bins first; of samples their loudness."""
     values = seen.audio[0].T.numpy()
     if front_end.audio.spectrum == "waveform":

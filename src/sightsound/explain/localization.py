@@ -15,7 +15,7 @@ import numpy as np
 from sightsound.explain.maps import Maps
 from sightsound.media.front_end import AudioFrontEnd, FrontEnd
 from sightsound.media.logmel import band_edges
-from sightsound.preview.model_inputs import Seen
+from sightsound.preview.model_inputs import ModelInput
 from sightsound.types import AUDIO, VIDEO
 
 SECOND = 1.0
@@ -70,7 +70,7 @@ def best_band(values: np.ndarray, audio: AudioFrontEnd) -> Best | None:
 
 
 def best_places(
-    maps: Maps, front_end: FrontEnd, *, seen: Seen | None = None
+    maps: Maps, front_end: FrontEnd, *, seen: ModelInput | None = None
 ) -> dict[str, dict[str, Best]]:
     """{modality: {"second", "region", "band": Best}}, as far as they can be told.
 

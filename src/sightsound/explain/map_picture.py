@@ -91,7 +91,7 @@ class _Page:
             say_missing(self.axes(self.frame_height), "no pictures")
             self.top += self.frame_height + _GAP
             return
-        frames = pixels(self.seen, self.looked.front_end)
+        frames = pixels(self.seen.video, self.looked.front_end)
         values, width = self.heat[VIDEO], _MAIN / len(self.shown)
         for place, index in enumerate(self.shown):
             axes = self.axes(self.frame_height, left=place * width + 0.02, width=width - 0.04)

@@ -15,7 +15,7 @@ from sightsound.explain.maps import Maps
 from sightsound.explain.text import clock
 from sightsound.media.front_end import FrontEnd
 from sightsound.media.logmel import band_edges
-from sightsound.preview.model_inputs import Seen
+from sightsound.preview.model_inputs import ModelInput
 from sightsound.types import MODALITIES, VIDEO, WORDS, Problem
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Looked:
 
     maps: Maps
     shapley: Maps | None  # `None`: the model has one stream
-    seen: Seen | None
+    seen: ModelInput | None
     front_end: FrontEnd
     truth: str = ""  # the clip's own classes, if it is labelled
 

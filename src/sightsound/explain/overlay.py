@@ -30,7 +30,7 @@ from sightsound.media.encode import AAC_RATES_HZ, write_frames
 from sightsound.media.front_end import FrontEnd
 from sightsound.media.probe import probe
 from sightsound.media.reader import Reader
-from sightsound.preview.model_inputs import Seen
+from sightsound.preview.model_inputs import ModelInput
 from sightsound.types import AUDIO, VIDEO
 
 _DPI = 100
@@ -95,19 +95,19 @@ def write_overlay(
     return path
 
 
-def film_window(seen: Seen) -> tuple[float, float]:
+def film_window(seen: ModelInput) -> tuple[float, float]:
     """(start, stop) of all windows; what lies outside the clip is left out, unless it wraps."""
     start = min(seen.starts.values(), default=0.0)
     stop = max((x + seen.lengths[name] for name, x in seen.starts.items()), default=0.0)
     if not seen.wraps:
-        start = max(start, seen.stretch.start_seconds)
-        stop = min(stop, seen.stretch.stop_seconds)
+        start = max(start, seen.clip_window.start_seconds)
+        stop = min(stop, seen.clip_window.stop_seconds)
     if start >= stop or not seen.streams():
         raise ValueError(f"nothing of {seen.row.id!r} could be read, so there is no film of it")
     return start, stop
 
 
-def _frame_rate(seen: Seen) -> Fraction:
+def _frame_rate(seen: ModelInput) -> Fraction:
     """A multiple of the file's own rate that is smooth, so that its frames stay as long as there.
 
     Or a part of it, where that is high; 25 where there is none.
@@ -129,7 +129,7 @@ def _sound_rate(front_end: FrontEnd) -> int:
 
 
 def _sound(
-    seen: Seen, reader: Reader, start: float, stop: float, rate_hz: int
+    seen: ModelInput, reader: Reader, start: float, stop: float, rate_hz: int
 ) -> np.ndarray | None:
     """(S,) of the window; `None` if the file has none, or none that the model could be given."""
     if AUDIO in seen.lengths and seen.audio is None:

@@ -33,7 +33,7 @@ from sightsound.figures.clips import (
     write_at,
 )
 from sightsound.media.front_end import FrontEnd
-from sightsound.preview.model_inputs import Seen, pixels, runs_of
+from sightsound.preview.model_inputs import ModelInput, pixels, runs_of
 from sightsound.types import AUDIO, MODALITIES, VIDEO, WORDS
 
 # Inches.
@@ -55,7 +55,7 @@ _EVENT = "#2a9d4a"
 def strip_picture(
     path: str | Path,
     explanation: Explanation,
-    seen: Seen,
+    seen: ModelInput,
     front_end: FrontEnd,
     *,
     span: tuple[float, float] | None = None,
@@ -182,14 +182,14 @@ class _Page:
         axes.set_axis_off()
         self.top += _BAR + 2 * _GAP
 
-    def draw_frames(self, seen: Seen) -> None:
+    def draw_frames(self, seen: ModelInput) -> None:
         """A frame of each second, or of every few of them; hatched where there is none."""
         if VIDEO not in self.streams:
             return
         if seen.video is None:
             say_missing(self.axes(self.frame_height), "no pictures")
         else:
-            frames = pixels(seen, self.front_end)
+            frames = pixels(seen.video, self.front_end)
             per_second = len(frames) // self.count
             for second in range(0, self.count, self.step):
                 middle = min(second + self.step // 2, self.count - 1)
@@ -216,7 +216,7 @@ class _Page:
         self.write(-0.1, _SPAN - _GAP, "event", color=_EVENT, ha="right")
         self.top += _SPAN
 
-    def draw_sound(self, seen: Seen) -> None:
+    def draw_sound(self, seen: ModelInput) -> None:
         """What is heard, low frequencies below; padding is hatched."""
         self.top += 2 * _GAP
         axes = self.axes(self.sound_height)
@@ -233,7 +233,7 @@ class _Page:
         axes.set_xticks(places, [clock(label) for label in labels], fontsize=8)
         axes.set_xlabel("seconds of the file", fontsize=8, labelpad=1)
 
-    def _draw_heard(self, axes: Axes, seen: Seen) -> None:
+    def _draw_heard(self, axes: Axes, seen: ModelInput) -> None:
         if self.front_end.audio.spectrum == "waveform":
             samples = seen.audio[0].flatten().numpy()
             places = np.linspace(0, self.count, len(samples), endpoint=False)

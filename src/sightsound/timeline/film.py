@@ -10,7 +10,7 @@ from sightsound.data.dataset import ClipDataset
 from sightsound.explain.map_text import Looked
 from sightsound.explain.overlay import Curves, film_window, write_overlay
 from sightsound.predict import Predictor, named_scores
-from sightsound.preview.model_inputs import Seen
+from sightsound.preview.model_inputs import ModelInput
 from sightsound.timeline.events import cell_scores, cell_times
 from sightsound.timeline.score import make_timeline, scores_of
 
@@ -30,7 +30,7 @@ def write_film(path: str | Path, predictor: Predictor, clips: ClipDataset, looke
     return write_overlay(path, looked, reader=clips.reader, scores=scores, curves=curves)
 
 
-def score_curves(predictor: Predictor, seen: Seen) -> Curves | None:
+def score_curves(predictor: Predictor, seen: ModelInput) -> Curves | None:
     """Scores of windows a quarter as long as the clip's; of features, of whole seconds."""
     start, stop = film_window(seen)
     if seen.wraps or seen.row.audio_path:

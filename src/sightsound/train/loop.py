@@ -28,10 +28,10 @@ from sightsound.data.augment import augment
 from sightsound.data.dataset import ClipDataset
 from sightsound.data.loader import Loader
 from sightsound.data.rows import UNLABELLED
+from sightsound.data.sampling import pass_seed
 from sightsound.evaluation.evaluate import MAIN_SCORE, score_clips
 from sightsound.files import write_whole
 from sightsound.retrieval.scores import DIRECTIONS_IN_WORDS, score_pairs
-from sightsound.seeding import stable_seed
 from sightsound.train.assemble import Parts, assemble, launch, overfit, with_stored_features
 from sightsound.train.batches import step_keys, timed
 from sightsound.train.checkpoint import (
@@ -200,8 +200,8 @@ def update(parts: Parts, batches: list[Batch], step: int) -> dict[str, float]:
     logs: dict[str, float] = {"loss": 0.0}
     for index, batch in enumerate(batches):
         generator = torch.Generator(parts.fabric.device)
-        generator.manual_seed(stable_seed(seed, step, index, rank, "augment"))
-        torch.manual_seed(stable_seed(seed, step, index, rank, "model"))
+        generator.manual_seed(pass_seed(seed, step, index, purpose="augment", rank=rank))
+        torch.manual_seed(pass_seed(seed, step, index, purpose="model", rank=rank))
         batch = parts.encoding(batch.to(parts.fabric.device))
         batch = augment(
             batch,
