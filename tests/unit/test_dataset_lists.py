@@ -17,7 +17,7 @@ from dataset_files import CASES, put, touch
 from sightsound import cli
 from sightsound.data.datasets.matching import match
 from sightsound.data.datasets.media_index import MediaIndex
-from sightsound.data.spellings import spellings
+from sightsound.data.datasets.youtube_names import spellings
 from sightsound.registry import DATASETS, resolve
 
 VIDEO = "-0RWZT-miFs"

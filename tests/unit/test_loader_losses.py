@@ -9,9 +9,8 @@ import pytest
 from odd_readers import OddReader
 
 from sightsound.config.settings import DataSettings
-from sightsound.data.dataset import ClipDataset
+from sightsound.data.dataset import ClipDataset, open_reader
 from sightsound.data.loader import Loader
-from sightsound.data.reading import open_reader
 from sightsound.data.rows import Manifest, Row
 from sightsound.media.decode import DecodeError
 from sightsound.media.decode_process import DecodeProcessReader

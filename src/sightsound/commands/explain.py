@@ -290,7 +290,7 @@ def _write_films(
     predictor: Predictor, clips: ClipDataset, found: Sequence[Looked], options: Any
 ) -> None:
     """A film of each clip, named after its picture."""
-    from sightsound.data.outputs import FILM
+    from sightsound.data.folders import FILM
     from sightsound.timeline.film import write_film
 
     names = _picture_names([looked.maps.id for looked in found])

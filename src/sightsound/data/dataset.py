@@ -18,9 +18,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from sightsound.config.settings import DataSettings
-from sightsound.data.reading import open_reader
 from sightsound.data.rows import Manifest, Row
 from sightsound.data.sampling import Key
+from sightsound.data.shards.demand import check_rich_enough
+from sightsound.data.shards.index import Index, is_index
 from sightsound.media.clips import (
     Window,
     frame_times,
@@ -31,10 +32,11 @@ from sightsound.media.clips import (
     wrapped_times,
 )
 from sightsound.media.decode import DecodeError
+from sightsound.media.decode_process import DecodeProcessReader
 from sightsound.media.front_end import FrontEnd
 from sightsound.media.geometry import Crop, centre_box, full_box, jittered_box, random_box
 from sightsound.media.logmel import clip_log_mel, samples_for
-from sightsound.media.reader import Reader
+from sightsound.media.reader import FileReader, Reader
 from sightsound.media.sound import Samples
 from sightsound.registry import unknown_name
 from sightsound.seeding import stable_seed
@@ -54,6 +56,37 @@ class Stream(NamedTuple):
     values: Tensor
     valid: Tensor
     times: Tensor | None = None  # (T,) seconds of the file: when the frames given start
+
+
+def open_reader(
+    manifest: Manifest,
+    settings: DataSettings,
+    *,
+    front_end: FrontEnd | None = None,
+    modalities: Sequence[str] = (),
+) -> Reader:
+    """The reader for what `manifest` was read from; no file of a clip is opened yet.
+
+    Raises:
+        ValueError: shards too poor for `modalities` of `front_end`.
+    """
+    if is_index(manifest.source):
+        index = Index(manifest.source)
+        if front_end is not None:
+            check_rich_enough(index, front_end, settings, modalities=modalities)
+        from sightsound.data.shards.reader import ShardReader
+
+        return ShardReader(index.path)
+    how = (front_end or FrontEnd()).reading
+    if settings.decoder != "pyav":
+        from sightsound.media.torchcodec import TorchcodecReader
+
+        device = "cuda" if settings.decoder == "torchcodec-cuda" else "cpu"
+        return TorchcodecReader(device, **how)
+    reader = FileReader(approximate=settings.approximate, **how)
+    if settings.time_limit_seconds:
+        return DecodeProcessReader(reader, settings.time_limit_seconds)
+    return reader
 
 
 class ClipDataset(Dataset):

@@ -1,4 +1,4 @@
-"""Lists of clips to leave out, such as `sightsound doctor` writes. Free of torch."""
+"""Reads lists of clips to leave out, such as `sightsound doctor` writes. Free of torch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterable
 from pathlib import Path
 
-from sightsound.data.text import read_text
+from sightsound.data.tables import read_text
 from sightsound.registry import nearest_path
 
 
@@ -23,21 +23,20 @@ def read_exclude(path: str | Path, ids: Iterable[str]) -> frozenset[str]:
     path, ids = Path(path), set(ids)
     if not path.is_file():
         raise FileNotFoundError(f"no exclude list {str(path)!r}.{nearest_path(path)}")
-    listed = _listed(path)
-    found = ids & listed
-    if listed and not found:
+    text = read_text(path)
+    rows = list(csv.reader(io.StringIO(text, newline="")))
+    columns = [name.strip() for name in rows[0]] if rows else []
+    if "id" in columns:
+        position = columns.index("id")
+        cells = [row[position] for row in rows[1:] if len(row) > position]
+    else:
+        cells = text.splitlines()
+    listed = {cell.strip() for cell in cells} - {""}
+    excluded = ids & listed
+    if listed and not excluded:
         raise ValueError(
             f"{str(path)!r} excludes {min(listed)!r}, but it names no clip of the data, whose ids "
             f"look like {min(ids, default='')!r}; accepted: a CSV with a column id, or one id per "
             "line"
         )
-    return frozenset(found)
-
-
-def _listed(path: Path) -> set[str]:
-    rows = list(csv.reader(io.StringIO(read_text(path), newline="")))
-    columns = [name.strip() for name in rows[0]] if rows else []
-    if "id" not in columns:
-        return {line.strip() for line in read_text(path).splitlines()} - {""}
-    position = columns.index("id")
-    return {row[position].strip() for row in rows[1:] if len(row) > position} - {""}
+    return frozenset(excluded)

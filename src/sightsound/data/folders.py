@@ -1,21 +1,22 @@
-"""Folders of clips: the folders are the classes, perhaps above or below a level of splits.
+"""Reads folders of clips: folders are classes, perhaps above or below a level of splits.
 
-Folders that hold no clips may lie beside splits, and so may anything that this program wrote.
-Free of torch.
+Folders without clips may lie beside splits, and so may anything that this program wrote. Free of
+torch.
 """
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import unicodedata
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sightsound.data.outputs import FILM, holds_generated_clips, is_film, is_output
 from sightsound.data.records import TABLE_NAMES, Record, metadata_of, table_records
 from sightsound.data.rows import LABEL, SUFFIXES
-from sightsound.data.split_names import (
+from sightsound.data.splits import (
     look_like_parts,
     look_like_splits,
     split_like,
@@ -29,6 +30,30 @@ OTHER_SUFFIXES = frozenset(  # of files beside clips that nobody takes for clips
     ".tiff .tmp .toml .tsv .txt .vtt .webp .xls .xlsx .xml .yaml .yml .zip .zst".split()
 )
 _GENERAL = frozenset("data dataset datasets video videos clips media audio files raw".split())
+_RENAME = (
+    "call splits train, val and test (or training, valid, validation, dev, testing, eval), or "
+    "write a manifest with a column split"
+)
+OUTPUT_MARK = ".sightsound"  # an empty file in a folder that is written to while clips are read
+FILM = ".film.mp4"  # how films of `explain --video` end; the numbers behind them lie beside them
+_BESIDE_FILMS = frozenset({"maps.json", "contributions.json"})
+_GENERATED = (  # files and folders in a generated data set
+    {"synthetic.json", "truth.csv"},
+    {"new_clip.mp4", "clips", "run"},  # demo
+)
+_OUTPUTS = (  # files in a folder that this program wrote
+    *_GENERATED,
+    {"config.yaml", "environment.json"},  # a run
+    {"config.json", "model.safetensors"},
+    {"shards.json"},
+    {"summary.json", "predictions.csv"},  # an evaluation
+    {"findings.csv", "report.html"},  # of doctor
+    {"maps.json", "maps.csv"},  # of explain
+    {"contributions.csv", "contributions.json"},
+    {"timeline.csv", "settings.json"},
+    {"comparison.json"},
+    {"probe.json"},
+)
 _log = logging.getLogger(__name__)
 
 
@@ -45,10 +70,10 @@ class Layout:
         """Split, label and group of clips in `directory`; empty where there is none."""
         inside = directory.relative_to(self.base).parts if directory != self.base else ()
         classes = list(inside)
-        place = int(self.classes_above)
+        level = int(self.classes_above)
         split = ""
-        if self.splits and len(classes) > place:
-            split = self.splits.get(classes.pop(place), "")
+        if self.splits and len(classes) > level:
+            split = self.splits.get(classes.pop(level), "")
         label = classes[0] if classes else ""
         return {"split": split, LABEL: label, "group": "/".join(inside) if classes[1:] else ""}
 
@@ -62,23 +87,24 @@ def layout(folder: Path, *, labelled: bool = True) -> Layout:
     Raises:
         ValueError: folders look like splits, but cannot be taken for them.
     """
-    top = _subfolders(folder)
-    held = [path for path in top if _holds_clips(path)]
-    beside = tuple(path for path in top if path not in held)
-    splits = splits_named(path.name for path in held)
-    if splits and not _are_classes(held, splits):
+    held = _subfolders_with_clips(folder)
+    names = [path.name for path in held]
+    beside = tuple(path for path in _subfolders(folder) if path not in held)
+    splits = splits_named(names)
+    if splits and not _is_class(held, splits):
         _check_splits(folder, held, splits)
         return Layout(folder, splits, beside=beside)
     inner = _level_below(folder, held, labelled=labelled)
     if inner is not None:
         return replace(inner, beside=inner.beside + beside)
-    if labelled:
-        _check_no_splits(folder, held)
+    if labelled and (look_like_splits(names) or look_like_parts(names)):
+        shown = ", ".join(names[:4])
+        raise ValueError(f"{shown} in {str(folder)!r} look like splits, not classes: {_RENAME}")
     below = _splits_below(held, labelled=labelled)
     return Layout(folder, below, classes_above=bool(below), beside=beside)
 
 
-def _are_classes(held: Sequence[Path], splits: dict[str, str]) -> bool:
+def _is_class(held: Sequence[Path], splits: dict[str, str]) -> bool:
     """Whether one folder with the name of a split is a class: trains, beside cars and buses."""
     others = [path.name for path in held if path.name not in splits]
     if len(splits) > 1 or not others or any(split_like(name) for name in others):
@@ -107,25 +133,11 @@ def _check_splits(folder: Path, held: Sequence[Path], splits: dict[str, str]) ->
             )
 
 
-def _check_no_splits(folder: Path, held: Sequence[Path]) -> None:
-    """`ValueError` if folders that would be classes look like splits."""
-    names = [path.name for path in held]
-    if look_like_splits(names) or look_like_parts(names):
-        shown = ", ".join(names[:4])
-        raise ValueError(f"{shown} in {str(folder)!r} look like splits, not classes: {_RENAME}")
-
-
-_RENAME = (
-    "call splits train, val and test (or training, valid, validation, dev, testing, eval), or "
-    "write a manifest with a column split"
-)
-
-
 def _level_below(folder: Path, held: Sequence[Path], *, labelled: bool) -> Layout | None:
     """The layout of the only folder with clips, if that is but a level above the data."""
     if len(held) != 1 or _clips_in(folder) or _clips_in(held[0]):
         return None
-    below = [path for path in _subfolders(held[0]) if _holds_clips(path)]
+    below = _subfolders_with_clips(held[0])
     named = splits_named(path.name for path in below)
     holding = any(path.name in named and not _clips_in(path) for path in below)
     if held[0].name.casefold() in _GENERAL or holding:
@@ -135,7 +147,7 @@ def _level_below(folder: Path, held: Sequence[Path], *, labelled: bool) -> Layou
 
 def _splits_below(held: Sequence[Path], *, labelled: bool) -> dict[str, str]:
     """Splits in the class folders: all folders in them, of all of them, are."""
-    below = {path: [p for p in _subfolders(path) if _holds_clips(p)] for path in held}
+    below = {path: _subfolders_with_clips(path) for path in held}
     names = {p.name for paths in below.values() for p in paths}
     splits = splits_named(names)
     if not splits:
@@ -184,7 +196,16 @@ def class_folder_records(folder: Path, columns: Mapping[str, str]) -> Iterator[R
     above = found.splits and not found.classes_above
     for level in [found.base / name for name in sorted(found.splits)] if above else [found.base]:
         _check_no_clips(level)
-        _check_classes(level)
+        for path in _subfolders(level):
+            if _holds_clips(path) or is_output(path):
+                continue
+            suffixes = {file.suffix.lower() for _, files in walk(path) for file in files}
+            if not suffixes or suffixes - OTHER_SUFFIXES - {""}:  # empty, or clips unknown to us
+                raise ValueError(
+                    f"class folder {str(path)!r} holds no clips; accepted suffixes: "
+                    f"{' '.join(sorted(SUFFIXES))}. Add clips, or move it elsewhere if it is no "
+                    "class"
+                )
     yield from _records(folder, found)
 
 
@@ -201,27 +222,31 @@ def _described(
     """Clips of the tables in the folders of the splits; none if there are no such tables."""
     if found.classes_above:
         return []
-    levels = {found.base / name: split for name, split in found.splits.items()}
-    tables = {p: metadata_of(p, columns=columns, labelled=labelled) for p in sorted(levels)}
-    lacking = [level for level, table in tables.items() if table is None]
-    if len(lacking) == len(tables):
-        return []
-    if lacking:
-        raise ValueError(f"{str(lacking[0])!r} has no metadata.csv, but other splits have one")
-    records = []
-    for level, table in tables.items():
+    records: list[Record] = []
+    lacking: list[Path] = []
+    for level in sorted(found.base / name for name in found.splits):
+        table = metadata_of(level, columns=columns, labelled=labelled)
+        if table is None:
+            lacking.append(level)
+            continue
         above = level.relative_to(folder).as_posix()
         for record in table_records(table, columns=columns, labelled=labelled):
             cells = record.cells | {"path": f"{above}/{record.cells['path']}"}
             if cells.get("audio_path"):
                 cells["audio_path"] = f"{above}/{cells['audio_path']}"
-            records.append(replace(record, cells=cells | {"split": levels[level]}))
+            cells["split"] = found.splits[level.name]
+            records.append(replace(record, cells=cells))
+    if lacking and len(lacking) < len(found.splits):
+        raise ValueError(f"{str(lacking[0])!r} has no metadata.csv, but other splits have one")
     return records
 
 
 def _records(folder: Path, found: Layout) -> Iterator[Record]:
     """Every clip below `folder`; what is left out is told in one line."""
-    skipped = [_why(path) for path in found.beside]
+    skipped = [
+        f"{str(path)!r}, {'which sightsound wrote' if is_output(path) else 'without clips'}"
+        for path in found.beside
+    ]
     base = found.base
     for directory, paths in walk(folder):
         if any(directory.is_relative_to(path) for path in found.beside):
@@ -238,26 +263,6 @@ def _records(folder: Path, found: Layout) -> Iterator[Record]:
             yield Record(str(path), {"path": path.relative_to(folder).as_posix()} | cells)
     if skipped:
         _log.warning("%s: left out: %s", folder, "; ".join(skipped))
-
-
-def _why(path: Path) -> str:
-    return f"{str(path)!r}, {'which sightsound wrote' if is_output(path) else 'without clips'}"
-
-
-def _check_classes(level: Path) -> None:
-    """`ValueError` for a folder that seems to be a class but has no clips."""
-    for path in _subfolders(level):
-        if not _holds_clips(path) and not is_output(path) and not _holds_other_files(path):
-            raise ValueError(
-                f"class folder {str(path)!r} holds no clips; accepted suffixes: "
-                f"{' '.join(sorted(SUFFIXES))}. Add clips, or move it elsewhere if it is no class"
-            )
-
-
-def _holds_other_files(folder: Path) -> bool:
-    """Whether there are files in `folder`, and none that may be a clip of another suffix."""
-    suffixes = {path.suffix.lower() for _, paths in walk(folder) for path in paths}
-    return bool(suffixes) and suffixes <= OTHER_SUFFIXES | {""}
 
 
 def _check_no_clips(folder: Path) -> None:
@@ -283,12 +288,54 @@ def packed_clips(folder: Path) -> str:
 # --- files --------------------------------------------------------------------------------------
 
 
+def located(folder: Path, name: str) -> Path:
+    """The absolute path of `name`, relative to `folder`, as it is spelled on the disk.
+
+    The same letters come composed (NFC, most systems) or decomposed (NFD, older Macs): a file is
+    looked for in both. One that is not there keeps the name that it was given.
+    """
+    path = Path(os.path.normpath(folder / name))
+    if str(path).isascii() or path.exists():
+        return path
+    here = Path(path.anchor)
+    for part in path.parts[1:]:
+        if not part.isascii() and not (here / part).exists():
+            part = _composed_names(here).get(unicodedata.normalize("NFC", part), part)
+        here /= part
+    return here
+
+
+@functools.lru_cache(maxsize=64)
+def _composed_names(folder: Path) -> dict[str, str]:
+    """{composed name: name on the disk}."""
+    names = os.listdir(folder) if folder.is_dir() else []
+    return {unicodedata.normalize("NFC", name): name for name in names}
+
+
+def is_output(folder: Path, *, levels: int = 2) -> bool:
+    """Whether this program wrote a folder, or one below it, such as `a` in `runs`."""
+    entries = {path.name: path for path in folder.iterdir()}
+    if OUTPUT_MARK in entries or any(made <= entries.keys() for made in _OUTPUTS):
+        return True
+    folders = [path for path in entries.values() if path.is_dir()] if levels else []
+    return any(is_output(path, levels=levels - 1) for path in folders)
+
+
+def _is_generated(names: Collection[str]) -> bool:
+    """Whether a folder with these entries is a generated data set, such as the demo's."""
+    return any(made <= {*names} for made in _GENERATED)
+
+
 def _subfolders(folder: Path) -> list[Path]:
     return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
 
 
+def _subfolders_with_clips(folder: Path) -> list[Path]:
+    return [path for path in _subfolders(folder) if _holds_clips(path)]
+
+
 def _holds_clips(folder: Path) -> bool:
-    if holds_generated_clips(os.listdir(folder)):
+    if _is_generated(os.listdir(folder)):
         return False
     return any(_clips_of(paths) for _, paths in walk(folder))
 
@@ -299,10 +346,11 @@ def _clips_in(folder: Path) -> list[Path]:
 
 
 def _clips_of(paths: Sequence[Path]) -> list[Path]:
-    """Those of the files of one folder that are clips, and not our own films."""
-    names = {path.name for path in paths}
+    """Those of the files of one folder that are clips, and not films of `explain`."""
     clips = [p for p in paths if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")]
-    return [path for path in clips if not is_film(path.name, names)]
+    if _BESIDE_FILMS.isdisjoint(path.name for path in paths):
+        return clips
+    return [path for path in clips if not path.name.endswith(FILM)]
 
 
 def walk(folder: Path) -> Iterator[tuple[Path, list[Path]]]:
@@ -314,18 +362,17 @@ def walk(folder: Path) -> Iterator[tuple[Path, list[Path]]]:
     Raises:
         PermissionError: a folder may not be read.
     """
-    for directory, subfolders, names in os.walk(folder, followlinks=True, onerror=_refuse):
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    def is_loop(path: Path) -> bool:
+        return path.is_symlink() and any(path.samefile(above) for above in path.parents)
+
+    for directory, subfolders, names in os.walk(folder, followlinks=True, onerror=refuse):
         here = Path(directory)
-        if here != folder and holds_generated_clips([*subfolders, *names]):
+        if here != folder and _is_generated([*subfolders, *names]):
             subfolders.clear()
             continue
-        subfolders[:] = sorted(n for n in subfolders if n[0] != "." and not _is_loop(here / n))
+        subfolders[:] = sorted(n for n in subfolders if n[0] != "." and not is_loop(here / n))
         yield here, sorted(here / name for name in names)
-
-
-def _is_loop(path: Path) -> bool:
-    return path.is_symlink() and any(path.samefile(above) for above in path.parents)
-
-
-def _refuse(error: OSError) -> None:
-    raise error

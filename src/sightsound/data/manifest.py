@@ -1,4 +1,4 @@
-"""Which clips there are: a table or a folder of class folders, checked on loading.
+"""Loads a manifest from a table or a folder of class folders, and checks it.
 
 A folder that holds `manifest.csv` or `manifest.parquet` is read by it, or by Hugging Face's
 `metadata.csv`; otherwise the folders are classes and splits (`folders.py`). Both give the same ids,
@@ -12,29 +12,21 @@ drawn, so that pre-training and training hold the same clips out. Free of torch.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sightsound.config.settings import DataSettings
-from sightsound.data.columns import COLUMNS, has_labels, parse_columns
+from sightsound.data.columns import COLUMNS, has_labels, is_known, parse_columns
 from sightsound.data.exclude import read_exclude
-from sightsound.data.folders import class_folder_records, nested_records, packed_clips
-from sightsound.data.names import located
-from sightsound.data.records import (
-    TABLE_NAMES,
-    Record,
-    column_names,
-    index_of,
-    joined,
-    metadata_of,
-    table_records,
-)
+from sightsound.data.folders import class_folder_records, located, nested_records, packed_clips
+from sightsound.data.records import TABLE_NAMES, Record, joined, metadata_of, table_records
 from sightsound.data.rows import (
     HEADS,
     LABEL,
@@ -42,14 +34,17 @@ from sightsound.data.rows import (
     SUFFIXES,
     TASKS,
     UNLABELLED,
+    Labels,
     Manifest,
     Row,
     default_id,
+    in_order,
     is_split,
+    label_pairs,
 )
-from sightsound.data.shards.index import ABOUT_NAME, INDEX_NAME, Index
+from sightsound.data.shards.index import ABOUT_NAME, INDEX_NAME, Index, is_index
 from sightsound.data.splits import TooFewGroups, draw_splits
-from sightsound.data.text import read_text
+from sightsound.data.tables import open_table, read_text
 from sightsound.files import atomic_file, csv_text, write_whole
 from sightsound.media.source import exists
 from sightsound.registry import nearest_path, unknown_name
@@ -80,31 +75,37 @@ def load_manifest(
     source = _source(settings.path, settings)
     folder = source if source.is_dir() else source.parent
     records = _records(source, settings)
-    if not records:
-        raise ValueError(f"no clips in {str(source)!r}: {_nothing_there(source)}")
-    index = index_of(source)
+    index = Index(source) if is_index(source) else None
     task = index.about["task"] if index and settings.task == "auto" else settings.task
     unlabelled = task == UNLABELLED
-    task = _readable(records, source=source) if unlabelled else _task(task, records, source=source)
+    task = _task(task, records, source=source)
     rows = [_row(record, folder=folder, task=task) for record in records]
-    _check_unique(rows, records)
+    by_id = _by_id(rows, records)
     listed = rows
     if settings.exclude:
-        rows, records = _without(settings.exclude, rows, records)
+        excluded = read_exclude(settings.exclude, by_id)
+        rows = [row for row in rows if row.id not in excluded]
+        if not rows:
+            raise ValueError(f"{settings.exclude!r} excludes every one of the {len(listed)} clips")
     num_excluded = len(listed) - len(rows)
     if index is not None:
-        rows, records = _stored(index, rows, records)
+        rows = _stored(index, rows)
     elif settings.bad_files == "error":
-        _check_files(rows, records)
-    if not unlabelled:
-        order = _label_order(rows, records, task=task, folder=folder, given=labels)
-    if draw or any(row.split for row in rows):
-        draws = {"listed": listed, "source": source, "settings": settings, "seed": seed}
-        rows = _with_splits(rows, records, task=UNLABELLED if unlabelled else task, **draws)
+        _check_files(rows, by_id)
+    heads = HEADS if task == "heads" else (LABEL,)
+    order = {LABEL: []} if unlabelled else _label_order(rows, by_id, heads, folder, given=labels)
+    if any(row.split for row in rows):
+        for row in rows:
+            if not row.split:
+                problem = "split is empty, but other clips have one; name all or none"
+                raise by_id[row.id].error(problem)
+        if task == "single" and not unlabelled:
+            _check_trained(rows)
+    elif draw:
+        rows = _with_drawn_splits(rows, listed, source, settings, seed=seed, unlabelled=unlabelled)
     if unlabelled:
-        kept = {"labels": ()} | ({"group": ""} if source.is_dir() else {})
-        rows = [dataclasses.replace(row, **kept) for row in rows]
-        order, task = {LABEL: []}, UNLABELLED
+        task, by_group = UNLABELLED, source.is_file()
+        rows = [replace(row, labels=(), group=row.group if by_group else "") for row in rows]
     return Manifest(tuple(rows), order, task, source, num_excluded=num_excluded)
 
 
@@ -123,23 +124,20 @@ def other_data(
     """
     is_own = data is None or bool(own.path) and is_same_path(data, own.path)
     if columns is None:
-        columns = own.columns if is_own or _has_columns(data or "", own.columns) else ""
+        columns = own.columns
+        if columns and not is_own:
+            source = _source(data or "", DataSettings(columns=columns))
+            wanted = {*parse_columns(columns).values()} - {""}
+            if not source.is_file() or wanted - {*open_table(source, known=is_known).columns}:
+                columns = ""
     if exclude is None:
         exclude = own.exclude if is_own else ""
-    return dataclasses.replace(
-        own, path=data or own.path, columns=columns, exclude=exclude, **changes
-    )
+    return replace(own, path=data or own.path, columns=columns, exclude=exclude, **changes)
 
 
 def is_same_path(one: str, other: str) -> bool:
     """Whether two names, such as `../clips` and `/data/clips/`, are of one place."""
     return os.path.abspath(one) == os.path.abspath(other)
-
-
-def _has_columns(data: str, columns: str) -> bool:
-    """Whether `data` is a table that has all columns that `columns` names."""
-    source = _source(data, DataSettings(columns=columns)) if columns else Path()
-    return source.is_file() and set(parse_columns(columns).values()) <= {"", *column_names(source)}
 
 
 def write_manifest(manifest: Manifest | Sequence[Row], path: str | Path) -> None:
@@ -151,19 +149,14 @@ def write_manifest(manifest: Manifest | Sequence[Row], path: str | Path) -> None
     rows = manifest.rows if isinstance(manifest, Manifest) else manifest
     lines = [row_cells(row, folder=path.absolute().parent) for row in rows]
     columns = [name for name in COLUMNS if any(line.get(name) for line in lines)]
-    if path.suffix == ".parquet":
-        _write_parquet(path, lines, columns=columns)
-    else:
+    if path.suffix != ".parquet":
         chosen = ({name: line.get(name) for name in columns} for line in lines)
         write_whole(path, csv_text(chosen, columns))
-
-
-def _write_parquet(path: Path, lines: list[dict[str, str]], *, columns: list[str]) -> None:
+        return
     import pyarrow
     import pyarrow.parquet
 
-    cells = {name: [line.get(name) or None for line in lines] for name in columns}
-    table = pyarrow.table(cells)
+    table = pyarrow.table({name: [line.get(name) or None for line in lines] for name in columns})
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(path) as file:
         pyarrow.parquet.write_table(table, file)
@@ -192,61 +185,60 @@ def _relative(path: Path, *, folder: Path) -> str:
 
 
 def _source(path: str, settings: DataSettings) -> Path:
-    """The table or folder to read; a folder with a manifest gives the manifest."""
+    """The table or folder to read: in a folder its manifest, index of shards or metadata."""
     if not path:
         raise ValueError("data.path is empty; give a folder of class folders or a manifest (.csv)")
     source = Path(os.path.abspath(Path(path).expanduser()))
     if not source.exists():
         raise FileNotFoundError(f"no file or folder {str(source)!r}.{nearest_path(source)}")
-    if source.is_dir():
-        tables = [source / name for name in TABLE_NAMES if (source / name).is_file()]
-        found = tables[0] if tables else _index_in(source) or _metadata_in(source, settings)
-        return found or source
-    return source
-
-
-def _metadata_in(folder: Path, settings: DataSettings) -> Path | None:
+    if not source.is_dir():
+        return source
+    for name in TABLE_NAMES:
+        if (source / name).is_file():
+            return source / name
+    if (source / ABOUT_NAME).is_file():
+        if not (source / INDEX_NAME).is_file():
+            raise ValueError(
+                f"the shards in {str(source)!r} are not finished; complete them with the "
+                "'sightsound prepare' that began them"
+            )
+        return source / INDEX_NAME
     labelled, columns = settings.task != UNLABELLED, parse_columns(settings.columns)
-    return metadata_of(folder, columns=columns, labelled=labelled)
-
-
-def _index_in(folder: Path) -> Path | None:
-    """The index of a folder of shards."""
-    if not (folder / ABOUT_NAME).is_file():
-        return None
-    if not (folder / INDEX_NAME).is_file():
-        raise ValueError(
-            f"the shards in {str(folder)!r} are not finished; complete them with the "
-            "'sightsound prepare' that began them"
-        )
-    return folder / INDEX_NAME
+    return metadata_of(source, columns=columns, labelled=labelled) or source
 
 
 def _records(source: Path, settings: DataSettings) -> list[Record]:
-    """The clips that a table or folder names, as text."""
+    """The clips that a table or folder names, as text; at least one."""
     labelled, columns = settings.task != UNLABELLED, parse_columns(settings.columns)
     if source.is_dir():
         read = class_folder_records if labelled else nested_records
-        return list(read(source, columns))
-    records = table_records(source, columns=columns, labelled=labelled)
-    return joined(records, task=settings.task, path=source)
-
-
-def _nothing_there(source: Path) -> str:
-    if source.is_dir():
+        records = list(read(source, columns))
         suffixes = " ".join(sorted(SUFFIXES))
-        return (
-            packed_clips(source) or f"no file in it or below it has one of the suffixes {suffixes}"
-        )
-    return "the table has no rows below its header"
-
-
-# --- rows ---------------------------------------------------------------------------------------
+        missing = f"no file in it or below it has one of the suffixes {suffixes}"
+    else:
+        records = table_records(source, columns=columns, labelled=labelled)
+        records = joined(records, task=settings.task, path=source)
+        missing = "the table has no rows below its header"
+    if not records:
+        packed = packed_clips(source) if source.is_dir() else ""
+        raise ValueError(f"no clips in {str(source)!r}: {packed or missing}")
+    return records
 
 
 def _task(task: str, records: list[Record], *, source: Path) -> str:
-    """The task asked for, or what the columns and cells say."""
+    """The task asked for, or what the columns and cells say.
+
+    Without labels it is the task of those that only the draw of splits looks at, or none if a clip
+    has none.
+    """
     columns = records[0].cells
+    if task == UNLABELLED:
+        if not has_labels(columns):
+            return UNLABELLED
+        task = _task("auto", records, source=source)
+        heads = HEADS if task == "heads" else (LABEL,)
+        complete = all(record.cells[head] for record in records for head in heads)
+        return task if complete or task == "multi" else UNLABELLED
     if task == "auto":
         if set(HEADS) <= set(columns):
             return "heads"
@@ -263,16 +255,6 @@ def _task(task: str, records: list[Record], *, source: Path) -> str:
             f"columns: {', '.join(columns)}"
         )
     return task
-
-
-def _readable(records: list[Record], *, source: Path) -> str:
-    """The task of labels that only the draw of splits looks at; none if a clip has no label."""
-    if not has_labels(records[0].cells):
-        return UNLABELLED
-    task = _task("auto", records, source=source)
-    heads = HEADS if task == "heads" else (LABEL,)
-    complete = all(record.cells[head] for record in records for head in heads)
-    return task if complete or task == "multi" else UNLABELLED
 
 
 def _row(record: Record, *, folder: Path, task: str) -> Row:
@@ -312,7 +294,7 @@ def _seconds(record: Record, column: str) -> float | None:
     return value
 
 
-def _labels(record: Record, *, task: str) -> tuple[str, ...] | dict[str, str]:
+def _labels(record: Record, *, task: str) -> Labels:
     if task == UNLABELLED:
         return ()
     if task == "heads":
@@ -331,98 +313,75 @@ def _labels(record: Record, *, task: str) -> tuple[str, ...] | dict[str, str]:
     return tuple(dict.fromkeys(name for name in names if name))
 
 
-def _check_unique(rows: list[Row], records: list[Record]) -> None:
-    seen: dict[str, Record] = {}
+def _by_id(rows: list[Row], records: list[Record]) -> dict[str, Record]:
+    """{id: record}: what to name in the errors of a row."""
+    by_id: dict[str, Record] = {}
     for row, record in zip(rows, records, strict=True):
-        first = seen.setdefault(row.id, record)
-        if first is not record:
-            raise record.error(
-                f"id {row.id!r} is already used at {first.place}; {_differ(first, record)}"
-            )
+        first = by_id.setdefault(row.id, record)
+        if first is record:
+            continue
+        names = [name for name, cell in record.cells.items() if cell != first.cells[name]]
+        remedy = "ids are unique: give start_seconds or a column id"
+        if {"path", "start_seconds", "end_seconds", "audio_path"}.isdisjoint(names):
+            remedy = f"they are of the same clip, but differ in {', '.join(names)}: leave one out"
+        raise record.error(f"id {row.id!r} is already used at {first.place}; {remedy}")
+    return by_id
 
 
-def _differ(first: Record, second: Record) -> str:
-    """What to do about two lines with one id."""
-    names = [name for name, cell in second.cells.items() if cell != first.cells[name]]
-    if {"path", "start_seconds", "end_seconds", "audio_path"}.isdisjoint(names):
-        return f"they are of the same clip, but differ in {', '.join(names)}: leave one out"
-    return "ids are unique: give start_seconds or a column id"
-
-
-def _without(path: str, rows: list[Row], records: list[Record]) -> tuple[list[Row], list[Record]]:
-    """What an exclude list leaves."""
-    excluded = read_exclude(path, (row.id for row in rows))
-    kept = [index for index, row in enumerate(rows) if row.id not in excluded]
-    if not kept:
-        raise ValueError(f"{path!r} excludes every one of the {len(rows)} clips")
-    return [rows[index] for index in kept], [records[index] for index in kept]
-
-
-def _stored(index: Index, rows: list[Row], records: list[Record]) -> tuple[list[Row], list[Record]]:
+def _stored(index: Index, rows: list[Row]) -> list[Row]:
     """The clips that are in shards, with their paths there."""
     paths = index.paths()
-    kept = [number for number, row in enumerate(rows) if row.id in paths]
-    if not kept:
+    stored = []
+    for row in rows:
+        if row.id in paths:
+            path, audio_path = paths[row.id]
+            sound = audio_path if row.audio_path is not None else None
+            stored.append(replace(row, path=path, audio_path=sound, original=row.path))
+    if not stored:
         raise ValueError(
             f"none of the clips in {str(index.path)!r} is in a shard; see quarantine.csv"
         )
-    found = []
-    for row in map(rows.__getitem__, kept):
-        path, audio_path = paths[row.id]
-        audio_path = audio_path if row.audio_path is not None else None
-        stored = dataclasses.replace(row, path=path, audio_path=audio_path, original=row.path)
-        found.append(stored)
-    return found, [records[number] for number in kept]
+    return stored
 
 
-def _check_files(rows: list[Row], records: list[Record]) -> None:
-    missing = []
-    for row, record in zip(rows, records, strict=True):
-        paths = [path for path in (row.path, row.audio_path) if path is not None]
-        missing += [(record, path) for path in paths if not exists(path)]
+def _check_files(rows: list[Row], by_id: Mapping[str, Record]) -> None:
+    files = ((row, path) for row in rows for path in (row.path, row.audio_path))
+    missing = [(row, path) for row, path in files if path is not None and not exists(path)]
     if missing:
-        record, path = missing[0]
+        row, path = missing[0]
         more = f" ({len(missing)} files are missing in all)" if len(missing) > 1 else ""
-        raise record.error(
+        raise by_id[row.id].error(
             f"file {str(path)!r} does not exist{more}.{nearest_path(path)} Paths are relative to "
             "the manifest; --data.bad_files drop leaves missing clips out"
         )
 
 
-# --- order of classes ---------------------------------------------------------------------------
+# --- classes and splits -------------------------------------------------------------------------
 
 
 def _label_order(
     rows: list[Row],
-    records: list[Record],
-    *,
-    task: str,
+    by_id: Mapping[str, Record],
+    heads: Sequence[str],
     folder: Path,
+    *,
     given: Mapping[str, Sequence[str]] | None,
 ) -> dict[str, list[str]]:
     """{head: names}: given, from labels.json, or sorted; every label of the rows is in it."""
-    heads = HEADS if task == "heads" else (LABEL,)
     order = given if given is not None else _labels_json(folder / "labels.json", heads=heads)
     if order is None:
-        return {head: _sorted_names(rows, head=head) for head in heads}
+        return {head: in_order(name for row in rows for name in row.names(head)) for head in heads}
     if set(order) != set(heads):
         raise ValueError(
             f"the order of classes is given for {', '.join(order)}, but the data's heads are "
             f"{', '.join(heads)}"
         )
     known = {head: frozenset(order[head]) for head in heads}
-    for row, record in zip(rows, records, strict=True):
-        for head in heads:
-            for name in row.names(head):
-                if name not in known[head]:
-                    raise record.error(str(unknown_name(head, name, order[head])))
+    for row in rows:
+        for head, name in label_pairs(row.labels):
+            if name not in known[head]:
+                raise by_id[row.id].error(str(unknown_name(head, name, order[head])))
     return {head: list(order[head]) for head in heads}
-
-
-def _sorted_names(rows: list[Row], *, head: str) -> list[str]:
-    names = {name for row in rows for name in row.names(head)}
-    numbers = all(name.isascii() and name.isdigit() for name in names)
-    return sorted(names, key=(lambda name: (int(name), name)) if numbers else None)
 
 
 def _labels_json(path: Path, *, heads: Sequence[str]) -> dict[str, list[str]] | None:
@@ -440,74 +399,49 @@ def _labels_json(path: Path, *, heads: Sequence[str]) -> dict[str, list[str]] | 
     return {head: [str(name) for name in names] for head, names in order.items()}
 
 
-# --- splits -------------------------------------------------------------------------------------
-
-
-def _with_splits(
+def _with_drawn_splits(
     rows: list[Row],
-    records: list[Record],
-    *,
     listed: list[Row],
     source: Path,
     settings: DataSettings,
+    *,
     seed: int,
-    task: str,
+    unlabelled: bool,
 ) -> list[Row]:
-    """Rows with a split each: named by the data, or drawn by group among all that are `listed`."""
-    unnamed = [record for row, record in zip(rows, records, strict=True) if not row.split]
-    if len(unnamed) == len(rows):
-        folder = source if source.is_dir() else source.parent
-        shares = {"val": settings.val_fraction, "test": settings.test_fraction}
-        drawn = _of_classes_in_use(listed, rows)
-        draws = {"seed": seed, "shares": shares, "folder": folder}
-        if task == UNLABELLED:
-            splits = _draw_unlabelled(drawn, by_group=not source.is_dir(), **draws)
-        else:
-            splits = draw_splits(drawn, **draws)
-        by_id = {row.id: split for row, split in zip(drawn, splits, strict=True)}
-        return [dataclasses.replace(row, split=by_id[row.id]) for row in rows]
-    if unnamed:
-        raise unnamed[0].error("split is empty, but other clips have one; name all or none")
-    _check_trained(rows, task=task)
-    return rows
+    """Rows with splits that are drawn among all that are `listed`.
 
-
-def _draw_unlabelled(rows: list[Row], *, by_group: bool, **draws: Any) -> list[str]:
-    """As with labels where there are some and that is possible; else over all clips.
-
-    The sub-folders of those are groups only if there are classes.
+    Clips of a class that was excluded altogether do not take part. Without labels to learn, those
+    that there are still decide, as in training, if that is possible; else any clip is like another,
+    and sub-folders are no groups.
     """
-    if any(row.labels for row in rows):
+    if len(listed) > len(rows):
+        used = {pair for row in rows for pair in label_pairs(row.labels)}
+        listed = [row for row in listed if used.issuperset(label_pairs(row.labels))]
+    shares = {"val": settings.val_fraction, "test": settings.test_fraction}
+    folder = source if source.is_dir() else source.parent
+    draw = partial(draw_splits, seed=seed, shares=shares, folder=folder)
+    splits: list[str] = []
+    if not unlabelled or any(row.labels for row in listed):
         try:
-            return draw_splits(rows, **draws)
-        except TooFewGroups:  # the folders are not classes: `train` could not draw these either
-            pass
-    changes = {"labels": ("",)} | ({} if by_group else {"group": ""})
-    return draw_splits([dataclasses.replace(row, **changes) for row in rows], **draws)
+            splits = draw(listed)
+        except TooFewGroups:
+            if not unlabelled:
+                raise
+    if not splits:
+        by_group = source.is_file()
+        alike = [replace(r, labels=("",), group=r.group if by_group else "") for r in listed]
+        splits = draw(alike)
+    by_id = {row.id: split for row, split in zip(listed, splits, strict=True)}
+    return [replace(row, split=by_id[row.id]) for row in rows]
 
 
-def _of_classes_in_use(listed: list[Row], rows: list[Row]) -> list[Row]:
-    """Rows that take part in the draw: not those of a class that was excluded altogether."""
-    if len(listed) == len(rows):
-        return listed
-    used = {name for row in rows for name in _all_names(row)}
-    return [row for row in listed if used.issuperset(_all_names(row))]
-
-
-def _all_names(row: Row) -> Iterable[object]:
-    return row.labels.items() if isinstance(row.labels, Mapping) else row.labels
-
-
-def _check_trained(rows: list[Row], *, task: str) -> None:
+def _check_trained(rows: list[Row]) -> None:
     """Every class of single-label data has a training clip, where there are training clips."""
-    trained = {row.labels for row in rows if row.split == "train"} if task == "single" else set()
-    if not trained:
-        return
-    numbers = Counter(row.labels for row in rows)
-    for labels, number in numbers.items():
-        if labels not in trained:
+    trained = {name for row in rows if row.split == "train" for name in row.names(LABEL)}
+    numbers = Counter(name for row in rows for name in row.names(LABEL))
+    for name, number in numbers.items() if trained else ():
+        if name not in trained:
             clips = f"{number} clips, none" if number > 1 else "only one clip, which is not"
             raise ValueError(
-                f"class {labels[0]!r} has {clips} in train; move clips to train or leave the class "
-                "out"
+                f"class {name!r} has {clips} in train; move clips to train or leave the class out"
             )

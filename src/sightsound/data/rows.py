@@ -1,4 +1,4 @@
-"""The row of a clip, and all rows of a dataset with the order of its classes. Free of torch."""
+"""A row is one clip, a manifest all clips of a dataset and the order of its classes. No torch."""
 
 from __future__ import annotations
 
@@ -30,13 +30,16 @@ SUFFIXES = frozenset(
 )
 
 
+Labels = tuple[str, ...] | dict[str, str]  # names; {head: name} if the task is "heads"
+
+
 @dataclass(frozen=True)
 class Row:
     """One clip: a file, or the part [start_seconds, end_seconds) of one."""
 
     id: str
     path: Path  # absolute
-    labels: tuple[str, ...] | dict[str, str]  # names; {head: name} if the task is "heads"
+    labels: Labels
     start_seconds: float = 0.0
     end_seconds: float | None = None  # None: to the end of the file
     split: str = ""
@@ -88,8 +91,8 @@ class Manifest:
         Raises:
             ValueError: a name that is neither train, val, test nor one that the data names.
         """
-        names = self.split_name(name).split("+")
-        return [row for row in self.rows if row.split in names]
+        splits = self.split_name(name).split("+")
+        return [row for row in self.rows if row.split in splits]
 
     def split_name(self, name: str) -> str:
         """`name` as the splits are called here: `val+test` for `validation+Test`.
@@ -138,6 +141,21 @@ class Manifest:
             for name in row.names(head):
                 positions[name].append(position)
         return list(positions.values())
+
+
+def label_pairs(labels: Labels) -> list[tuple[str, str]]:
+    """(head, name) of every label."""
+    if isinstance(labels, dict):
+        return list(labels.items())
+    return [(LABEL, name) for name in labels]
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Names of classes, sorted; by value if all are numbers."""
+    names = {*names}
+    if all(name.isascii() and name.isdigit() for name in names):
+        return sorted(names, key=lambda name: (int(name), name))
+    return sorted(names)
 
 
 def id_hash(ids: Iterable[str]) -> str:

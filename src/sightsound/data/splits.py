@@ -1,18 +1,22 @@
-"""Which clips train, validate and test where the data does not say: drawn by group, seeded.
+"""Splits: drawn by group where the data names none, and which names of folders mean splits.
 
 Free of torch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from sightsound.data.rows import SPELLINGS, Row
 from sightsound.seeding import stable_seed
 
-if TYPE_CHECKING:
-    from sightsound.data.rows import Row
+_SPLITS = SPELLINGS | dict.fromkeys(("eval", "evaluation"), "test")
+_LIKE_A_SPLIT = re.compile(rf"(?<![a-z])({'|'.join(_SPLITS)})(?:set|data)?(?![a-z])")
+_PART = re.compile(  # of a cross-validation
+    r"(fold|split|part|partition|set|cv)[ _-]?(\d+|[a-e])|\d+(st|nd|rd|th)?[ _-]?(fold|split|part)"
+)
 
 
 class TooFewGroups(ValueError):
@@ -38,35 +42,32 @@ def draw_splits(
             "data.val_fraction and data.test_fraction are "
             f"{shares['val']:g} and {shares['test']:g}; accepted: 0 or more, together below 1"
         )
-    groups = [row.group or _file(row.path, folder=folder) for row in rows]
-    members = _class_groups(rows, groups)
+    groups: list[str] = []
+    members: dict[str, dict[str, None]] = {}  # {class: its groups}
+    for row in rows:
+        group = row.group
+        if not group and folder is not None and row.path.is_relative_to(folder):
+            group = row.path.relative_to(folder).as_posix()
+        groups.append(group or str(row.path))
+        for name in row.labels.values() if isinstance(row.labels, Mapping) else row.labels:
+            members.setdefault(name, {})[groups[-1]] = None
     chosen: dict[str, str] = {}
     for name in sorted(members, key=lambda name: (len(members[name]), name)):
         missing = _wanted(name, number=len(members[name]), shares=shares)
         for group in members[name]:
             if group in chosen:
                 missing[chosen[group]] -= 1
-        order = sorted(members[name], key=lambda group: stable_seed(seed, "split", group))
-        for group in order:
+        for group in sorted(members[name], key=lambda group: stable_seed(seed, "split", group)):
             if group not in chosen:
                 chosen[group] = max(missing, key=missing.__getitem__)
                 missing[chosen[group]] -= 1
-        _check_spread(name, {chosen[group] for group in order}, wanted=missing)
+        lacking = [split for split in missing if split not in map(chosen.get, members[name])]
+        if lacking:
+            raise TooFewGroups(
+                f"class {name!r} cannot be split: its groups are shared with other classes and "
+                f"none is left for {lacking[0]}. Name the splits yourself in a column split"
+            )
     return [chosen.get(group, "train") for group in groups]
-
-
-def _file(path: Path, *, folder: Path | None) -> str:
-    inside = folder is not None and path.is_relative_to(folder)
-    return path.relative_to(folder).as_posix() if inside else str(path)
-
-
-def _class_groups(rows: Sequence[Row], groups: list[str]) -> dict[str, list[str]]:
-    members: dict[str, dict[str, None]] = {}
-    for row, group in zip(rows, groups, strict=True):
-        names = row.labels.values() if isinstance(row.labels, Mapping) else row.labels
-        for name in names:
-            members.setdefault(name, {})[group] = None
-    return {name: list(found) for name, found in members.items()}
 
 
 def _wanted(name: str, *, number: int, shares: Mapping[str, float]) -> dict[str, int]:
@@ -86,10 +87,29 @@ def _wanted(name: str, *, number: int, shares: Mapping[str, float]) -> dict[str,
     return {"train": number - sum(wanted.values()), **wanted}
 
 
-def _check_spread(name: str, found: set[str], *, wanted: Mapping[str, int]) -> None:
-    lacking = [split for split in wanted if split not in found]
-    if lacking:
-        raise TooFewGroups(
-            f"class {name!r} cannot be split: its groups are shared with other classes and none "
-            f"is left for {lacking[0]}. Name the splits yourself in a column split"
-        )
+# --- names of folders ---------------------------------------------------------------------------
+
+
+def splits_named(names: Iterable[str]) -> dict[str, str]:
+    """{name: split} of those of `names` that usually mean one; `eval` beside `test` is `val`."""
+    splits = {name: _SPLITS[name.casefold()] for name in names if name.casefold() in _SPLITS}
+    tests = {name for name, split in splits.items() if split == "test"}
+    evaluations = {name for name in tests if name.casefold().startswith("eval")}
+    return splits | (dict.fromkeys(evaluations, "val") if tests - evaluations else {})
+
+
+def split_like(name: str) -> str:
+    """The split that a name seems to speak of; nothing if it seems to speak of none."""
+    match = _LIKE_A_SPLIT.search(name.casefold())
+    return _SPLITS[match[1]] if match else ""
+
+
+def look_like_splits(names: Collection[str]) -> bool:
+    """Whether all of `names` seem to speak of splits, of more than one: `train_set`, `test_set`."""
+    splits = {split_like(name) for name in names}
+    return "" not in splits and len(splits) > 1
+
+
+def look_like_parts(names: Collection[str]) -> bool:
+    """Whether `names` are those of a cross-validation: `fold1`, `fold2`."""
+    return len(names) > 1 and all(_PART.fullmatch(name.casefold()) for name in names)

@@ -9,7 +9,6 @@ its classes has room, speech would go on growing with every clip of speech and b
 
 from __future__ import annotations
 
-import csv
 import heapq
 import os
 from collections.abc import Sequence
@@ -21,7 +20,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sightsound.data.exclude import read_exclude
-from sightsound.data.rows import LABEL, SPLITS, Row, default_id, is_split
+from sightsound.data.rows import LABEL, SPLITS, Row, default_id, is_split, label_pairs
+from sightsound.data.tables import arrow_table
 from sightsound.files import atomic_file, csv_rows
 from sightsound.registry import unknown_name
 from sightsound.seeding import stable_seed
@@ -38,13 +38,13 @@ def share_of(rows: Sequence[Row], *, share: float, seed: int) -> list[Row]:
     Every class keeps a clip, as long as there are as many clips as classes.
     """
     drawn = sorted(range(len(rows)), key=lambda i: stable_seed(seed, "share", rows[i].id))
-    seen: set[object] = set()
-    first, others = [], []  # the first clip of each class drawn, and what is left
+    seen: set[tuple[str, str]] = set()
+    first: list[int] = []  # the first clip of each class drawn
+    others: list[int] = []  # what is left
     for index in drawn:
-        labels = rows[index].labels
-        names = labels.items() if isinstance(labels, dict) else labels
-        (others if seen.issuperset(names) else first).append(index)
-        seen.update(names)
+        pairs = label_pairs(rows[index].labels)
+        (others if seen.issuperset(pairs) else first).append(index)
+        seen.update(pairs)
     count = max(1, round(share * len(rows)))
     return [rows[index] for index in sorted((first + others)[:count])]
 
@@ -119,7 +119,13 @@ def build_subset(
     """
     source, output = Path(source), Path(output)
     _check(source, output, clips=clips, per_class=per_class)
-    table = _read(source)
+    table = arrow_table(source)
+    for name in ("path", LABEL):
+        if table.column_names.count(name) != 1:
+            raise ValueError(
+                f"{source}: columns {', '.join(table.column_names)}; needed, once each: path and "
+                f"{LABEL}"
+            )
     if exclude:
         ids = _ids(table)
         excluded = read_exclude(exclude, ids)
@@ -250,40 +256,6 @@ def _check(source: Path, output: Path, *, clips: int | None, per_class: int | No
             raise ValueError(f"{str(path)!r} is no manifest; accepted: a .csv or .parquet file")
     if os.path.abspath(source) == os.path.abspath(output):
         raise ValueError(f"--output {str(output)!r} is the manifest itself; choose another name")
-
-
-def _read(path: Path) -> pyarrow.Table:
-    """All columns; those of a CSV file as text, unchanged."""
-    import pyarrow
-    from pyarrow import parquet
-
-    try:
-        table = _read_csv(path) if path.suffix == ".csv" else parquet.read_table(path)
-    except pyarrow.ArrowException as error:
-        raise ValueError(f"cannot read {str(path)!r} as a manifest: {error}") from error
-    for name in ("path", LABEL):
-        if table.column_names.count(name) != 1:
-            raise ValueError(
-                f"{path}: columns {', '.join(table.column_names)}; needed, once each: path and "
-                f"{LABEL}"
-            )
-    return table
-
-
-def _read_csv(path: Path) -> pyarrow.Table:
-    import pyarrow
-    from pyarrow import csv as arrow_csv
-
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        names = next(csv.reader(file), [])
-    table = arrow_csv.read_csv(
-        path,
-        parse_options=arrow_csv.ParseOptions(newlines_in_values=True),
-        convert_options=arrow_csv.ConvertOptions(
-            column_types={name: pyarrow.string() for name in names}
-        ),
-    )
-    return table.rename_columns([name.strip() for name in table.column_names])
 
 
 def _texts(table: pyarrow.Table, column: str) -> pyarrow.ChunkedArray:

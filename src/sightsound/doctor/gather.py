@@ -17,9 +17,8 @@ from pathlib import Path
 from sightsound.config.settings import DataSettings
 from sightsound.data.columns import guess, is_known, parse_columns
 from sightsound.data.exclude import read_exclude
-from sightsound.data.folders import OTHER_SUFFIXES, Layout, layout, walk
+from sightsound.data.folders import OTHER_SUFFIXES, Layout, layout, located, walk
 from sightsound.data.manifest import load_manifest
-from sightsound.data.names import located
 from sightsound.data.records import TABLE_NAMES
 from sightsound.data.rows import HEADS, LABEL, SUFFIXES, Manifest, Row, default_id, is_split
 from sightsound.data.shards.index import ABOUT_NAME

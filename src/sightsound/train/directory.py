@@ -27,7 +27,7 @@ import yaml
 
 from sightsound.config.load import config_text, flat, load_config, resolved
 from sightsound.config.settings import RunConfig
-from sightsound.data.outputs import OUTPUT_MARK
+from sightsound.data.folders import OUTPUT_MARK
 from sightsound.data.rows import Manifest
 from sightsound.files import locked, write_whole
 from sightsound.train.checkpoint import last_checkpoint, read_state

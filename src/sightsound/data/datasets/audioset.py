@@ -21,8 +21,8 @@ from sightsound.data.datasets.listing import (
     machine_ids,
     seconds,
     wrong_line,
-    youtube_names,
 )
+from sightsound.data.datasets.youtube_names import youtube_names
 
 NUM_500K, PER_CLASS_500K = 500_000, 200_000  # paper MBT, section 4.1; arXiv v1, footnote 1
 

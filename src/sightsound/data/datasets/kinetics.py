@@ -27,9 +27,9 @@ from sightsound.data.datasets.listing import (
     split_named,
     text_lines,
     wrong_line,
-    youtube_names,
 )
-from sightsound.data.path_lists import class_map, numbered, read_line
+from sightsound.data.datasets.path_lines import class_map, numbered, read_line
+from sightsound.data.datasets.youtube_names import youtube_names
 from sightsound.data.rows import SUFFIXES
 
 _PATTERNS = (

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sightsound.data.datasets.classes import LISTS
-from sightsound.data.text import check_text, stated_encoding
+from sightsound.data.tables import check_text, stated_encoding
 from sightsound.registry import nearest_path, unknown_name
 
 
@@ -46,18 +46,6 @@ class Listing:
     notes: list[str] = field(default_factory=list)  # for the report; may grow with the clips
     num_train: int | None = None  # keep a more balanced subset of so many training clips
     per_class: int | None = None  # of which no class has more
-
-
-def youtube_names(video: str, start: float, end: float) -> tuple[str, ...]:
-    """Names under which downloaders keep the stretch [start, end) of a YouTube video."""
-    first, last = int(start), int(end)
-    return (
-        f"{video}_{first:06d}_{last:06d}",
-        f"{video}_{first:06d}",
-        f"{video}_{first}_{last}",
-        f"{video}_{start * 1000:.0f}_{end * 1000:.0f}",
-        f"{video}_{first}",
-    )  # rarer spellings: data/spellings.py
 
 
 # --- files --------------------------------------------------------------------------------------

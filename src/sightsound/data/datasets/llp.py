@@ -18,8 +18,8 @@ from sightsound.data.datasets.listing import (
     seconds,
     split_named,
     wrong_line,
-    youtube_names,
 )
+from sightsound.data.datasets.youtube_names import youtube_names
 
 
 def llp(paths: Sequence[Path]) -> Listing:

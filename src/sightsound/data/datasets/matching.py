@@ -18,7 +18,7 @@ from typing import NamedTuple
 from sightsound.data.datasets.coverage import Coverage, Tally
 from sightsound.data.datasets.listing import Clip, Listing
 from sightsound.data.datasets.media_index import MediaIndex, Place, is_sound
-from sightsound.data.names import located
+from sightsound.data.folders import located
 from sightsound.data.rows import Row
 from sightsound.media.source import exists
 

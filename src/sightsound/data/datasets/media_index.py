@@ -9,8 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
+from sightsound.data.datasets.youtube_names import Spelling, spellings
 from sightsound.data.rows import SUFFIXES
-from sightsound.data.spellings import Spelling, spellings
 from sightsound.registry import nearest_path
 
 SOUND_SUFFIXES = frozenset(".aac .flac .m4a .mp3 .oga .ogg .opus .wav .wma".split())
@@ -69,7 +69,7 @@ class MediaIndex:
     def find(self, name: str) -> tuple[Place, ...]:
         """Where files called `name` plus a suffix lie; folders before it must be theirs.
 
-        On the disk they may be spelled in another form of Unicode, see `names.located`.
+        On the disk they may be spelled in another form of Unicode, see `folders.located`.
         """
         name = _composed(name)
         if "/" not in name:

@@ -15,7 +15,7 @@ from sightsound.data.datasets.listing import (
     text_lines,
     wrong_line,
 )
-from sightsound.data.path_lists import class_map, read_line
+from sightsound.data.datasets.path_lines import class_map, read_line
 from sightsound.registry import unknown_name
 
 _PATTERNS = ("*train*.txt", "*val*.txt", "*test*.txt", "classes.*", "labels.*", "class_names.*")

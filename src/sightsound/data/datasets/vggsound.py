@@ -22,8 +22,8 @@ from sightsound.data.datasets.listing import (
     seconds,
     split_named,
     wrong_line,
-    youtube_names,
 )
+from sightsound.data.datasets.youtube_names import youtube_names
 
 LENGTH_SECONDS = 10.0
 

@@ -19,8 +19,8 @@ from sightsound.data.datasets.listing import (
     label_named,
     named_rows,
     seconds,
-    youtube_names,
 )
+from sightsound.data.datasets.youtube_names import youtube_names
 
 LENGTH_SECONDS = 10.0
 

@@ -22,7 +22,7 @@ from sightsound.data.datasets.listing import (
     split_named,
 )
 from sightsound.data.datasets.media_index import is_sound
-from sightsound.data.path_lists import class_map
+from sightsound.data.datasets.path_lines import class_map
 from sightsound.data.rows import SUFFIXES
 from sightsound.data.shards.index import ABOUT_NAME
 from sightsound.media.source import tar_members
