@@ -11,7 +11,8 @@ import numpy as np
 from small import SMALL_MBT
 
 from sightsound.config.settings import EvaluateSettings
-from sightsound.evaluation.evaluate import Evaluation, Scored, row_scores, verdict, write
+from sightsound.evaluation.results import Evaluation, Scored, verdict, write_evaluation
+from sightsound.evaluation.scoring import row_scores
 from sightsound.media.front_end import AudioFrontEnd, FrontEnd, VideoFrontEnd
 from sightsound.models.mbt import MBT
 
@@ -64,7 +65,7 @@ def write_run(
     evaluation.verdict = verdict(evaluation, resamplings=bootstrap)
     evaluation.absent = {row: scored.num_absent for row, scored in streams.items()}
     save_model(run, labels, task, *(("audio",) if rows == ("audio",) else ()))
-    write(evaluation, run / "evaluation", settings=settings)
+    write_evaluation(evaluation, run / "evaluation", settings=settings)
     return run
 
 

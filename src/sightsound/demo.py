@@ -13,7 +13,8 @@ from rich.progress import Progress
 
 from sightsound.config.load import load_config
 from sightsound.data.synthetic import SyntheticClip, plan, write_clip, write_demo
-from sightsound.evaluation.evaluate import Evaluation, evaluate_saved
+from sightsound.evaluation.evaluate import evaluate_saved
+from sightsound.evaluation.results import Evaluation
 from sightsound.figures.clips import clip_picture, save_picture
 from sightsound.figures.confusion import confusion_figure
 from sightsound.metrics.scores import confusion

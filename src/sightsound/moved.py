@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
@@ -31,6 +31,19 @@ MOVED = {
     "vggsounder": "evaluation.vggsounder",
     "weights.encoders": "features.load",
 }
+
+
+def moved_names(module: str, homes: Mapping[str, str]) -> Callable[[str], object]:
+    """The `__getattr__` of a `module` that older code imports names from: {name: its module}."""
+
+    def find(name: str) -> object:
+        if name not in homes:
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        text = f"{module}.{name} is now {homes[name]}.{name}; the old name goes with version 0.3"
+        warnings.warn(text, DeprecationWarning, stacklevel=2)
+        return getattr(importlib.import_module(homes[name]), name)
+
+    return find
 
 
 class OldNames:

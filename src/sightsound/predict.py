@@ -114,6 +114,11 @@ class Predictor:
         return tuple(self.model.modalities)
 
     @property
+    def heads(self) -> dict[str, int]:
+        """{head: number of classes}, in the order of the model's logits."""
+        return self.model.heads
+
+    @property
     def streams(self) -> dict[str, tuple[str, ...]]:
         """{name: modalities}: the whole model first, then each modality alone."""
         return {n: m for n, m in STREAMS.items() if set(m) <= set(self.modalities)}
@@ -196,7 +201,7 @@ class Predictor:
         inputs = {name: x for name, x in batch.inputs.items() if name in modalities}
         if batch.complete and inputs:
             return _finite(self.model(inputs).logits.float(), batch.id)
-        num_classes = sum(self.model.heads.values())
+        num_classes = sum(self.heads.values())
         logits = torch.full((len(batch), num_classes), torch.nan, device=self.device)
         seen = torch.zeros(len(batch), dtype=torch.bool, device=self.device)
         for name in inputs:
@@ -299,7 +304,7 @@ class Predictor:
         }
         logits = {name: nan_mean(self._masked(batch, m))[None] for name, m in self.streams.items()}
         scores = {
-            name: named_scores(probabilities(x, self.task, self.model.heads)[0], self.labels)
+            name: named_scores(probabilities(x, self.task, self.heads)[0], self.labels)
             for name, x in logits.items()
             if not x.isnan().any()
         }

@@ -11,8 +11,7 @@ import yaml
 
 from sightsound import cli
 from sightsound.data.synthetic import write_demo
-from sightsound.evaluation.compare import read_evaluation
-from sightsound.evaluation.evaluate import LATE
+from sightsound.evaluation.results import LATE, read_evaluation
 from sightsound.train import loop
 
 TINY = [

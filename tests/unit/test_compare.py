@@ -21,11 +21,10 @@ from sightsound.evaluation.compare import (
     compare,
     difference,
     names_of,
-    read_evaluation,
     truth_probability,
     write_comparison,
 )
-from sightsound.evaluation.evaluate import Evaluation, Scored, write
+from sightsound.evaluation.results import Evaluation, Scored, read_evaluation, write_evaluation
 from sightsound.metrics.scores import summarise
 from sightsound.predict import BOTH
 from sightsound.types import Problem
@@ -62,7 +61,7 @@ def evaluation(
 
 
 def saved(folder: Path, *args: float, **kwargs: object) -> Path:
-    write(evaluation(*args, **kwargs), folder, settings=EvaluateSettings())
+    write_evaluation(evaluation(*args, **kwargs), folder, settings=EvaluateSettings())
     return folder
 
 
@@ -80,7 +79,7 @@ def test_what_was_written_is_read_back(tmp_path: Path, task: str, labels: dict):
     made.streams[BOTH].targets[5] = 0  # shared by all rows
     made.problems = [Problem("a", "a.mp4", "clip", "no stream", "dropped")]
     made.verdict, made.absent = "Words.", {BOTH: 0, "audio alone": 0, "video alone": 1}
-    write(made, tmp_path / "run" / "evaluation", settings=EvaluateSettings(split="val"))
+    write_evaluation(made, tmp_path / "run" / "evaluation", settings=EvaluateSettings(split="val"))
     (tmp_path / "run" / "model").mkdir()
     (tmp_path / "run" / "model" / "model.safetensors").touch()
     for path in ("run", "run/evaluation", "run/model"):

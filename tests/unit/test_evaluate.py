@@ -15,27 +15,21 @@ import torch
 
 from sightsound.config.settings import EvaluateSettings
 from sightsound.data.rows import Manifest, Row
-from sightsound.evaluation.compare import read_evaluation
-from sightsound.evaluation.evaluate import (
+from sightsound.evaluation.evaluate import clips_of, late_jobs, scored_split, split_of_run
+from sightsound.evaluation.results import (
     LATE,
     Evaluation,
     Scored,
-    Sums,
-    clips_of,
     hits,
-    late_jobs,
-    on_common_clips,
+    modality_confusion,
     paired_difference,
     paired_score,
+    read_evaluation,
     right,
-    row_scores,
-    scored_split,
-    split_of_run,
-    spoilt,
     verdict,
-    with_late_average,
-    write,
+    write_evaluation,
 )
+from sightsound.evaluation.scoring import Sums, on_common_clips, row_scores, with_late_average
 from sightsound.metrics.scores import summarise
 from sightsound.metrics.statistics import mcnemar
 from sightsound.predict import BOTH, Predictor
@@ -201,7 +195,7 @@ def test_files(tmp_path):
     streams = {BOTH: scored(40), "audio alone": scored(20, absent=1)}
     found = evaluation(streams)
     found.problems = [Problem("a", "a.mp4", "clip", "no stream", "dropped")]
-    write(found, tmp_path, settings=EvaluateSettings())
+    write_evaluation(found, tmp_path, settings=EvaluateSettings())
     lines = read(tmp_path / "predictions.csv")
     assert len(lines) == CLIPS and lines[0]["id"] == "clip0" and lines[0]["label"] == "cat"
     assert lines[0][BOTH] == "cat" and float(lines[0][f"{BOTH} probability"]) > 0.8
@@ -217,17 +211,17 @@ def test_files(tmp_path):
     problems = read(tmp_path / "problems.csv")
     assert problems[0]["cause"] == "no stream"
     found.problems = []
-    write(found, tmp_path, settings=EvaluateSettings())
+    write_evaluation(found, tmp_path, settings=EvaluateSettings())
     assert not (tmp_path / "problems.csv").exists(), "left over from before"
 
 
 def test_modality_confusion_is_written_where_there_are_all_three_rows(tmp_path):
     streams = {BOTH: scored(20), "audio alone": scored(30), "video alone": scored(24)}
-    write(evaluation(streams), tmp_path, settings=EvaluateSettings())
+    write_evaluation(evaluation(streams), tmp_path, settings=EvaluateSettings())
     found = json.loads((tmp_path / "summary.json").read_text())["modality_confusion"]
     assert found == {"audio": 0.25, "video": 0.1, "each": 0.1, "either": 0.25}
     del streams["video alone"]
-    write(evaluation(streams), tmp_path, settings=EvaluateSettings())
+    write_evaluation(evaluation(streams), tmp_path, settings=EvaluateSettings())
     assert json.loads((tmp_path / "summary.json").read_text())["modality_confusion"] is None
 
 
@@ -253,7 +247,7 @@ def test_a_clip_without_sound_does_not_spoil_what_sound_alone_scores(tmp_path, t
         scores = found.rows[row]
         assert (scores["map"], scores["top1"], scores["num_clips"]) == (1, 1, number)
     assert found.absent == {BOTH: 0, "audio alone": 1}
-    write(found, tmp_path, settings=EvaluateSettings())
+    write_evaluation(found, tmp_path, settings=EvaluateSettings())
     classes = read(tmp_path / "per_class.csv")
     assert {line["average_precision"] for line in classes} == {"1.0"}
     assert [int(line["num_clips"]) for line in classes[3:]] == [34, 32, 33]
@@ -272,13 +266,13 @@ def test_on_the_same_clips_a_missing_stream_is_a_guess():
     assert right(found, "audio alone").tolist() == [False] * 10 + [True] * 30
     test = mcnemar(hits(found, BOTH), hits(found, "audio alone"))
     assert (test.only_a, test.only_b) == (round(10 * 2 / 3), 1)
-    shares = spoilt(found)
+    shares = modality_confusion(found)
     assert shares.audio == pytest.approx(1 / 40), "of those ten both are right together"
 
 
 def test_files_name_no_class_for_a_stream_that_a_clip_lacks(tmp_path):
     streams = {BOTH: scored(40), "audio alone": scored(20, absent=2)}
-    write(evaluation(streams), tmp_path, settings=EvaluateSettings())
+    write_evaluation(evaluation(streams), tmp_path, settings=EvaluateSettings())
     lines = read(tmp_path / "predictions.csv")
     cells = [(line["audio alone"], line["audio alone probability"]) for line in lines]
     assert cells[:2] == [("", "")] * 2 and all(map(all, cells[2:]))
@@ -294,7 +288,7 @@ def test_a_stream_that_no_clip_has(tmp_path):
     found.verdict = verdict(found, resamplings=50)
     assert "beats the better single stream by 66.7 points" in found.verdict
     assert re.search(r"\naudio alone +– +– +0\n", found.text())
-    write(found, tmp_path, settings=EvaluateSettings())
+    write_evaluation(found, tmp_path, settings=EvaluateSettings())
     text = (tmp_path / "summary.json").read_text()
     assert json.loads(text)["rows"]["audio alone"]["top1"] is None and "NaN" not in text
     again = read_evaluation(tmp_path)

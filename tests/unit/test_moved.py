@@ -34,3 +34,12 @@ def test_scores_are_found_in_the_package_that_was_their_module():
 def test_what_never_was_is_not_found():
     with pytest.raises(ModuleNotFoundError):
         importlib.import_module("sightsound.evaluates")
+
+
+def test_read_evaluation_is_found_where_it_was():
+    from sightsound.evaluation import compare, results
+
+    with pytest.warns(DeprecationWarning, match="evaluation.results.read_evaluation; .*0.3"):
+        assert compare.read_evaluation is results.read_evaluation
+    with pytest.raises(AttributeError, match="no attribute 'read_evaluations'"):
+        _ = compare.read_evaluations

@@ -10,7 +10,8 @@ import pytest
 
 from sightsound.cli import main
 from sightsound.config.settings import EvaluateSettings
-from sightsound.evaluation.evaluate import Evaluation, Scored, row_scores, write
+from sightsound.evaluation.results import Evaluation, Scored, write_evaluation
+from sightsound.evaluation.scoring import row_scores
 from sightsound.evaluation.vggsounder import read_classes, vggsounder_json, video_id
 from sightsound.predict import BOTH
 
@@ -85,7 +86,7 @@ def test_what_cannot_be_written(tmp_path: Path):
 
 
 def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    write(evaluation(), tmp_path / "run" / "evaluation", settings=EvaluateSettings())
+    write_evaluation(evaluation(), tmp_path / "run" / "evaluation", settings=EvaluateSettings())
     classes = tmp_path / "classes.csv"
     classes.write_text('index,mid,display_name\n0,vgg_0,"skiing"\n1,vgg_1,hail\n')
     assert main(["vggsounder", str(tmp_path / "run"), "--classes", str(classes)]) == 0

@@ -25,17 +25,9 @@ from sightsound.ablate.plan import Cell, config_hash, differences
 from sightsound.config.load import load_config
 from sightsound.config.settings import RunConfig
 from sightsound.data.rows import id_hash
-from sightsound.evaluation.compare import read_evaluation
-from sightsound.evaluation.evaluate import (
-    LATE,
-    MAIN_SCORE,
-    TRAINED,
-    Evaluation,
-    evaluate_saved,
-    on_common_clips,
-    row_scores,
-    with_late_average,
-)
+from sightsound.evaluation.evaluate import evaluate_saved
+from sightsound.evaluation.results import LATE, MAIN_SCORE, TRAINED, Evaluation, read_evaluation
+from sightsound.evaluation.scoring import on_common_clips, row_scores, with_late_average
 from sightsound.files import write_whole
 from sightsound.train.directory import environment
 from sightsound.train.loop import train

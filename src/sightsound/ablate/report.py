@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sightsound.ablate.plan import Plan, Point
-from sightsound.evaluation.evaluate import SCORE_WORDS
+from sightsound.evaluation.results import SCORE_WORDS
 from sightsound.files import csv_rows, write_whole
 
 Results = dict[tuple[str, int], dict[str, Any]]  # {(name of the cell, seed): result.json}

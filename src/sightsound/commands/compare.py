@@ -18,14 +18,14 @@ def compare(argv: Sequence[str]) -> None:
 
     from sightsound.evaluation.compare import (
         as_json,
-        as_table,
         as_text,
         names_of,
-        read_evaluation,
         score_lines,
         write_comparison,
     )
     from sightsound.evaluation.compare import compare as compare_evaluations
+    from sightsound.evaluation.results import read_evaluation
+    from sightsound.files import csv_text
 
     names = names_of(options.runs)
     comparison = compare_evaluations(
@@ -39,7 +39,7 @@ def compare(argv: Sequence[str]) -> None:
     if options.format == "table":
         say(as_text(comparison) + (f"\nTables: {options.output}" if options.output else ""))
     else:
-        say(as_json(comparison) if options.format == "json" else as_table(score_lines(comparison)))
+        say(as_json(comparison) if options.format == "json" else csv_text(score_lines(comparison)))
 
 
 def _compare_parser() -> Parser:

@@ -16,7 +16,7 @@ def vggsounder(argv: Sequence[str]) -> None:
     """Write a run's predictions in the layout of the VGGSounder benchmark."""
     options = _vggsounder_parser().parse_args(list(argv))
 
-    from sightsound.evaluation.compare import read_evaluation
+    from sightsound.evaluation.results import read_evaluation
     from sightsound.evaluation.vggsounder import read_classes, vggsounder_json
     from sightsound.files import write_whole
 

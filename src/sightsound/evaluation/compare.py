@@ -6,10 +6,8 @@ are matched by id. The first evaluation is what the others are compared with.
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,31 +17,31 @@ import numpy as np
 import torch
 
 from sightsound.data.rows import id_hash
-from sightsound.evaluation.evaluate import (
+from sightsound.evaluation.results import (
     MAIN_SCORE,
     SCORE_WORDS,
     Evaluation,
     Scored,
     class_rows,
     clips_words,
+    evaluation_folder,
     hits,
-    on_common_clips,
+    modality_confusion,
     prediction_rows,
     right,
     score_table,
     score_words,
     shown_scores,
-    spoilt,
 )
-from sightsound.explain.text import as_csv
-from sightsound.files import write_whole
-from sightsound.library_errors import read_object, reading
-from sightsound.metrics.scores import labelled, score_functions, summarise
+from sightsound.evaluation.scoring import on_common_clips
+from sightsound.files import csv_text, write_whole
+from sightsound.metrics.scores import Score, labelled, score_functions, summarise
 from sightsound.metrics.statistics import McNemar, Paired, mcnemar, paired_scores
+from sightsound.moved import moved_names
 from sightsound.predict import probabilities
-from sightsound.types import MODALITIES, WORDS, Problem
+from sightsound.types import MODALITIES, WORDS
 
-TABLE = "predictions.parquet"
+__getattr__ = moved_names(__name__, {"read_evaluation": "sightsound.evaluation.results"})
 SHOWN = 5  # classes and clips in the text; the files have all
 
 
@@ -73,110 +71,6 @@ class Comparison:
     differences: list[Difference]
 
 
-# ---------------------------------------------------------------------------- reading
-
-AGAIN = "evaluate again with 'sightsound evaluate'"
-
-
-def read_evaluation(path: str | Path) -> Evaluation:
-    """What `evaluate.write` has written: `path` is a run, a model directory or its folder.
-
-    Raises:
-        FileNotFoundError: no predictions there.
-        ValueError: predictions of another kind, without classes, task or logits.
-    """
-    import pyarrow.parquet
-
-    folder = evaluation_folder(path)
-    with reading(folder / TABLE, remedy=AGAIN):
-        table = pyarrow.parquet.read_table(folder / TABLE)
-    known = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
-    suffix = " logits"
-    names = [name.removesuffix(suffix) for name in table.column_names if name.endswith(suffix)]
-    if not names or not {"labels", "task"} <= set(known):
-        raise ValueError(
-            f"{folder / TABLE} has no classes, task or logits; accepted: the file that 'sightsound "
-            "evaluate' writes"
-        )
-    labels, ids = json.loads(known["labels"]), table["id"].to_pylist()
-    targets = _targets(table["label"].to_pylist(), labels, task=known["task"])
-    logits = {name: np.stack(table[name + suffix].to_numpy()).astype(float) for name in names}
-    summary = read_summary(folder)
-    return Evaluation(
-        rows={row: _with_nan(scores) for row, scores in summary["rows"].items()},
-        streams={name: Scored(ids, values, targets) for name, values in logits.items()},
-        task=known["task"],
-        labels=labels,
-        source=summary["source"],
-        split=summary["settings"]["split"],
-        problems=_problems(folder / "problems.csv"),
-        verdict=summary["verdict"],
-        directory=folder,
-        absent=summary["absent"],
-    )
-
-
-def read_summary(folder: Path) -> dict[str, Any]:
-    """What `summary.json` of an evaluation says; `ValueError` if it is damaged."""
-    needs = ("rows", "source", "settings", "verdict", "absent")
-    return read_object(folder / "summary.json", remedy=AGAIN, needs=needs)
-
-
-def _with_nan(scores: dict[str, float | None]) -> dict[str, float]:
-    return {name: math.nan if value is None else value for name, value in scores.items()}
-
-
-def evaluation_folder(path: str | Path) -> Path:
-    """The folder that holds the predictions of a run, a model directory, or `path` itself."""
-    path = Path(path)
-    folders = [path, path / "evaluation"]
-    if (path / "model.safetensors").is_file():
-        folders.append(path.parent / "evaluation")
-    for folder in folders:
-        if (folder / TABLE).is_file():
-            return folder
-    raise FileNotFoundError(
-        f"no {TABLE} in {str(path)!r} or its folder 'evaluation'; 'sightsound evaluate MODEL' "
-        "writes them"
-    )
-
-
-def _targets(names: Sequence[str], labels: dict[str, list[str]], *, task: str) -> np.ndarray:
-    """(n, K) from labels joined by "|"; nothing where a clip lacks the label of a head."""
-    starts = np.cumsum([0, *map(len, labels.values())])
-    places = [
-        {name: start + index for index, name in enumerate(classes)}
-        for start, classes in zip(starts, labels.values(), strict=False)
-    ]
-    targets = np.zeros((len(names), starts[-1]))
-    for row, text in enumerate(names):
-        if task == "multi":
-            targets[row, [places[0][name] for name in text.split("|") if name]] = 1
-        else:
-            targets[row, _one_of_each(text, places)] = 1
-    return targets
-
-
-def _one_of_each(text: str, places: Sequence[dict[str, int]]) -> list[int]:
-    """The places of one name of each head; a bar may be part of a name, too. None if one lacks."""
-    first, *others = places
-    if not others:
-        return [first[text]] if text in first else []
-    for name, place in first.items():
-        if text.startswith(f"{name}|"):
-            rest = _one_of_each(text[len(name) + 1 :], others)
-            if rest:
-                return [place, *rest]
-    return []
-
-
-def _problems(path: Path) -> list[Problem]:
-    if not path.is_file():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return [Problem(**line) for line in csv.DictReader(file)]
-
-
 def names_of(paths: Sequence[str | Path]) -> list[str]:
     """A short name for each: that of its run's folder, or the whole path where that is not unique.
 
@@ -189,9 +83,6 @@ def names_of(paths: Sequence[str | Path]) -> list[str]:
     runs = [folder.parent if folder.name == "evaluation" else folder for folder in folders]
     names = [run.name for run in runs]
     return names if len(set(names)) == len(names) else [str(path) for path in paths]
-
-
-# ---------------------------------------------------------------------------- comparing
 
 
 def compare(
@@ -221,36 +112,45 @@ def compare(
     }
     common = _common(scored)
     ids = common[first].ids
-    both = _together(_with_stream(common, rows), like, resamplings=resamplings, seed=seed)
-    spoilt_by = {name: spoilt(_restricted(each, ids)) for name, each in evaluations.items()}
+    heard = _with_stream(common, rows)
+    both = Evaluation(
+        rows={
+            name: summarise(
+                each.logits,
+                each.targets,
+                task=like.task,
+                heads=like.heads,
+                bootstrap=resamplings,
+                seed=seed,
+                present=each.present,  # a guess for the others, so that every row is of all clips
+            )
+            for name, each in heard.items()
+        },
+        streams=heard,
+        task=like.task,
+        labels=like.labels,
+        source=like.source,
+        split=like.split,
+        problems=[],
+        absent={name: each.num_absent for name, each in heard.items()},
+    )
+    confusion = {}
+    for name, each in evaluations.items():
+        streams = {row: _in_order(one, ids=ids) for row, one in each.streams.items()}
+        found = modality_confusion(dataclasses.replace(each, streams=streams))
+        if found is not None:
+            confusion[name] = dataclasses.asdict(found)
     return Comparison(
         common=both,
         rows=rows,
-        left_out={name: len(s.ids) - len(ids) for name, s in scored.items()},
+        left_out={name: len(each.ids) - len(ids) for name, each in scored.items()},
         num_without=len(ids) - len(both.ids),
-        confusion={name: dataclasses.asdict(m) for name, m in spoilt_by.items() if m is not None},
+        confusion=confusion,
         differences=[
             difference(both, first, name, resamplings=resamplings, seed=seed)
             for name in list(evaluations)[1:]
         ],
     )
-
-
-def _together(
-    common: dict[str, Scored], like: Evaluation, *, resamplings: int, seed: int
-) -> Evaluation:
-    """One evaluation with a row for each, scored anew; the rest is as in `like`.
-
-    Every row is of the same clips, with a guess for those that it has no stream of.
-    """
-    settings = {"task": like.task, "heads": like.heads, "bootstrap": resamplings, "seed": seed}
-    rows = {
-        name: summarise(s.logits, s.targets, present=s.present, **settings)
-        for name, s in common.items()
-    }
-    absent = {name: scored.num_absent for name, scored in common.items()}
-    known = (like.task, like.labels, like.source, like.split)
-    return Evaluation(rows, common, *known, problems=[], absent=absent)
 
 
 def difference(
@@ -302,8 +202,8 @@ def _aligned(
             f"{name} and {first} have different classes: {_only(evaluation, like, name)}; "
             f"{_only(like, evaluation, first)}"
         )
-    places = {key: place for place, key in enumerate(_classes(evaluation))}
-    columns = [places[key] for key in _classes(like)]
+    indices = {key: index for index, key in enumerate(_classes(evaluation))}
+    columns = [indices[key] for key in _classes(like)]
     scored = evaluation.streams[row]
     return Scored(scored.ids, scored.logits[:, columns], scored.targets[:, columns])
 
@@ -351,36 +251,35 @@ def _with_stream(common: dict[str, Scored], rows: dict[str, str]) -> dict[str, S
 
 
 def _in_order(scored: Scored, *, ids: Sequence[str]) -> Scored:
-    places = {clip: place for place, clip in enumerate(scored.ids)}
-    kept = [places[clip] for clip in ids]
+    indices = {clip: index for index, clip in enumerate(scored.ids)}
+    kept = [indices[clip] for clip in ids]
     return Scored(list(ids), scored.logits[kept], scored.targets[kept])
-
-
-def _restricted(evaluation: Evaluation, ids: Sequence[str]) -> Evaluation:
-    streams = {row: _in_order(scored, ids=ids) for row, scored in evaluation.streams.items()}
-    return dataclasses.replace(evaluation, streams=streams)
 
 
 def _score_differences(
     evaluation: Evaluation, a: str, b: str, *, resamplings: int, seed: int
 ) -> dict[str, Paired]:
     """Of every score; a resampling draws the same clips for both."""
-    functions = {}
-    for name in (a, b):
-        scored = evaluation.streams[name]
-        kept = labelled(scored.targets, heads=evaluation.heads)
-        kept |= evaluation.task == "multi"
-        functions[name] = score_functions(
-            scored.logits[kept],
-            scored.targets[kept],
+    targets = evaluation.streams[a].targets
+    kept = labelled(targets, heads=evaluation.heads) | (evaluation.task == "multi")
+
+    def functions(row: str) -> dict[str, Score]:
+        scored = evaluation.streams[row].only(kept)
+        return score_functions(
+            scored.logits,
+            scored.targets,
             task=evaluation.task,
             heads=evaluation.heads,
-            present=scored.present[kept],
+            present=scored.present,
         )
-    draws = {"num_clips": int(kept.sum()), "resamplings": resamplings, "seed": seed}
+
+    of_a, of_b = functions(a), functions(b)
+    count = int(kept.sum())
     return {
-        score: paired_scores(functions[b][score], functions[a][score], **draws)
-        for score in functions[a]
+        score: paired_scores(
+            of_b[score], of_a[score], num_clips=count, resamplings=resamplings, seed=seed
+        )
+        for score in of_a
     }
 
 
@@ -400,7 +299,7 @@ def _class_differences(evaluation: Evaluation, a: str, b: str) -> list[dict[str,
     )
     lines = list(class_rows(chosen, guessed=True))
     half = len(lines) // 2
-    found = [
+    rows = [
         {
             "head": old["head"],
             "label": old["label"],
@@ -412,7 +311,7 @@ def _class_differences(evaluation: Evaluation, a: str, b: str) -> list[dict[str,
         }
         for old, new in zip(lines[:half], lines[half:], strict=True)
     ]
-    return sorted(found, key=lambda line: -(line["difference"] or 0))
+    return sorted(rows, key=lambda line: -(line["difference"] or 0))
 
 
 # ---------------------------------------------------------------------------- in words
@@ -460,7 +359,11 @@ def as_text(comparison: Comparison) -> str:
     for found in comparison.differences:
         lines += [*_difference_lines(common, found), ""]
     for name, shares in comparison.confusion.items():
-        lines.append(_confusion_words(name, shares))
+        alone = ", ".join(f"{100 * shares[m]:.1f} % {word}" for m, word in WORDS.items())
+        lines.append(
+            f"Modality confusion of {name}: with both streams wrong, but right with one alone: "
+            f"{alone}, {100 * shares['either']:.1f} % either"
+        )
     if len(comparison.differences) > 1:
         lines.append("Each is compared with the first alone; p is not corrected for their number.")
     return "\n".join(lines).rstrip()
@@ -479,36 +382,21 @@ def _difference_lines(common: Evaluation, found: Difference) -> list[str]:
         f"Clips that only {found.a} gets right: {test.only_a}; only {found.b}: {test.only_b} "
         f"(McNemar {_p_words(test.p)})"
     )
-    lines += _class_lines(found)
+    changed = [line for line in found.classes if line["difference"]]
+    gains = [line for line in changed if line["difference"] > 0][:SHOWN]
+    losses = [line for line in changed[::-1] if line["difference"] < 0][:SHOWN]
+    measure = "average precision" if found.classes[0]["score"] != "recall" else "recall"
+    for kind, classes in (("gains", gains), ("losses", losses)):
+        if classes:
+            listed = ", ".join(
+                f"{line['label']}: {100 * line['difference']:+.1f} ({line['num_clips']} clips)"
+                for line in classes
+            )
+            lines.append(f"Classes with the largest {kind} in {measure}: {listed}")
     for name, ids in ((found.a, found.only_a), (found.b, found.only_b)):
         if ids:
             lines.append(f"Only {name} gets right, for instance: {', '.join(ids[:SHOWN])}")
     return lines
-
-
-def _class_lines(found: Difference) -> list[str]:
-    """The classes that gain and lose most."""
-    changed = [line for line in found.classes if line["difference"]]
-    gains = [line for line in changed if line["difference"] > 0][:SHOWN]
-    losses = [line for line in changed[::-1] if line["difference"] < 0][:SHOWN]
-    word = "average precision" if found.classes[0]["score"] != "recall" else "recall"
-    return [
-        f"Classes with the largest {kind} in {word}: {', '.join(map(_class_words, lines))}"
-        for kind, lines in (("gains", gains), ("losses", losses))
-        if lines
-    ]
-
-
-def _class_words(line: dict[str, Any]) -> str:
-    return f"{line['label']}: {100 * line['difference']:+.1f} ({line['num_clips']} clips)"
-
-
-def _confusion_words(name: str, shares: dict[str, float]) -> str:
-    alone = ", ".join(f"{100 * shares[m]:.1f} % {word}" for m, word in WORDS.items())
-    return (
-        f"Modality confusion of {name}: with both streams wrong, but right with one alone: {alone},"
-        f" {100 * shares['either']:.1f} % either"
-    )
 
 
 # ---------------------------------------------------------------------------- files
@@ -555,25 +443,17 @@ def score_lines(comparison: Comparison) -> list[dict[str, Any]]:
     ]
 
 
-def as_table(lines: Sequence[dict[str, Any]]) -> str:
-    """Lines as CSV."""
-    import pyarrow
-
-    return as_csv(pyarrow.Table.from_pylist(list(lines)))
-
-
 def write_comparison(comparison: Comparison, directory: Path) -> None:
     """`comparison.json`, `scores.csv`, `per_class.csv` and `clips.csv`."""
-    pairs = [{"a": found.a, "b": found.b} for found in comparison.differences]
     classes = [
-        {"against": pair["a"], "model": pair["b"], **line}
-        for pair, found in zip(pairs, comparison.differences, strict=True)
+        {"against": found.a, "model": found.b, **line}
+        for found in comparison.differences
         for line in found.classes
     ]
     write_whole(directory / "comparison.json", as_json(comparison))
-    write_whole(directory / "scores.csv", as_table(score_lines(comparison)))
-    write_whole(directory / "per_class.csv", as_table(classes))
-    write_whole(directory / "clips.csv", as_table(_clip_lines(comparison)))
+    write_whole(directory / "scores.csv", csv_text(score_lines(comparison)))
+    write_whole(directory / "per_class.csv", csv_text(classes))
+    write_whole(directory / "clips.csv", csv_text(_clip_lines(comparison)))
 
 
 def _clip_lines(comparison: Comparison) -> list[dict[str, Any]]:

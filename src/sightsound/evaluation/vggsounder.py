@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from sightsound.data.rows import SUFFIXES
-from sightsound.evaluation.evaluate import Evaluation, Scored
+from sightsound.evaluation.results import Evaluation, Scored
 from sightsound.predict import BOTH
 from sightsound.types import AUDIO, VIDEO
 

@@ -21,13 +21,16 @@ old scikit-learn), or counts 0 ("zero", as with scikit-learn 1.x). Published num
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
 
 from sightsound.registry import unknown_name
 
+# Positive clips of a class for an interval of mAP: it is then missing from fewer than one resampled
+# set in a hundred.
+_FEWEST_POSITIVES = 5
 TASKS = ("single", "multi", "heads")
 EmptyClass = Literal["skip", "zero"]
 Score = Callable[[np.ndarray], float]  # how often each clip counts, (n,) -> score
@@ -73,22 +76,15 @@ def summarise(
     parts = score_functions(
         scores, targets, task=task, heads=heads, empty_class=empty_class, present=present
     )
-    result = {"num_clips": len(scores)}
+    result: dict[str, float] = {"num_clips": len(scores)}
+    positives = (targets > 0).sum(axis=0)
+    has_enough = (positives[positives > 0] >= _FEWEST_POSITIVES).all()
     for name, score in parts.items():
         result[name] = score(np.ones(len(scores)))
-        if bootstrap and (name != "map" or _has_enough(targets)):
+        if bootstrap and (name != "map" or has_enough):
             low, high = bootstrap_interval(score, len(scores), resamplings=bootstrap, seed=seed)
             result |= {f"{name}_low": low, f"{name}_high": high}
     return result
-
-
-def _has_enough(targets: np.ndarray) -> bool:
-    """Whether each class with a positive clip has so many that resampling rarely loses it.
-
-    Five: a class is then missing from fewer than one resampled set in a hundred.
-    """
-    positives = (targets > 0).sum(axis=0)
-    return bool((positives[positives > 0] >= 5).all())
 
 
 def per_class(
@@ -97,7 +93,7 @@ def per_class(
     *,
     task: str,
     heads: dict[str, int],
-    labels: dict[str, Sequence[str]],
+    labels: Mapping[str, Sequence[str]],
     present: np.ndarray | None = None,
 ) -> list[dict[str, object]]:
     """One row per class: how many clips, how often found, how often right, what it is taken for.
@@ -109,22 +105,30 @@ def per_class(
     precision.
     """
     scores, targets, present = _checked(scores, targets, present, task=task, heads=heads)
-    rows = []
+    rows: list[dict[str, object]] = []
+    decided = task != "multi"
     for head, columns in head_slices(heads).items():
         part, truth, there = scores[:, columns], targets[:, columns], present
-        if task != "multi":
+        if decided:
             kept = truth.sum(1) > 0
             part, truth, there = part[kept], truth[kept], present[kept]
-        ranked = ranked_by(part, task=task, heads={head: len(labels[head])}, present=there)
-        rows += _class_rows(
-            part,
-            truth,
-            there,
-            precisions=average_precisions(ranked, truth),
-            head=head,
-            labels=labels[head],
-            decided=task != "multi",
-        )
+        names = labels[head]
+        ranked = ranked_by(part, task=task, heads={head: len(names)}, present=there)
+        precisions = average_precisions(ranked, truth)
+        counts = confusion(part[there], truth[there])
+        hits = top_k_hits(part, truth, k=1, present=there)
+        for index, name in enumerate(names):
+            own = truth[:, index] > 0
+            wrong = np.where(np.arange(len(names)) == index, 0, counts[index])
+            row: dict[str, object] = {"head": head, "label": name, "num_clips": int(own.sum())}
+            row |= dict.fromkeys(("recall", "precision", "average_precision", "mistaken_for"))
+            if not np.isnan(precisions[index]):
+                row["average_precision"] = float(precisions[index])
+            if decided:
+                row["recall"] = _share(hits[own].sum(), own.sum())
+                row["precision"] = _share(counts[index, index], counts[:, index].sum())
+                row["mistaken_for"] = names[int(wrong.argmax())] if wrong.any() else None
+            rows.append(row)
     return rows
 
 
@@ -197,12 +201,21 @@ def ranked_by(
     Clips that are not `present` (n,) rank as the mean probability of the others.
     """
     if task == "multi":
-        ranked, mean = np.array(scores, dtype=float), _logit_of_mean
+        ranked = np.array(scores, dtype=float)
     else:
         parts = [_softmax(scores[:, columns]) for columns in head_slices(heads).values()]
-        ranked, mean = np.concatenate(parts, axis=1), _mean
+        ranked = np.concatenate(parts, axis=1)
     if present is not None and not present.all():
-        ranked[~present] = mean(ranked[present]) if present.any() else 0.0
+        if not present.any():
+            ranked[~present] = 0.0
+        elif task == "multi":  # log(mean p / mean (1 - p)) without overflow
+            yes, no = (
+                np.logaddexp.reduce(-np.logaddexp(0, -x))
+                for x in (ranked[present], -ranked[present])
+            )
+            ranked[~present] = yes - no
+        else:
+            ranked[~present] = ranked[present].mean(0)
     return ranked
 
 
@@ -271,28 +284,28 @@ def score_functions(
     `scores` are logits. With one label or heads every clip must have a label in every head, see
     `labelled`; those not `present` (n,) are guessed. Rankings are computed once.
     """
-    if task != "heads":
-        hits = {f"top{k}": top_k_hits(scores, targets, k=k, present=present) for k in (1, 5)}
-        functions = {name: _weighted_mean(values) for name, values in hits.items()}
-        ranked = ranked_by(scores, task=task, heads=heads, present=present)
-        rankings = list(_rankings(ranked, targets))
-        return functions | {"map": _weighted_map(rankings, empty_class=empty_class)}
-    joint = {"heads": heads, "present": present}
-    hits = {f"top{k}": joint_top_k_hits(scores, targets, k=k, **joint) for k in (1, 5)}
-    for head, s in head_slices(heads).items():
-        for k in (1, 5):
-            hits[f"{head}_top{k}"] = top_k_hits(scores[:, s], targets[:, s], k=k, present=present)
-    return {name: _weighted_mean(values) for name, values in hits.items()}
 
+    def mean(values: np.ndarray) -> Score:
+        return lambda counts: float(counts @ values / counts.sum())
 
-def _weighted_mean(values: np.ndarray) -> Score:
-    return lambda counts: float(counts @ values / counts.sum())
+    if task == "heads":
+        functions = {
+            f"top{k}": mean(joint_top_k_hits(scores, targets, heads=heads, k=k, present=present))
+            for k in (1, 5)
+        }
+        for head, s in head_slices(heads).items():
+            for k in (1, 5):
+                hits = top_k_hits(scores[:, s], targets[:, s], k=k, present=present)
+                functions[f"{head}_top{k}"] = mean(hits)
+        return functions
+    functions = {f"top{k}": mean(top_k_hits(scores, targets, k=k, present=present)) for k in (1, 5)}
+    rankings = _rankings(ranked_by(scores, task=task, heads=heads, present=present), targets)
 
+    def mean_over_classes(counts: np.ndarray) -> float:
+        values = np.array([ranking(counts) for ranking in rankings])
+        return _mean_over_classes(values, empty_class=empty_class)
 
-def _weighted_map(rankings: Sequence[Score], *, empty_class: EmptyClass) -> Score:
-    return lambda counts: _mean_over_classes(
-        np.array([ranking(counts) for ranking in rankings]), empty_class=empty_class
-    )
+    return functions | {"map": mean_over_classes}
 
 
 def _mean_over_classes(values: np.ndarray, *, empty_class: EmptyClass) -> float:
@@ -305,9 +318,8 @@ def _mean_over_classes(values: np.ndarray, *, empty_class: EmptyClass) -> float:
     return float(kept.mean()) if len(kept) else float("nan")
 
 
-def _rankings(scores: np.ndarray, targets: np.ndarray) -> Iterator[Score]:
-    for column, truth in zip(scores.T, targets.T, strict=True):
-        yield _ranking(column, truth > 0)
+def _rankings(scores: np.ndarray, targets: np.ndarray) -> list[Score]:
+    return [_ranking(*columns) for columns in zip(scores.T, targets.T > 0, strict=True)]
 
 
 def _ranking(scores: np.ndarray, positive: np.ndarray) -> Score:
@@ -320,52 +332,18 @@ def _ranking(scores: np.ndarray, positive: np.ndarray) -> Score:
     ranked = scores[order]
     thresholds = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))  # last of its equals
     hits = np.flatnonzero(positive[order])
-    places = thresholds[np.searchsorted(thresholds, hits)]
-    found_at = np.searchsorted(hits, places, side="right") - 1
+    ends = thresholds[np.searchsorted(thresholds, hits)]
+    last_hits = np.searchsorted(hits, ends, side="right") - 1
 
     def average_precision(counts: np.ndarray) -> float:
         counts = counts[order]
-        seen, weight = np.cumsum(counts)[places], counts[hits]
+        seen, weight = np.cumsum(counts)[ends], counts[hits]
         if not weight.sum():
             return float("nan")
-        found = np.cumsum(weight)[found_at]
+        found = np.cumsum(weight)[last_hits]
         return float(weight @ (found / np.maximum(seen, 1)) / weight.sum())
 
     return average_precision
-
-
-def _class_rows(
-    scores: np.ndarray,
-    targets: np.ndarray,
-    present: np.ndarray,
-    *,
-    precisions: np.ndarray,
-    head: str,
-    labels: Sequence[str],
-    decided: bool,
-) -> list[dict[str, object]]:
-    counts = confusion(scores[present], targets[present])
-    hits = top_k_hits(scores, targets, k=1, present=present)
-    rows = []
-    for index, label in enumerate(labels):
-        wrong = np.where(np.arange(len(labels)) == index, 0, counts[index])
-        own = targets[:, index] > 0
-        rows.append(
-            {
-                "head": head,
-                "label": label,
-                "num_clips": int(own.sum()),
-                "recall": _share(hits[own].sum(), own.sum()) if decided else None,
-                "precision": _share(counts[index, index], counts[:, index].sum())
-                if decided
-                else None,
-                "average_precision": None
-                if np.isnan(precisions[index])
-                else float(precisions[index]),
-                "mistaken_for": labels[wrong.argmax()] if decided and wrong.any() else None,
-            }
-        )
-    return rows
 
 
 def _share(part: float, whole: int) -> float | None:
@@ -374,18 +352,8 @@ def _share(part: float, whole: int) -> float | None:
 
 def _highest(values: np.ndarray, others: np.ndarray, *, k: int) -> tuple[np.ndarray, np.ndarray]:
     """The k highest of `values` (n, K) of each row, in their order, and those of `others` there."""
-    places = np.sort(np.argsort(-values, axis=1, kind="stable")[:, :k], axis=1)
-    return np.take_along_axis(values, places, axis=1), np.take_along_axis(others, places, axis=1)
-
-
-def _mean(values: np.ndarray) -> np.ndarray:
-    return values.mean(0)
-
-
-def _logit_of_mean(logits: np.ndarray) -> np.ndarray:
-    """(K,) the logit of the mean probability, log(mean p / mean (1 - p)), without overflow."""
-    yes, no = (np.logaddexp.reduce(-np.logaddexp(0, -x)) for x in (logits, -logits))
-    return yes - no
+    columns = np.sort(np.argsort(-values, axis=1, kind="stable")[:, :k], axis=1)
+    return np.take_along_axis(values, columns, axis=1), np.take_along_axis(others, columns, axis=1)
 
 
 def _softmax(scores: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""How sure a difference is, how honest a probability is, and what a second stream spoils.
+"""Paired tests of differences, calibration of probabilities, and modality confusion.
 
 Everything takes whole arrays, one row per clip, and NumPy alone. Comparisons are paired: both
 models on the same clips, in the same order.
@@ -111,16 +111,12 @@ def mcnemar(hits_a: np.ndarray, hits_b: np.ndarray) -> McNemar:
     only_a, only_b = (
         round(float(hits.sum())) for hits in (hits_a * (1 - hits_b), hits_b * (1 - hits_a))
     )
-    return McNemar(only_a, only_b, _discordant_p(only_a, only_b))
-
-
-def _discordant_p(only_a: int, only_b: int) -> float:
     total = only_a + only_b
     if total < FEW_DISCORDANT:
         fewer = sum(math.comb(total, k) for k in range(min(only_a, only_b) + 1))
-        return min(1.0, 2 * fewer / 2**total)
+        return McNemar(only_a, only_b, min(1.0, 2 * fewer / 2**total))
     chi_square = max(0, abs(only_a - only_b) - 1) ** 2 / total
-    return math.erfc(math.sqrt(chi_square / 2))
+    return McNemar(only_a, only_b, math.erfc(math.sqrt(chi_square / 2)))
 
 
 # ---------------------------------------------------------------------------- calibration
@@ -165,37 +161,23 @@ def calibration(
             "1: are these logits?"
         )
     if task == "single":
-        return _single_calibration(probabilities, targets, bins=bins)
-    confidence, truth = probabilities.ravel(), targets.ravel()
-    right = np.where(truth > 0, confidence, 1 - confidence)
-    brier = float(((confidence - truth) ** 2).mean())
-    return _calibration(confidence, truth, brier=brier, right=right, bins=bins)
-
-
-def _single_calibration(
-    probabilities: np.ndarray, targets: np.ndarray, *, bins: int
-) -> Calibration:
-    kept = targets.sum(1) > 0
-    if not kept.any():
-        raise ValueError(f"none of the {len(kept)} clips has a label; nothing can be calibrated")
-    probabilities, targets = probabilities[kept], targets[kept]
-    rows, best = np.arange(len(targets)), probabilities.argmax(1)
-    return _calibration(
-        probabilities[rows, best],
-        targets[rows, best],
-        brier=float(((probabilities - targets) ** 2).sum(1).mean()),
-        right=probabilities[rows, targets.argmax(1)],
-        bins=bins,
-    )
-
-
-def _calibration(
-    confidence: np.ndarray, truth: np.ndarray, *, brier: float, right: np.ndarray, bins: int
-) -> Calibration:
-    """From each question's confidence and truth (n,) and the probability of what is `right`."""
-    place = np.searchsorted(np.linspace(0, 1, bins + 1)[1:-1], confidence)
-    count = np.bincount(place, minlength=bins)
-    sums = np.stack([np.bincount(place, values, bins) for values in (confidence, truth)])
+        kept = targets.sum(1) > 0
+        if not kept.any():
+            raise ValueError(
+                f"none of the {len(kept)} clips has a label; nothing can be calibrated"
+            )
+        probabilities, targets = probabilities[kept], targets[kept]
+        rows, best = np.arange(len(targets)), probabilities.argmax(1)
+        confidence, truth = probabilities[rows, best], targets[rows, best]
+        right = probabilities[rows, targets.argmax(1)]
+        brier = float(((probabilities - targets) ** 2).sum(1).mean())
+    else:
+        confidence, truth = probabilities.ravel(), targets.ravel()
+        right = np.where(truth > 0, confidence, 1 - confidence)
+        brier = float(((confidence - truth) ** 2).mean())
+    index = np.searchsorted(np.linspace(0, 1, bins + 1)[1:-1], confidence)
+    count = np.bincount(index, minlength=bins)
+    sums = np.stack([np.bincount(index, values, bins) for values in (confidence, truth)])
     means = np.divide(sums, count, out=np.full_like(sums, np.nan), where=count > 0)
     return Calibration(
         error=float(np.abs(sums[0] - sums[1]).sum() / len(confidence)),
@@ -223,7 +205,7 @@ class ModalityConfusion:
 def modality_confusion(
     hits_both: np.ndarray, hits_audio: np.ndarray, hits_video: np.ndarray
 ) -> ModalityConfusion:
-    """What the second stream spoils: hits (n,) of both streams together and of each one alone.
+    """From hits (n,) of both streams together and of each one alone.
 
     The measure of VGGSounder (Zverev et al. 2025): mu_M = clips right with stream M alone and wrong
     with both, over all clips. Hits are 1, 0, or, for a guess, the chance of one. `either` = audio +
@@ -232,8 +214,8 @@ def modality_confusion(
     audio, both = _pair(hits_audio, hits_both)
     video, _ = _pair(hits_video, hits_both)
     each = audio * video
-    spoilt = [right * (1 - both) for right in (audio, video, each, audio + video - each)]
-    return ModalityConfusion(*(float(clips.mean()) for clips in spoilt))
+    hits = (audio, video, each, audio + video - each)
+    return ModalityConfusion(*(float((right * (1 - both)).mean()) for right in hits))
 
 
 def _pair(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

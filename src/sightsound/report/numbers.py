@@ -14,20 +14,19 @@ import numpy as np
 import torch
 
 from sightsound.evaluation.compare import truth_probability
-from sightsound.evaluation.evaluate import (
+from sightsound.evaluation.results import (
     LATE,
     MAIN_SCORE,
     TRAINED,
     Evaluation,
     class_rows,
     hits,
+    modality_confusion,
     paired_difference,
     prediction_rows,
     right,
-    row_scores,
-    spoilt,
-    with_late_average,
 )
+from sightsound.evaluation.scoring import row_scores, with_late_average
 from sightsound.metrics.scores import confusion, head_slices, labelled
 from sightsound.metrics.statistics import (
     Calibration,
@@ -73,7 +72,7 @@ def with_average(evaluation: Evaluation, *, resamplings: int, seed: int) -> Eval
 
 def numbers(evaluation: Evaluation, *, resamplings: int, seed: int) -> dict[str, Any]:
     """Everything that the page says in figures."""
-    spoiling = spoilt(evaluation)
+    spoiling = modality_confusion(evaluation)
     found = {
         "num_clips": len(evaluation.ids),
         "task": evaluation.task,

@@ -16,8 +16,15 @@ from urllib.parse import quote
 
 from sightsound.build import model_source
 from sightsound.data.rows import Manifest, Row
-from sightsound.evaluation.compare import TABLE, read_evaluation, read_summary
-from sightsound.evaluation.evaluate import Evaluation, evaluate_saved, score_words, shown_scores
+from sightsound.evaluation.evaluate import evaluate_saved
+from sightsound.evaluation.results import (
+    TABLE,
+    Evaluation,
+    read_evaluation,
+    read_summary,
+    score_words,
+    shown_scores,
+)
 from sightsound.figures.clips import save_picture
 from sightsound.figures.curves import read_metrics
 from sightsound.figures.style import WIDTH_INCHES, as_svg

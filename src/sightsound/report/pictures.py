@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from sightsound.evaluation.evaluate import TRAINED, Evaluation, hits, score_words
+from sightsound.evaluation.results import TRAINED, Evaluation, hits, score_words
 from sightsound.figures.calibration import reliability_figure
 from sightsound.figures.classes import class_bars, gain_bars, modality_scatter
 from sightsound.figures.confusion import confusion_figure

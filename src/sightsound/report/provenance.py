@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sightsound.data.rows import id_hash
-from sightsound.evaluation.evaluate import LATE, Evaluation
+from sightsound.evaluation.results import LATE, Evaluation
 from sightsound.library_errors import read_object
 from sightsound.predict import Predictor
 

@@ -21,14 +21,8 @@ from sightsound.config.load import changed
 from sightsound.config.settings import RunConfig
 from sightsound.data.manifest import load_manifest
 from sightsound.data.rows import id_hash
-from sightsound.evaluation.evaluate import (
-    MAIN_SCORE,
-    SCORE_WORDS,
-    Evaluation,
-    clips_of,
-    evaluate_saved,
-    scored_split,
-)
+from sightsound.evaluation.evaluate import clips_of, evaluate_saved, scored_split
+from sightsound.evaluation.results import MAIN_SCORE, SCORE_WORDS, Evaluation
 from sightsound.files import write_whole
 from sightsound.train.loop import train
 from sightsound.train.optim import freeze

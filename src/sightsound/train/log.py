@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import json
 import os
@@ -15,6 +14,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from sightsound.evaluation.results import read_problems
 from sightsound.files import csv_text, write_whole
 from sightsound.optional import require
 from sightsound.types import Problem
@@ -68,7 +68,7 @@ class RunLog:
         self._shown: dict[str, float] = {}
         self._total = total
         self._told = time.monotonic()
-        known = _read_problems(directory / "problems.csv") if directory else []
+        known = read_problems(directory / "problems.csv") if directory else []
         self._problems = {_key(problem): problem for problem in known}
 
     def __enter__(self) -> RunLog:
@@ -118,7 +118,8 @@ class RunLog:
             return
         self._problems |= new
         if self.directory is not None:
-            write_problems(self.directory / "problems.csv", self._problems.values())
+            lines = map(dataclasses.asdict, self._problems.values())
+            write_whole(self.directory / "problems.csv", csv_text(lines))
 
     @property
     def num_problems(self) -> int:
@@ -131,20 +132,6 @@ class RunLog:
         if self._board is not None:
             for key, value in values.items():
                 self._board.add_scalar(f"{kind}/{key}", value, step)
-
-
-def write_problems(path: Path, problems: Iterable[Problem]) -> None:
-    """A CSV table of problems, replaced atomically."""
-    columns = [field.name for field in dataclasses.fields(Problem)]
-    write_whole(path, csv_text(map(dataclasses.asdict, problems), columns))
-
-
-def _read_problems(path: Path) -> list[Problem]:
-    """What `write_problems` wrote before an interruption; nothing if there is no such file."""
-    if not path.is_file():
-        return []
-    with path.open(newline="") as file:
-        return [Problem(**line) for line in csv.DictReader(file)]
 
 
 def _key(problem: Problem) -> tuple[str, str, str]:

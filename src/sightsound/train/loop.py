@@ -29,7 +29,8 @@ from sightsound.data.dataset import ClipDataset
 from sightsound.data.loader import Loader
 from sightsound.data.rows import UNLABELLED
 from sightsound.data.sampling import pass_seed
-from sightsound.evaluation.evaluate import MAIN_SCORE, score_clips
+from sightsound.evaluation.results import MAIN_SCORE
+from sightsound.evaluation.scoring import score_clips
 from sightsound.files import write_whole
 from sightsound.retrieval.scores import DIRECTIONS_IN_WORDS, score_pairs
 from sightsound.train.assemble import Parts, assemble, launch, overfit, with_stored_features
