@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
+import inspect
 import re
 
 import pytest
@@ -414,6 +415,17 @@ def test_an_odd_number_of_frames_is_cut():
     )
     value, logs = loss(model, one, generator=generator())
     assert value.isfinite() and logs["masked_video"] > 0
+
+
+def test_defaults_are_the_numbers_of_the_paper():
+    """Sections 3.2 and 4.1; the window is ours, which the paper does not tell."""
+    given = inspect.signature(AudioVisual).parameters
+    weights = [given[f"{name}_weight"].default for name in ("contrastive", "matching", "masked")]
+    assert given["classification_weight"].default == 1.0 and weights == [0.5, 0.1, 0.01]
+    assert given["label_smoothing"].default == 0.0
+    assert (given["temperature"].default, given["embedding_width"].default) == (0.07, 256)
+    assert (given["mask_share"].default, given["num_segments"].default) == (0.04, 50)
+    assert given["window"].default == 11
 
 
 # --------------------------------------------------------------------- wrong settings
