@@ -303,6 +303,7 @@ def test_an_erased_box_is_whole_at_both_ends_of_the_frame(
 
 def test_a_frame_that_no_box_fits_into_stays():
     assert (erased(20, height=1, width=100) == 9).all()
+    assert (erased(20, height=100, width=1) == 9).all()
 
 
 # audio ----------------------------------------------------------------------------------------
