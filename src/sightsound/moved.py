@@ -13,6 +13,7 @@ MOVED = {
     "baselines": "train.baselines",
     "compare": "evaluation.compare",
     "configuration": "config.load",
+    "data.classes": "data.datasets.classes",
     "data.doctor": "doctor",
     "data.features": "features.cache",
     "data.prepare": "data.shards.prepare",
@@ -22,6 +23,7 @@ MOVED = {
     "explain.preview": "preview.figure",
     "extract": "features.extract",
     "models.backbones.video_vit": "models.backbones.vit",
+    "nn.joining": "nn.pooling_fusion",
     "options": "config.parser",
     "probing": "diagnostics",
     "profile.flops": "flops",
@@ -30,6 +32,7 @@ MOVED = {
     "statistics": "metrics.statistics",
     "vggsounder": "evaluation.vggsounder",
     "weights.encoders": "features.load",
+    "weights.mobilenet": "features.encoders.mobilenet_weights",
 }
 
 
