@@ -7,6 +7,7 @@ import difflib
 import importlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 MODELS = {
     "ast": "sightsound.models.unimodal:ASTClassifier",
@@ -109,7 +110,7 @@ def nearest_path(path: Path) -> str:
     return f" Did you mean {str(path.parent / near[0])!r}?" if near else ""
 
 
-def resolve(table: Mapping[str, str], name: str, *, kind: str) -> object:
+def resolve(table: Mapping[str, str], name: str, *, kind: str) -> Any:
     """The object behind `name` in `table`.
 
     Raises:

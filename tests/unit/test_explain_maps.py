@@ -266,7 +266,7 @@ def test_grad_cam_of_uniformer_is_the_papers(stage, place):
     """Against the formula on maps and gradients that a hook of its own takes out."""
     predictor = predictor_of(MODELS["uniformer"]())
     batch, kept = batch_of(predictor), []
-    backbone = predictor.model.backbone
+    backbone = predictor.model.video
     reader = backbone.norm if stage == 4 else backbone.stage4
     hook = reader.register_forward_pre_hook(lambda _, given: kept.append(given[0]))
     logits = predictor.model({"video": batch.video}).logits

@@ -29,7 +29,7 @@ def pair() -> tuple[LateAverage, dict[str, OneStream]]:
     alone = {}
     for name, (backbone, options) in GIVEN.items():
         alone[name] = OneStream(heads={"label": 3}, backbone=backbone, options=options, **SHAPES)
-        alone[name].backbone.load_state_dict(model.backbone(name).state_dict())
+        alone[name].stream(name).load_state_dict(model.stream(name).state_dict())
         alone[name].head.load_state_dict(model.head[name].state_dict())
     return model, alone
 
@@ -66,7 +66,7 @@ def test_each_stream_learns_as_it_would_alone():
     own(model, given, generator=None)[0].backward()
     for name, each in alone.items():
         Classification(**task)(each, given, generator=None)[0].backward()
-        pairs = zip(model.backbone(name).parameters(), each.backbone.parameters(), strict=True)
+        pairs = zip(model.stream(name).parameters(), each.stream(name).parameters(), strict=True)
         for one, other in [(model.head[name].weight, each.head.weight), *pairs]:
             torch.testing.assert_close(one.grad, other.grad, rtol=1e-4, atol=1e-7)
 
@@ -80,8 +80,8 @@ def test_it_starts_from_two_models():
                 parameter.add_(1.0)
         report = copy_matching(model, source)
         assert set(report.not_taken) == {"head.weight", "head.bias"}
-        for key, tensor in source.backbone.state_dict().items():
-            assert torch.equal(model.backbone(name).state_dict()[key], tensor), key
+        for key, tensor in source.stream(name).state_dict().items():
+            assert torch.equal(model.stream(name).state_dict()[key], tensor), key
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,11 @@ def test_wrong_inputs(inputs: dict, text: str):
 def test_patches_across_frames_as_officially():
     """With frames chosen inside the model, patches may straddle them; padding stays exact."""
     model = MBT(**SMALL_MBT | {"video_shape": (6, 12, 16), "frame_sampling": 2}).eval()
-    assert model.video.grid((6, 12, 16)) == (1, 3, 2)  # two frames of 12 rows under one another
+    assert model.video.cells((6, 12, 16)).grid == (
+        1,
+        3,
+        2,
+    )  # two frames of 12 rows under one another
     torch.nn.init.normal_(model.head.weight)
     video, valid = torch.randn(1, 6, 3, 12, 16), torch.ones(1, 6, dtype=torch.bool)
     valid[:, 3:] = False  # the second sampled frame is padding
@@ -83,8 +87,8 @@ def test_patches_across_frames_as_officially():
     tokens = torch.nn.functional.conv2d(tall, weight.unflatten(1, (3, 8, 8)), bias, stride=8)
     expected = torch.cat((model.video.cls, tokens.flatten(2).mT), dim=1)
     expected = expected + model.video.positions.table
-    torch.testing.assert_close(model.video(video), expected)
-    mask = model.video.token_mask(valid, (6, 12, 16))
+    torch.testing.assert_close(model.video.embed(video)[0], expected)
+    mask = model.video.valid_tokens(valid, (6, 12, 16))
     assert mask.tolist() == [[True] * 5 + [False] * 2]
     other = video.clone()
     other[:, 3:] = 7.0

@@ -147,7 +147,7 @@ def _mbt(question: Question, _stage: int) -> Sources:
     kind = None if fusion is None else model.info.arguments["fusion"]
     if kind == "self_attention":  # one call with all tokens side by side
         counts = [
-            prefixes[name] + math.prod(model.stream(name).grid(question.shape(name)))
+            prefixes[name] + math.prod(model.stream(name).cells(question.shape(name)).grid)
             for name in names
         ]
         starts = [sum(counts[:place]) for place in range(len(names))]

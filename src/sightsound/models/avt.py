@@ -14,7 +14,6 @@ What differs from MBT:
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -27,13 +26,14 @@ from sightsound.models.backbone import (
     new_backbone,
     own_options,
 )
-from sightsound.models.backbone_model import OfBackbones
+from sightsound.models.backbone_model import BackboneModel
+from sightsound.models.explained import ALL, RolloutRows
 from sightsound.models.fusion.bottleneck import BottleneckFusion
 from sightsound.nn.block import layer_norm
 from sightsound.nn.masking import blank_absent, mean_of_present, pool
 from sightsound.nn.vit_block import ExactBlock, start_linear_
 from sightsound.registry import BACKBONES, resolve, unknown_name
-from sightsound.types import AUDIO, MODALITIES, VIDEO, Encoded, ModelInfo, Output
+from sightsound.types import AUDIO, MODALITIES, VIDEO, Encoded, Output
 
 FUSION_UPDATES = ("chain", "block_mean", "running_mean")
 VIDEO_TOKENS = ("pooled", "learned", "pooled_again")
@@ -41,7 +41,7 @@ AUDIO_TOKENS = ("pooled", "both")
 HEAD_WIDTH = 64
 
 
-class AVT(OfBackbones):
+class AVT(BackboneModel):
     """Two complete encoders, joined by layers that exchange through fusion tokens.
 
     Args:
@@ -95,10 +95,7 @@ class AVT(OfBackbones):
         stochastic_depth: float = 0.0,
         fusion_stochastic_depth: float = 0.0,
     ) -> None:
-        arguments = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
-        super().__init__()
-        self.info = ModelInfo("avt", json.loads(json.dumps(arguments)))  # tuples become lists
-        self.heads = dict(heads)
+        super().__init__("avt", locals())
         self.video_token, self.audio_token = video_token, audio_token
         for name in self.modalities:
             self.add_module(name, self._new_backbone(name))
@@ -148,24 +145,19 @@ class AVT(OfBackbones):
         return backbone
 
     def _projection(self, name: str) -> nn.Module:
-        width = self.backbone(name).width
+        width = self.stream(name).width
         return nn.Identity() if width == self.width else start_linear_(nn.Linear(width, self.width))
 
-    def backbone(self, name: str) -> Backbone:
-        """The encoder of one stream."""
-        return getattr(self, name)
-
-    def _sequence(self, name: str, found: Tokens) -> tuple[Tensor, Tensor | None]:
-        """[what stands for the clip | tokens of the grid] (B, n + N, D), and its key mask."""
-        prefix, both = self.backbone(name).num_prefix, self._num_first(name) > 1
+    def _sequence(self, name: str, found: Tokens) -> Tokens:
+        """[what stands for the clip | tokens of the grid] (B, n + N, D), and their key mask."""
+        prefix, both = self.stream(name).num_prefix, self._num_first(name) > 1
         first = found.tokens[:, :prefix] if both else found.pooled[:, None]
         if name == VIDEO and self.learned_token is not None:
             first = first + self.learned_token
-        tokens = torch.cat((first, found.tokens[:, prefix:]), dim=1)
-        if found.key_mask is None:
-            return tokens, None
-        mask = found.key_mask[:, prefix:]
-        return tokens, torch.cat((mask.new_ones(first.shape[:2]), mask), dim=1)
+        tokens, mask = torch.cat((first, found.tokens[:, prefix:]), dim=1), found.key_mask
+        if mask is not None:
+            mask = torch.cat((mask.new_ones(first.shape[:2]), mask[:, prefix:]), dim=1)
+        return Tokens(tokens, found.pooled, mask, found.attention)
 
     def _num_first(self, name: str) -> int:
         """Tokens of a stream that stand before those of its grid."""
@@ -217,6 +209,27 @@ class AVT(OfBackbones):
         ]
         return self.head(torch.cat(halves, dim=1))
 
+    def rollout(self, rows: RolloutRows) -> dict[str, Tensor]:
+        """As of `Pretrained`; the classifier reads both streams side by side: alike much."""
+        streams = {}
+        for name in rows.encoded.tokens:
+            tokens, pooled = self._stream_rows(name, rows)
+            prefix, both = self.stream(name).num_prefix, self._num_first(name) > 1
+            first = tokens[:, :prefix] if both else pooled[:, None]
+            streams[name] = torch.cat((first, tokens[:, prefix:]), dim=1)
+        if self.fusion is not None:
+            blocks = {
+                name: [
+                    rows.layer(f"{name}.fusion.{layer}")
+                    for layer in range(len(self.fusion_layers[name]))
+                ]
+                for name in streams
+            }
+            streams = rows.fuse(self.fusion, streams, blocks)
+        masks = rows.encoded.key_mask or {}
+        read = {name: self._pool(name, x, masks.get(name)) for name, x in streams.items()}
+        return read | {ALL: mean_of_present(read, rows.encoded.present)}
+
     def set_gradient_checkpointing(self, enabled: bool) -> None:
         """Recompute each layer's activations in the backward pass: less memory, same numbers."""
         super().set_gradient_checkpointing(enabled)
@@ -231,8 +244,6 @@ class AVT(OfBackbones):
 
     def _check(self, num_heads: int) -> None:
         """Arguments that do not go together: `ValueError`."""
-        if not self.heads:
-            raise ValueError("heads is {}; give at least one head, such as {'label': 10}")
         given = self.info.arguments
         for kind, known in (("video_token", VIDEO_TOKENS), ("audio_token", AUDIO_TOKENS)):
             if given[kind] not in known:

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from sightsound.nn.masking import blank_absent
 from sightsound.registry import unknown_name
 from sightsound.types import AUDIO, MODALITIES, VIDEO
 
@@ -91,16 +90,8 @@ def padded_streams(
     return padded
 
 
-def blanked(
-    name: str,
-    values: Tensor,
-    present: Mapping[str, Tensor] | None,
-    valid: Mapping[str, Tensor],
-) -> Tensor:
-    """The input with exact zeros in place of absent streams and of padding frames."""
-    values = values if present is None else blank_absent(values, present[name])
-    if name not in valid:
-        return values
-    padding = ~valid[name]
-    axes = padding[:, :, None, None, None] if name == VIDEO else padding[:, None, :, None]
+def blanked(modality: str, values: Tensor, valid: Tensor) -> Tensor:
+    """An input with exact zeros in place of its padding; `valid` (B, T) or (B, F) bool."""
+    padding = ~valid
+    axes = padding[:, :, None, None, None] if modality == VIDEO else padding[:, None, :, None]
     return values.masked_fill(axes, 0.0)

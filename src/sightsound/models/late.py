@@ -13,14 +13,13 @@ from typing import Any
 
 from torch import nn
 
-from sightsound.models.backbone import Backbone
-from sightsound.models.backbone_model import OfBackbones
+from sightsound.models.backbone_model import BackboneModel
 from sightsound.models.unimodal import OneStream
 from sightsound.nn.masking import blank_absent, mean_of_present
-from sightsound.types import AUDIO, MODALITIES, VIDEO, Encoded, ModelInfo, Output
+from sightsound.types import MODALITIES, Encoded, Output
 
 
-class LateAverage(OfBackbones):
+class LateAverage(BackboneModel):
     """Logits are the mean over the streams that an example has.
 
     Args:
@@ -45,28 +44,28 @@ class LateAverage(OfBackbones):
         audio_backbone: str = "ast",
         audio_options: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__()
-        given = {VIDEO: (video_backbone, video_options), AUDIO: (audio_backbone, audio_options)}
-        shapes = {"video_shape": video_shape, "audio_shape": audio_shape}
-        self.heads, arguments = dict(heads), {"heads": dict(heads)}
+        given = locals()
+        parts = ("backbone", "options", "shape")
+        order = ["heads", *(f"{name}_{part}" for name in self.modalities for part in parts)]
+        super().__init__("late", {key: given[key] for key in order})
+        given = self.info.arguments
         self.head = nn.ModuleDict()
-        for name, (backbone, options) in given.items():
-            alone = OneStream(heads=heads, backbone=backbone, options=options, **shapes)
+        for name in self.modalities:
+            alone = OneStream(
+                heads=heads,
+                backbone=given[f"{name}_backbone"],
+                options=given[f"{name}_options"],
+                video_shape=video_shape,
+                audio_shape=audio_shape,
+            )
             if alone.modality != name:
                 raise ValueError(
-                    f"{name}_backbone is {backbone!r}, which reads {alone.modality}; give a "
-                    f"backbone of {name}"
+                    f"{name}_backbone is {given[f'{name}_backbone']!r}, which reads "
+                    f"{alone.modality}; give a backbone of {name}"
                 )
-            self.add_module(name, alone.backbone)
+            self.add_module(name, alone.stream(name))
             self.head[name] = alone.head
-            arguments |= {f"{name}_backbone": backbone}
-            arguments |= {f"{name}_options": alone.info.arguments["options"]}
-            arguments |= {f"{name}_shape": list(shapes[f"{name}_shape"])}
-        self.info = ModelInfo("late", arguments)
-
-    def backbone(self, name: str) -> Backbone:
-        """The encoder of one stream."""
-        return getattr(self, name)
+            given[f"{name}_options"] = alone.info.arguments["options"]
 
     def fuse(self, encoded: Encoded, *, maps: bool = False) -> Output:
         """The two classifiers and their mean."""

@@ -6,7 +6,6 @@ one linear layer reads all streams side by side. A model that attends has to bea
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 
 import torch
@@ -22,7 +21,7 @@ from sightsound.models.input_masks import check_modalities, padded_streams, pres
 from sightsound.models.pretrained import Pretrained
 from sightsound.nn.masking import blank_absent, pool
 from sightsound.nn.norm import BatchNorm
-from sightsound.types import AUDIO, MODALITIES, VIDEO, Encoded, ModelInfo, Output
+from sightsound.types import AUDIO, MODALITIES, VIDEO, Encoded, Output
 
 
 class LinearProbe(Pretrained):
@@ -48,14 +47,11 @@ class LinearProbe(Pretrained):
         modalities: tuple[str, ...] = (VIDEO, AUDIO),
         norm_decay: float = 0.99,
     ) -> None:
-        arguments = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
-        super().__init__()
-        self.info = ModelInfo("linear_probe", json.loads(json.dumps(arguments)))
-        self.heads = dict(heads)
+        super().__init__("linear_probe", locals())
         self.modalities = tuple(modalities)
         if not set(modalities) <= set(MODALITIES) or len(set(modalities)) != len(modalities):
             raise ValueError(f"modalities are {modalities}; accepted: {MODALITIES}, each once")
-        self.shapes = {name: arguments[f"{name}_shape"] for name in self.modalities}
+        self.shapes = {name: self.info.arguments[f"{name}_shape"] for name in self.modalities}
         for name, shape in self.shapes.items():
             check_shape(name, shape)
         sizes = {name: shape[-1] for name, shape in self.shapes.items()}
@@ -116,17 +112,6 @@ class LinearProbe(Pretrained):
         """Zeros of the shapes the model is built for, on its device."""
         device = self.head.weight.device
         return {k: torch.zeros(batch_size, *s, device=device) for k, s in self.shapes.items()}
-
-    def set_gradient_checkpointing(self, enabled: bool) -> None:
-        """Nothing: there are no activations to recompute."""
-
-    def no_weight_decay(self) -> set[str]:
-        """Names of parameters without decay: biases and batch norms."""
-        return {name for name, parameter in self.named_parameters() if parameter.ndim == 1}
-
-    def resize_state(self, name: str, tensor: Tensor, source: LinearProbe) -> Tensor | None:
-        """`None`: nothing here depends on the number of seconds or the size of the maps."""
-        return None
 
     def _check(self, inputs: Mapping[str, Tensor]) -> None:
         check_modalities(inputs, self.modalities)

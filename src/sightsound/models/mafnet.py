@@ -12,7 +12,6 @@ layers, batch norm follows the logits. What differs from the release: seconds of
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from contextlib import ExitStack
 from functools import partial
@@ -40,7 +39,7 @@ from sightsound.nn.pooling_fusion import (
     DualMultimodalResidual,
 )
 from sightsound.registry import unknown_name
-from sightsound.types import AUDIO, MODALITIES, VIDEO, Encoded, ModelInfo, Output
+from sightsound.types import AUDIO, MODALITIES, VIDEO, Encoded, Output
 
 STREAMS = {"audio": (AUDIO,), "video": (VIDEO,), "both": (VIDEO, AUDIO), "none": ()}
 FUSIONS = ("concatenation", "addition", "mcb", "dmr")
@@ -73,6 +72,9 @@ class MAFnet(Pretrained):
         ValueError: an argument is unknown or does not go with another; the message says which.
     """
 
+    has_contributions = True
+    default_explanation = "contributions"
+
     def __init__(
         self,
         *,
@@ -91,10 +93,7 @@ class MAFnet(Pretrained):
         masked: bool = True,
         norm_decay: float = 0.999,
     ) -> None:
-        arguments = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
-        super().__init__()
-        self.info = ModelInfo("mafnet", json.loads(json.dumps(arguments)))  # tuples become lists
-        self.heads = dict(heads)
+        super().__init__("mafnet", locals())
         self.modalities = tuple(modalities)
         self.masked = masked
         self._check()
@@ -306,25 +305,12 @@ class MAFnet(Pretrained):
         shapes = {name: self.stream(name).shape for name in self.modalities}
         return {name: torch.zeros(batch_size, *s, device=device) for name, s in shapes.items()}
 
-    def set_gradient_checkpointing(self, enabled: bool) -> None:
-        """Nothing: there is one block, and passing it twice would count a batch's norms twice."""
-
-    def no_weight_decay(self) -> set[str]:
-        """Names of parameters without decay: biases and batch norms."""
-        return {name for name, parameter in self.named_parameters() if parameter.ndim == 1}
-
-    def resize_state(self, name: str, tensor: Tensor, source: MAFnet) -> Tensor | None:
-        """`None`: nothing here depends on the number of seconds or the size of the maps."""
-        return None
-
     def _check(self) -> None:
         """Arguments that are unknown or do not go together: `ValueError`."""
         given = self.info.arguments
         for what, known in (("film", STREAMS), ("residual", STREAMS), ("fusion", FUSIONS)):
             if given[what] not in known:
                 raise unknown_name(what, given[what], known)
-        if not self.heads:
-            raise ValueError("heads is {}; give at least one head, such as {'label': 10}")
         for name in ("width", "mcb_size"):
             if given[name] < 1:
                 raise ValueError(f"{name} is {given[name]}; accepted: 1 or more")

@@ -14,35 +14,31 @@ What differs from two ViTs side by side:
 from __future__ import annotations
 
 import inspect
-import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from sightsound.models.backbone import Tokens
+from sightsound.models.backbone_model import BackboneModel
+from sightsound.models.explained import ALL, GradCamLayer, RolloutRows
 from sightsound.models.fusion.alone import pass_alone
-from sightsound.models.input_masks import (
-    blanked,
-    check_input,
-    check_modalities,
-    padded_streams,
-    present_streams,
-)
-from sightsound.models.pretrained import Pretrained
+from sightsound.models.fusion.base import Fusion
+from sightsound.models.input_masks import padded_streams
 from sightsound.models.sizes import choose_size
-from sightsound.models.stream import Stream, input_shape
-from sightsound.nn.block import Block, layer_norm
+from sightsound.models.stream import Stream
+from sightsound.nn.block import Block, layer_norm, run_blocks
 from sightsound.nn.masking import blank_absent, join_masks, mean_of_present, pool, visible_to_others
 from sightsound.nn.patch import lecun_normal_
-from sightsound.nn.position import resize_positions
 from sightsound.registry import FUSIONS, resolve, unknown_name
-from sightsound.types import AUDIO, MODALITIES, VIDEO, Encoded, ModelInfo, Output
+from sightsound.types import AUDIO, MODALITIES, VIDEO, Encoded, Output
 
 CLASSIFIERS = ("token", "gap", "gmp", "gsp")
 
 
-class MBT(Pretrained):
+class MBT(BackboneModel):
     """Audio-visual (or one-stream) transformer with bottleneck, cross- or self-attention fusion.
 
     Args:
@@ -108,10 +104,7 @@ class MBT(Pretrained):
         stochastic_depth: float = 0.0,
         test_with_bottlenecks: bool = True,
     ) -> None:
-        arguments = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
-        super().__init__()
-        self.info = ModelInfo("mbt", json.loads(json.dumps(arguments)))  # tuples become lists
-        self.heads = dict(heads)
+        super().__init__("mbt", locals())
         self.modalities = tuple(modalities)
         self.size = choose_size(
             size, width=width, depth=depth, num_heads=num_heads, mlp_width=mlp_width
@@ -161,10 +154,10 @@ class MBT(Pretrained):
             patch=given[f"{name}_patch"],
             channels=given[f"{name}_channels"],
             width=self.size.width,
+            blocks=blocks,
             stem=given["stem"],
             frame_sampling=given["frame_sampling"] if name == VIDEO else None,
-            token=self.classifier == "token",
-            blocks=blocks,
+            pooling=self.classifier,
         )
 
     def _new_fusion(self, fusion_class: type[nn.Module]) -> nn.Module:
@@ -182,66 +175,14 @@ class MBT(Pretrained):
         accepted = inspect.signature(fusion_class).parameters
         return fusion_class(**{key: value for key, value in options.items() if key in accepted})
 
-    def forward(
-        self,
-        inputs: Mapping[str, Tensor],
-        *,
-        present: Mapping[str, Tensor] | None = None,
-        valid: Mapping[str, Tensor] | None = None,
-        maps: bool = False,
-    ) -> Output:
-        """Logits and what led to them: `fuse(encode(inputs))`.
-
-        Args:
-            inputs: {"video": (B, T, C, H, W), "audio": (B, 1, F, M)} normalised; a modality that is
-                not there is absent for all examples.
-            present: {modality: (B,) bool}; false: the example does not have this stream.
-            valid: {"video": (B, T), "audio": (B, F)} bool; false: padding. A stream without any
-                valid frame counts as absent.
-            maps: also return attention weights, {"video.8": (B, h, N, J)}. Rows are queries,
-                columns keys, as the tokens are, CLS first. From the fusion layer on: `bottleneck`
-                has Z more rows and columns at the end, the fusion tokens, so that attention can be
-                followed from stream to stream; `cross_attention` has the other streams' columns
-                first; `self_attention` has one map "joint.8" of all streams side by side.
-
-        Raises:
-            ValueError: an example has no stream at all, or a shape does not fit.
-        """
-        encoded = self.encode(inputs, present=present, valid=valid, maps=maps)
-        return self.fuse(encoded, maps=maps)
-
-    def encode(
-        self,
-        inputs: Mapping[str, Tensor],
-        *,
-        present: Mapping[str, Tensor] | None = None,
-        valid: Mapping[str, Tensor] | None = None,
-        token_mask: Mapping[str, Tensor] | None = None,
-        maps: bool = False,
-    ) -> Encoded:
-        """Each stream alone through the layers below the fusion layer.
-
-        Args:
-            token_mask: {modality: (B, N) bool}, CLS not counted; true hides a token from attention
-                and pooling.
-        """
-        self._check_inputs(inputs)
-        inputs = {name: inputs[name] for name in self.modalities if name in inputs}
-        present = present_streams(inputs, present, valid)
-        valid = padded_streams(inputs, present, valid)
-        tokens, key_mask, attention = {}, {}, {}
-        for name, values in inputs.items():
-            mask = self._key_mask(name, values, valid, token_mask or {})
-            x = self.stream(name)(blanked(name, values, present, valid))
-            for layer, block in enumerate(self.layers(name)[: self.fusion_layer]):
-                x, weights = block(x, key_mask=mask, maps=maps)
-                if maps:
-                    attention[f"{name}.{layer}"] = weights
-            tokens[name] = x
-            if mask is not None:
-                key_mask[name] = mask
-        pooled = {name: self._pool(x, key_mask.get(name)) for name, x in tokens.items()}
-        return Encoded(tokens, pooled, present, key_mask or None, attention)
+    def _run(self, name, x, present, valid, token_mask, maps) -> Tokens:
+        """The layers below the fusion layer; `token_mask` hides from attention and pooling."""
+        stream, padded = self.stream(name), padded_streams({name: x}, present, valid)
+        x = x if present is None else blank_absent(x, present[name])
+        tokens, mask = stream.embed(x, valid=padded.get(name), token_mask=token_mask.get(name))
+        layers = self.layers(name)[: self.fusion_layer]
+        tokens, attention = run_blocks(layers, tokens, key_mask=mask, maps=maps)
+        return Tokens(tokens, stream.pool(tokens, mask), mask, attention)
 
     def fuse(self, encoded: Encoded, *, maps: bool = False) -> Output:
         """The layers from the fusion layer on, the final norm and the classifier."""
@@ -255,7 +196,7 @@ class MBT(Pretrained):
         )
         tokens = {name: self.norm(x) for name, x in tokens.items()}
         masks = key_mask or {}
-        pooled = {name: self._pool(x, masks.get(name)) for name, x in tokens.items()}
+        pooled = {k: self.stream(k).pool(x, masks.get(k)) for k, x in tokens.items()}
         logits, modality_logits = self._classify(tokens, pooled, encoded)
         return Output(
             logits=logits,
@@ -284,30 +225,6 @@ class MBT(Pretrained):
         joint = pool(torch.cat(tuple(tokens.values()), dim=1), mask, kind=self.classifier)
         return self.head(self.pre_logits(joint)), {}
 
-    def _pool(self, tokens: Tensor, mask: Tensor | None) -> Tensor:
-        """One vector per stream (B, D): CLS, or its tokens pooled."""
-        return (
-            tokens[:, 0] if self.classifier == "token" else pool(tokens, mask, kind=self.classifier)
-        )
-
-    def _key_mask(
-        self,
-        name: str,
-        values: Tensor,
-        valid: Mapping[str, Tensor],
-        token_mask: Mapping[str, Tensor],
-    ) -> Tensor | None:
-        """(B, N) bool: tokens of a stream that may be attended to; `None`: all may."""
-        stream, mask = self.stream(name), None
-        if name in valid:
-            mask = stream.token_mask(valid[name], input_shape(name, values))
-        if name in token_mask:
-            shown = ~token_mask[name]
-            if stream.cls is not None:
-                shown = torch.cat((shown.new_ones(shown.shape[0], 1), shown), dim=1)
-            mask = shown if mask is None else mask & shown
-        return mask
-
     def _attention(
         self, encoded: Encoded, maps_by_layer: list[dict[str, Tensor]]
     ) -> dict[str, Tensor]:
@@ -327,45 +244,54 @@ class MBT(Pretrained):
         """All L layers that tokens of a modality pass through: its own, then the shared ones."""
         return [*self.stream(name).blocks, *self.shared_blocks]
 
-    def example_inputs(self, batch_size: int = 1) -> dict[str, Tensor]:
-        """Zeros of the shapes the model is built for, on its device."""
-        device = self.head.weight.device
-        shapes = {name: self.stream(name).shape for name in self.modalities}
-        if AUDIO in shapes:
-            shapes[AUDIO] = (1, *shapes[AUDIO])
-        if VIDEO in shapes:
-            frames, height, width = shapes[VIDEO]
-            shapes[VIDEO] = (frames, self.stream(VIDEO).channels, height, width)
-        return {name: torch.zeros(batch_size, *s, device=device) for name, s in shapes.items()}
+    def grad_cam_layers(
+        self, shapes: Mapping[str, tuple[int, ...]], *, stage: int
+    ) -> list[GradCamLayer]:
+        """What the attention of the last layers reads, or what is averaged behind them."""
+        cells = {name: self.stream(name).cells(shape) for name, shape in shapes.items()}
+        token = self.classifier == "token"
+        fusion = self.fusion if token and self.test_with_bottlenecks else None
+        calls = (
+            Fusion().norm_calls(tuple(cells)) if fusion is None else fusion.norm_calls(tuple(cells))
+        )
+        layers = []
+        for call, together in enumerate(calls):
+            first = 0
+            for name in together:
+                first += int(token)  # CLS comes before the patches
+                module = self.layers(name)[-1].attention_norm if token else self.norm
+                layers.append(GradCamLayer(name, module, call, first, cells[name]))
+                first += math.prod(cells[name].grid)
+        return layers
+
+    def rollout(self, rows: RolloutRows) -> dict[str, Tensor]:
+        """As of `Pretrained`."""
+        encoded, streams, blocks = rows.encoded, {}, {}
+        later = range(self.fusion_layer, self.size.depth)
+        for name, x in encoded.tokens.items():
+            streams[name] = rows.enter(name, x.shape[1])
+            for layer in range(self.fusion_layer):
+                streams[name], _ = rows.layer(f"{name}.{layer}")(streams[name])
+            blocks[name] = [rows.layer(f"{name}.{layer}", f"joint.{layer}") for layer in later]
+        streams = rows.fuse(self.fusion if self.test_with_bottlenecks else None, streams, blocks)
+        if self.classifier == "token":
+            read = {name: x[:, 0] for name, x in streams.items()}
+            return read | {ALL: mean_of_present(read, encoded.present)}
+        own = encoded.key_mask or {}
+        read = {name: pool(x, own.get(name), kind="gap") for name, x in streams.items()}
+        masks = visible_to_others(streams, encoded.present, encoded.key_mask)
+        joint = torch.cat(tuple(streams.values()), dim=1)
+        return read | {ALL: pool(joint, join_masks(masks, streams), kind="gap")}
 
     def set_gradient_checkpointing(self, enabled: bool) -> None:
         """Recompute each layer's activations in the backward pass: less memory, same numbers."""
-        for module in self.modules():
-            if isinstance(module, Block):
-                module.checkpointing = enabled
+        super().set_gradient_checkpointing(enabled)
+        for block in self.shared_blocks:
+            block.checkpointing = enabled
 
     def no_weight_decay(self) -> set[str]:
         """Names of parameters without decay: biases, norms, positions, CLS, fusion tokens."""
-        tables = (".cls", ".positions.table", "fusion.tokens")
-        return {
-            name
-            for name, parameter in self.named_parameters()
-            if parameter.ndim == 1 or name.endswith(tables)
-        }
-
-    def resize_state(self, name: str, tensor: Tensor, source: MBT) -> Tensor | None:
-        """`source`'s position table `name` interpolated to this model's grid.
-
-        `None`: it is no position table, needs no interpolation or cannot be interpolated.
-        """
-        if not name.endswith(".positions.table"):
-            return None
-        new, old = (m.stream(name.split(".")[0]).positions for m in (self, source))
-        if new.grid == old.grid or new.prefix != old.prefix:
-            return None
-        if tensor.shape[-1] != new.table.shape[-1] or len(new.grid) != len(old.grid):
-            return None
-        return resize_positions(tensor, old.grid, new.grid, prefix=new.prefix)
+        return super().no_weight_decay() | {"fusion.tokens"} & dict(self.named_parameters()).keys()
 
     def _check(self, update_order: Sequence[str]) -> None:
         """Arguments that do not go together: `ValueError`."""
@@ -387,8 +313,6 @@ class MBT(Pretrained):
                 f"update_order is {tuple(update_order)}; it must hold each of the modalities "
                 f"{self.modalities} once"
             )
-        if not self.heads:
-            raise ValueError("heads is {}; give at least one head, such as {'label': 10}")
         if self.classifier not in CLASSIFIERS:
             raise unknown_name("classifier", self.classifier, CLASSIFIERS)
         if not 0 <= self.fusion_layer <= self.size.depth:
@@ -396,12 +320,6 @@ class MBT(Pretrained):
                 f"fusion_layer is {self.fusion_layer}; of {self.size.depth} layers, so 0 "
                 f"(early fusion) to {self.size.depth} (late fusion) is accepted"
             )
-
-    def _check_inputs(self, inputs: Mapping[str, Tensor]) -> None:
-        check_modalities(inputs, self.modalities)
-        for name in set(inputs) & set(self.modalities):
-            channels = self.stream(name).channels if name == VIDEO else 1
-            check_input(name, inputs[name], channels=channels)
 
 
 def _representation_layer(width: int, representation_size: int | None) -> nn.Module:

@@ -8,24 +8,117 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from sightsound.files import atomic_directory
 from sightsound.library_errors import load_tensors, reading, save_tensors
+from sightsound.models.explained import GradCamLayer, RolloutRows
 from sightsound.registry import MODELS, nearest_path, resolve
-from sightsound.types import ModelInfo
+from sightsound.types import Encoded, ModelInfo, Output
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 
 
 class Pretrained(nn.Module):
-    """A model that knows its own `info` and can be saved."""
+    """A model that knows its own `info`, can be saved, and says how it may be explained."""
 
     info: ModelInfo
+    heads: dict[str, int]
+    """{name: number of classes}; `Output.logits` holds them side by side, in this order."""
+    modalities: tuple[str, ...]
+    has_contributions: bool = False
+    """Whether attention and contributions of every second are in an `Output` with maps."""
+
+    def __init__(self, name: str, arguments: Mapping[str, Any]) -> None:
+        """Record what the model is made with.
+
+        Args:
+            name: key of `registry.MODELS`.
+            arguments: the constructor's: its `locals()`, before it sets another name.
+        """
+        super().__init__()
+        given = {key: x for key, x in arguments.items() if key not in ("self", "__class__")}
+        if not given["heads"]:
+            raise ValueError("heads is {}; give at least one head, such as {'label': 10}")
+        self.info = ModelInfo(name, json.loads(json.dumps(given)))  # tuples become lists
+        self.heads = dict(given["heads"])
+
+    def encode(
+        self,
+        inputs: Mapping[str, Tensor],
+        *,
+        present: Mapping[str, Tensor] | None = None,
+        valid: Mapping[str, Tensor] | None = None,
+        token_mask: Mapping[str, Tensor] | None = None,
+        maps: bool = False,
+    ) -> Encoded:
+        """The streams before fusion; arguments as of `forward`.
+
+        Args:
+            token_mask: {modality: (B, N) bool}; true: the token is hidden.
+        """
+        raise NotImplementedError
+
+    def fuse(self, encoded: Encoded, *, maps: bool = False) -> Output:
+        """What becomes of the encoded streams."""
+        raise NotImplementedError
+
+    def stream(self, name: str) -> nn.Module:
+        """The part that belongs to one modality."""
+        return getattr(self, name)
+
+    @property
+    def default_explanation(self) -> str:
+        """The method of explanation that suits the model, which `auto` stands for."""
+        return "occlusion"
+
+    def grad_cam_layers(
+        self, shapes: Mapping[str, tuple[int, ...]], *, stage: int
+    ) -> list[GradCamLayer]:
+        """The layers whose results Grad-CAM looks at.
+
+        Args:
+            shapes: {modality: (T, H, W) or (F, M)} of the inputs, in their order.
+            stage: of UniFormer, 3 or 4.
+
+        Raises:
+            ValueError: there is no map to look into.
+        """
+        raise ValueError(
+            f"{self.info.name!r} reads features of frozen encoders, so there is no map to look "
+            "into; ask by auto or occlusion"
+        )
+
+    def rollout(self, rows: RolloutRows) -> dict[str, Tensor]:
+        """What the classifier reads when rows go through the model in place of tokens.
+
+        Returns:
+            {stream: (B, 1)} of each stream's own vector, and under `ALL` of all together.
+
+        Raises:
+            ValueError: its attention is not known.
+        """
+        raise ValueError(
+            f"{self.info.name!r} reads features of frozen encoders, whose attention is not "
+            "known, so there is no rollout; ask by auto or occlusion"
+        )
+
+    def set_gradient_checkpointing(self, enabled: bool) -> None:
+        """Recompute activations in the backward pass, where that saves memory: not here."""
+
+    def no_weight_decay(self) -> set[str]:
+        """Names of parameters without decay: biases and norms."""
+        return {name for name, parameter in self.named_parameters() if parameter.ndim == 1}
+
+    def resize_state(self, name: str, tensor: Tensor, source: Pretrained) -> Tensor | None:
+        """`source`'s tensor `name` made to fit; `None`: it fits, or cannot be made to."""
+        return None
 
     def save_pretrained(self, directory: str | Path) -> Path:
         """Write the model to `directory`; the old content is replaced only when all is written."""

@@ -6,23 +6,22 @@ two, so that one of these can start a stream of those (`train --init`).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any, Literal
 
 from torch import nn
 
 from sightsound.models.backbone import Backbone, new_backbone, own_options
-from sightsound.models.backbone_model import OfBackbones
+from sightsound.models.backbone_model import BackboneModel
 from sightsound.models.backbones.ast import AST
 from sightsound.models.backbones.uniformer import UniFormer
 from sightsound.nn.masked_batch_norm import Statistics
 from sightsound.nn.vit_block import start_linear_
 from sightsound.registry import BACKBONES, resolve
-from sightsound.types import AUDIO, VIDEO, Encoded, ModelInfo, Output
+from sightsound.types import AUDIO, VIDEO, Encoded, Output
 
 
-class Unimodal(OfBackbones):
+class Unimodal(BackboneModel):
     """What the models of this file share; `fuse` is the classifier.
 
     Args:
@@ -34,22 +33,12 @@ class Unimodal(OfBackbones):
     def __init__(
         self, name: str, arguments: dict, backbone: Backbone, *, head_norm: nn.Module
     ) -> None:
-        super().__init__()
-        heads = arguments["heads"]
-        if not heads:
-            raise ValueError("heads is {}; give at least one head, such as {'label': 10}")
-        self.info = ModelInfo(name, json.loads(json.dumps(arguments)))  # tuples become lists
-        self.heads = dict(heads)
+        super().__init__(name, arguments)
         self.modality = backbone.modality
         self.modalities = (self.modality,)
         self.add_module(self.modality, backbone)
         self.head_norm = head_norm
-        self.head = start_linear_(nn.Linear(backbone.width, sum(heads.values())))
-
-    @property
-    def backbone(self) -> Backbone:
-        """The whole model but for the classifier."""
-        return getattr(self, self.modality)
+        self.head = start_linear_(nn.Linear(backbone.width, sum(self.heads.values())))
 
     def fuse(self, encoded: Encoded, *, maps: bool = False) -> Output:
         """The classifier."""
@@ -77,6 +66,8 @@ class UniFormerClassifier(Unimodal):
         statistics: of batch norms in training, `own`: those of each process's batch; `shared`: of
             the batches of all processes; `frozen`: those of the weights it started from.
     """
+
+    default_explanation = "grad_cam"
 
     def __init__(
         self,

@@ -6,6 +6,8 @@ depth without rescaling. With these the official numbers come out to 5e-6; with 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -97,3 +99,19 @@ class Block(nn.Module):
         )
         x = x + self.drop_path(self.attention_dropout(gathered))
         return x + self.drop_path(self.mlp(self.mlp_norm(x))), weights
+
+
+def run_blocks(
+    blocks: Iterable[nn.Module], x: Tensor, *, key_mask: Tensor | None, maps: bool
+) -> tuple[Tensor, dict[int, Tensor]]:
+    """Tokens (B, N, D) after all `blocks`, and {layer: (B, h, N, N)} of their attention if `maps`.
+
+    Args:
+        key_mask: (B, N) bool; true may be attended to.
+    """
+    attention: dict[int, Tensor] = {}
+    for layer, block in enumerate(blocks):
+        x, weights = block(x, key_mask=key_mask, maps=maps)
+        if maps:
+            attention[layer] = weights
+    return x, attention

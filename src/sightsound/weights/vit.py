@@ -303,17 +303,17 @@ def _take_patches(start: _Start, stream: Stream) -> None:
     """The patch kernel as the matrix (D, C * prod(patch)) of a stream."""
     if why := _no_patches(start, stream):
         for leaf in ("weight", "bias"):
-            start.leave(f"patches.{leaf}", f"{stream.kind}: {why}")
+            start.leave(f"patches.{leaf}", f"{stream.modality}: {why}")
         return
     kernel, changes = start.vit.tensors["patches.weight"], []
-    if stream.channels < start.vit.channels:
+    if stream.patch_channels < start.vit.channels:
         kernel = kernel.sum(1, keepdim=True)
         changes.append("summed over channels")
-    frames = stream.patch[0] if stream.kind == VIDEO else 1
+    frames = stream.patch[0] if stream.modality == VIDEO else 1
     if frames > 1:
         kernel = _kernel_of_clips(kernel, frames, start.rules.kernel_init_method)
         changes.append(f"{start.rules.kernel_init_method.split('_')[0]} of {frames} frames")
-    ours = f"{stream.kind}.patches.projection"
+    ours = f"{stream.modality}.patches.projection"
     start.take(f"{ours}.weight", "patches.weight", kernel.flatten(1), how=", ".join(changes))
     start.take(f"{ours}.bias", "patches.bias")
 
@@ -327,8 +327,8 @@ def _no_patches(start: _Start, stream: Stream) -> str:
         return f"the model's stem is {stem}"
     if stream.patch[-2:] != vit.patch:
         return f"the model's patches are {_times(stream.patch[-2:])}, not {_times(vit.patch)}"
-    if stream.channels not in (1, vit.channels):
-        return f"the model has {stream.channels} channels, not {vit.channels}"
+    if stream.patch_channels not in (1, vit.channels):
+        return f"the model has {stream.patch_channels} channels, not {vit.channels}"
     return ""
 
 
@@ -344,17 +344,17 @@ def _kernel_of_clips(kernel: Tensor, frames: int, method: str) -> Tensor:
 def _take_positions(start: _Start, stream: Stream) -> None:
     """The ViT's positions, zoomed to one frame (or to the spectrogram) and repeated for each."""
     if not start.rules.restore_positional_embedding:
-        start.leave("positions", f"{stream.kind}: restore_positional_embedding is false")
+        start.leave("positions", f"{stream.modality}: restore_positional_embedding is false")
         return
     grid, prefix = stream.positions.grid, stream.positions.prefix
-    tile = start.rules.positional_embed_size_change == TILE and stream.kind == VIDEO
+    tile = start.rules.positional_embed_size_change == TILE and stream.modality == VIDEO
     if tile and math.prod(grid[1:]) != math.prod(start.vit.grid):
         raise ValueError(
             f"positional_embed_size_change 'tile' repeats the ViT's {_times(start.vit.grid)} "
             f"positions unchanged, but a frame of the model has {_times(grid[1:])}; "
             "take 'resize_tile'"
         )
-    _take_zoomed(start, f"{stream.kind}.positions.table", grid, prefix=prefix)
+    _take_zoomed(start, f"{stream.modality}.positions.table", grid, prefix=prefix)
 
 
 def _take_fusion_tokens(start: _Start) -> None:

@@ -18,16 +18,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sightsound.models.backbone import Cells, Tokens
+from sightsound.models.backbone import Backbone, Tokens, input_shape
+from sightsound.models.explained import Cells
 from sightsound.models.input_masks import blanked
 from sightsound.models.sizes import choose_size
+from sightsound.nn.block import run_blocks
 from sightsound.nn.vit_block import START_DEVIATION, ExactBlock
 from sightsound.types import AUDIO
 
 PREFIX = 2  # CLS, distillation
 
 
-class AST(nn.Module):
+class AST(Backbone):
     """A `Backbone` of audio.
 
     Args:
@@ -43,8 +45,8 @@ class AST(nn.Module):
     """
 
     modality = AUDIO
-    channels = 1
     num_prefix = PREFIX
+    tables = ("cls", "distillation", "positions")
 
     def __init__(
         self,
@@ -99,32 +101,20 @@ class AST(nn.Module):
 
         A token counts if one of its frames is valid. `token_mask` never hides the first two.
         """
-        grid, mask = self.cells(x.shape[2:]).grid, None
-        if valid is not None:
-            x, mask = self._without_padding(x, valid, grid)
+        shape, mask = input_shape(AUDIO, x), None
+        if valid is not None and self.padding is not None:
+            x = x.masked_fill(~valid[:, None, :, None], self.padding)
+        elif valid is not None:
+            x, mask = blanked(AUDIO, x, valid), self.valid_tokens(valid, shape)
         x = self.patches(x).flatten(2).transpose(1, 2)
         if token_mask is not None:
             x = x.masked_fill(token_mask[..., None], 0.0)
         prefix = [token.expand(x.shape[0], -1, -1) for token in (self.cls, self.distillation)]
-        positions = adapted_positions(self.positions, self.grid, grid)
-        x, attention = torch.cat((*prefix, x), dim=1) + positions, {}
-        for layer, block in enumerate(self.blocks):
-            x, weights = block(x, key_mask=mask, maps=maps)
-            if maps:
-                attention[layer] = weights
+        positions = adapted_positions(self.positions, self.grid, self.cells(shape).grid)
+        x = torch.cat((*prefix, x), dim=1) + positions
+        x, attention = run_blocks(self.blocks, x, key_mask=mask, maps=maps)
         x = self.norm(x)
         return Tokens(x, x[:, :PREFIX].mean(1), mask, attention)
-
-    def _without_padding(
-        self, x: Tensor, valid: Tensor, grid: tuple[int, ...]
-    ) -> tuple[Tensor, Tensor | None]:
-        """The input with padding replaced, and the mask (B, 2 + N) of tokens that count."""
-        if self.padding is not None:
-            return x.masked_fill(~valid[:, None, :, None], self.padding), None
-        steps = valid.unfold(1, self.patch[0], self.stride[0]).any(-1)
-        tokens = steps.repeat_interleave(grid[1], dim=1)
-        mask = torch.cat((tokens.new_ones(len(tokens), PREFIX), tokens), dim=1)
-        return blanked(AUDIO, x, None, {AUDIO: valid}), mask
 
     def cells(self, shape: Sequence[int]) -> Cells:
         """The patches of a spectrogram of `shape`, (F, M)."""
@@ -137,27 +127,15 @@ class AST(nn.Module):
             )
         return Cells(grid, self.patch, self.stride)
 
-    def embedded_cells(self, shape: Sequence[int]) -> Cells:
-        """The same: there is one grid from the patch embedding on."""
-        return self.cells(shape)
+    def grad_cam_layer(self, shape: Sequence[int], *, stage: int) -> tuple[nn.Module, Cells] | None:
+        """What the attention of the last layer reads."""
+        return self.blocks[-1].attention_norm, self.cells(shape)
 
-    def example_input(self, batch_size: int = 1) -> Tensor:
-        """Zeros (B, 1, F, M) of the shape it is built for, on its device."""
-        return self.norm.weight.new_zeros(batch_size, 1, *self.shape)
-
-    def set_gradient_checkpointing(self, enabled: bool) -> None:
-        """Recompute each layer's activations in the backward pass: less memory, same numbers."""
-        for block in self.blocks:
-            block.checkpointing = enabled
-
-    def no_weight_decay(self) -> set[str]:
-        """Names of parameters without decay: biases, norms, CLS, distillation, positions."""
-        tables = {"cls", "distillation", "positions"}
-        return tables | {name for name, parameter in self.named_parameters() if parameter.ndim == 1}
-
-    def resize_state(self, name: str, tensor: Tensor, source: AST) -> Tensor | None:
+    def resize_state(self, name: str, tensor: Tensor, source: Backbone) -> Tensor | None:
         """`source`'s positions on this one's grid; `None`: another name, or the grids are equal."""
-        if name != "positions" or source.grid == self.grid or source.width != self.width:
+        if name != "positions" or not isinstance(source, AST):
+            return None
+        if source.grid == self.grid or source.width != self.width:
             return None
         return adapted_positions(tensor, source.grid, self.grid)
 

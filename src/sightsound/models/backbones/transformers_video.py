@@ -23,9 +23,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sightsound.models.backbone import Cells, Tokens
+from sightsound.models.backbone import Backbone, Tokens, input_shape
+from sightsound.models.explained import Cells
 from sightsound.models.input_masks import blanked
-from sightsound.models.stream import input_shape
 from sightsound.nn.masking import pool
 from sightsound.optional import require
 from sightsound.registry import unknown_name
@@ -66,7 +66,7 @@ FAMILIES = {
 }
 
 
-class TransformersVideo(nn.Module):
+class TransformersVideo(Backbone):
     """A `Backbone` of video.
 
     Args:
@@ -81,6 +81,7 @@ class TransformersVideo(nn.Module):
     """
 
     modality = VIDEO
+    tables = ("_token", "_embeddings")
 
     def __init__(
         self,
@@ -118,6 +119,7 @@ class TransformersVideo(nn.Module):
         self.width = self.config.hidden_size
         self.channels = getattr(self.config, "num_channels", 3)
         self.num_prefix = int(self.family.has_cls)
+        self.global_attention = not self.family.time_last
         self.norm: nn.Module = nn.Identity()
         if getattr(self.config, "use_mean_pooling", False):
             self.norm = nn.LayerNorm(self.width)  # VideoMAE's classifier has it, epsilon 1e-5
@@ -141,7 +143,7 @@ class TransformersVideo(nn.Module):
                 f"{self.shape}; set the front end's frames, height and width to that"
             )
         if valid is not None:
-            x, mask = blanked(VIDEO, x, None, {VIDEO: valid}), self._counted(valid)
+            x, mask = blanked(VIDEO, x, valid), self.valid_tokens(valid, shape)
         found = self._run(x, token_mask=token_mask, maps=maps)
         raw = self._in_time_order(found.last_hidden_state)
         tokens = self.norm(raw)
@@ -190,13 +192,6 @@ class TransformersVideo(nn.Module):
         first, places = tokens[:, :1], tokens[:, 1:].unflatten(1, (-1, grid[0]))
         return torch.cat((first, places.transpose(1, 2).flatten(1, 2)), dim=1)
 
-    def _counted(self, valid: Tensor) -> Tensor:
-        """(B, P + N) bool of `valid` (B, T)."""
-        grid, step = self.cells(self.shape).grid, self.patch[0]
-        steps = valid.unfold(1, step, step).any(-1)
-        tokens = steps.repeat_interleave(grid[1] * grid[2], dim=1)
-        return torch.cat((tokens.new_ones(len(tokens), self.num_prefix), tokens), dim=1)
-
     def cells(self, shape: Sequence[int]) -> Cells:
         """The patches of a clip of `shape`, (T, H, W)."""
         grid = tuple(size // part for size, part in zip(shape, self.patch, strict=True))
@@ -207,15 +202,6 @@ class TransformersVideo(nn.Module):
             )
         return Cells(grid, self.patch, self.patch)
 
-    def embedded_cells(self, shape: Sequence[int]) -> Cells:
-        """The same: there is one grid from the patch embedding on."""
-        return self.cells(shape)
-
-    def example_input(self, batch_size: int = 1) -> Tensor:
-        """Zeros (B, T, C, H, W) of the shape it is built for, on its device."""
-        frames, *size = self.shape
-        return self._patches.weight.new_zeros(batch_size, frames, self.channels, *size)
-
     def set_gradient_checkpointing(self, enabled: bool) -> None:
         """Recompute each layer's activations in the backward pass: less memory, same numbers."""
         network, prefix = self.network, "gradient"
@@ -225,18 +211,6 @@ class TransformersVideo(nn.Module):
             getattr(network, f"{prefix}_checkpointing_enable")({"use_reentrant": False})
         else:
             getattr(network, f"{prefix}_checkpointing_disable")()
-
-    def no_weight_decay(self) -> set[str]:
-        """Names of parameters without decay: biases, norms, CLS, positions."""
-        return {
-            name
-            for name, parameter in self.named_parameters()
-            if parameter.ndim == 1 or name.endswith(("_token", "_embeddings"))
-        }
-
-    def resize_state(self, name: str, tensor: Tensor, source: TransformersVideo) -> Tensor | None:
-        """`None`: positions of another size are not taken over."""
-        return None
 
 
 def read_config(folder: str | Path) -> dict[str, Any]:

@@ -26,7 +26,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from sightsound.models.backbone import Cells, Tokens
+from sightsound.models.backbone import Backbone, Tokens, input_shape
+from sightsound.models.explained import Cells
 from sightsound.models.input_masks import blanked
 from sightsound.nn.masked_batch_norm import ClipNorm, Statistics, nothing_remembered
 from sightsound.nn.masking import pool
@@ -54,7 +55,7 @@ SIZES = {
 }
 
 
-class UniFormer(nn.Module):
+class UniFormer(Backbone):
     """A `Backbone` of video.
 
     Args:
@@ -68,7 +69,6 @@ class UniFormer(nn.Module):
     """
 
     modality = VIDEO
-    num_prefix = 0
 
     def __init__(
         self,
@@ -121,10 +121,9 @@ class UniFormer(nn.Module):
 
         A token counts if one of its two frames is valid.
         """
-        grid = self.cells((x.shape[1], *x.shape[3:])).grid
-        steps = None
+        grid, steps = self.cells(input_shape(VIDEO, x)).grid, None
         if valid is not None:
-            x, steps = blanked(VIDEO, x, None, {VIDEO: valid}), _steps_of(valid)
+            x, steps = blanked(VIDEO, x, valid), _steps_of(valid)
         x, attention, layer = x.transpose(1, 2), {}, 0
         for index, stage in enumerate(self.stages):
             hidden = token_mask if index == 0 else None
@@ -147,24 +146,17 @@ class UniFormer(nn.Module):
         """The tokens of the first stage. Their kernel also sees the frame before their own two."""
         return dataclasses.replace(_cells(shape, EMBEDDED_STRIDE), before=(1, 0, 0))
 
-    def example_input(self, batch_size: int = 1) -> Tensor:
-        """Zeros (B, T, C, H, W) of the shape it is built for, on its device."""
-        frames, *size = self.shape
-        return self.norm.weight.new_zeros(batch_size, frames, self.channels, *size)
+    def grad_cam_layer(self, shape: Sequence[int], *, stage: int) -> tuple[nn.Module, Cells] | None:
+        """What stage 3 gives to the last, or what stage 4 gives."""
+        cells = self.cells(shape) if stage == len(self.stages) else self.attended_cells(shape)
+        return self.stages[stage - 1], cells
 
     def set_gradient_checkpointing(self, enabled: bool) -> None:
         """Recompute each layer's activations in the backward pass: less memory, same numbers."""
-        for stage in self.stages:
-            for layer in stage.layers:
-                layer.set_checkpointing(enabled)
-
-    def no_weight_decay(self) -> set[str]:
-        """Names of parameters without decay: biases and norms."""
-        return {name for name, parameter in self.named_parameters() if parameter.ndim == 1}
-
-    def resize_state(self, name: str, tensor: Tensor, source: UniFormer) -> Tensor | None:
-        """`None`: nothing here depends on the number of frames or their size."""
-        return None
+        super().set_gradient_checkpointing(enabled)
+        for module in self.modules():
+            if isinstance(module, LocalLayer):
+                module.checkpointing = enabled
 
 
 class Stage(nn.Module):
@@ -231,9 +223,6 @@ class LocalLayer(nn.Module):
         self.drop_path = ScaledDropPath(drop_path)
         self.checkpointing = False
 
-    def set_checkpointing(self, enabled: bool) -> None:
-        self.checkpointing = enabled
-
     def forward(
         self, x: Tensor, *, steps: Tensor | None, maps: bool
     ) -> tuple[Tensor, Tensor | None]:
@@ -266,9 +255,6 @@ class GlobalLayer(nn.Module):
         super().__init__()
         self.positions = Depthwise(width, 3)
         self.block = ExactBlock(width, num_heads, mlp_width, drop_path=drop_path)
-
-    def set_checkpointing(self, enabled: bool) -> None:
-        self.block.checkpointing = enabled
 
     def forward(
         self, x: Tensor, *, steps: Tensor | None, maps: bool

@@ -16,13 +16,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from sightsound.models.backbone import Cells, Tokens
-from sightsound.models.input_masks import blanked
+from sightsound.models.backbone import Tokens, input_shape
 from sightsound.models.sizes import choose_size
-from sightsound.models.stream import Stream, input_shape
-from sightsound.nn.block import Block, layer_norm
+from sightsound.models.stream import Stream
+from sightsound.nn.block import Block, layer_norm, run_blocks
 from sightsound.nn.masking import pool
-from sightsound.nn.position import resize_positions
 from sightsound.registry import unknown_name
 from sightsound.types import VIDEO
 
@@ -41,8 +39,8 @@ class VideoViT(Stream):
         stochastic_depth: drop rate of the last layer; layer l of L has l / (L - 1) of it.
     """
 
-    modality = VIDEO
-    num_prefix = 1
+    modality: str = VIDEO
+    hides_tokens = True
 
     def __init__(
         self,
@@ -65,13 +63,10 @@ class VideoViT(Stream):
         last = max(chosen.depth - 1, 1)
         super().__init__(
             VIDEO,
-            shape=tuple(shape),
-            patch=tuple(patch),
+            shape=shape,
+            patch=patch,
             channels=3,
             width=chosen.width,
-            stem="linear",
-            frame_sampling=None,
-            token=True,
             blocks=[
                 Block(
                     chosen.width,
@@ -82,7 +77,8 @@ class VideoViT(Stream):
                 for layer in range(chosen.depth)
             ],
         )
-        self.size, self.width, self.attention = chosen, chosen.width, attention
+        self.size, self.attention = chosen, attention
+        self.global_attention = attention == "joint"
         self.norm = layer_norm(self.width)
 
     def forward(
@@ -97,22 +93,13 @@ class VideoViT(Stream):
 
         A token counts if one of its frames is valid. Maps are those of `joint` attention.
         """
-        shape = input_shape(VIDEO, x)
-        grid, mask = self.grid(shape), None
-        if valid is not None:
-            x, mask = blanked(VIDEO, x, None, {VIDEO: valid}), self.token_mask(valid, shape)
-        tokens = self.patches(x.transpose(1, 2)).flatten(1, -2)
-        if token_mask is not None:
-            tokens = tokens.masked_fill(token_mask[..., None], 0.0)
-        tokens = torch.cat((self.cls.expand(len(tokens), -1, -1), tokens), dim=1)
-        tokens, attention = self.positions(tokens, grid), {}
-        if self.attention == "frame":
-            tokens = self._frame_by_frame(tokens, grid, mask)
-        else:
-            for layer, block in enumerate(self.blocks):
-                tokens, weights = block(tokens, key_mask=mask, maps=maps)
-                attention |= {layer: weights} if maps else {}
+        tokens, mask = self.embed(x, valid=valid, token_mask=token_mask)
+        attention: dict[int, Tensor] = {}
+        if self.attention == "joint":
+            tokens, attention = run_blocks(self.blocks, tokens, key_mask=mask, maps=maps)
             tokens = self.norm(tokens)
+        else:
+            tokens = self._frame_by_frame(tokens, self.cells(input_shape(VIDEO, x)).grid, mask)
         return Tokens(tokens, tokens[:, 0], mask, attention)
 
     def _frame_by_frame(self, x: Tensor, grid: Sequence[int], mask: Tensor | None) -> Tensor:
@@ -126,33 +113,3 @@ class VideoViT(Stream):
         steps = None if mask is None else mask[:, 1:].unflatten(1, (grid[0], -1))[..., 0]
         cls = pool(x[:, :, 0], steps, kind="gap")
         return torch.cat((cls[:, None], x[:, :, 1:].flatten(1, 2)), dim=1)
-
-    def cells(self, shape: Sequence[int]) -> Cells:
-        """The patches of a clip of `shape`, (T, H, W)."""
-        return Cells(self.grid(shape), self.patch, self.patch)
-
-    def embedded_cells(self, shape: Sequence[int]) -> Cells:
-        """The same: there is one grid from the patch embedding on."""
-        return self.cells(shape)
-
-    def example_input(self, batch_size: int = 1) -> Tensor:
-        """Zeros (B, T, C, H, W) of the shape it is built for, on its device."""
-        frames, *size = self.shape
-        return self.norm.weight.new_zeros(batch_size, frames, self.channels, *size)
-
-    def set_gradient_checkpointing(self, enabled: bool) -> None:
-        """Recompute each layer's activations in the backward pass: less memory, same numbers."""
-        for block in self.blocks:
-            block.checkpointing = enabled
-
-    def no_weight_decay(self) -> set[str]:
-        """Names of parameters without decay: biases, norms, CLS, positions."""
-        tables = {"cls", "positions.table"}
-        return tables | {name for name, parameter in self.named_parameters() if parameter.ndim == 1}
-
-    def resize_state(self, name: str, tensor: Tensor, source: VideoViT) -> Tensor | None:
-        """`source`'s positions on this one's grid; `None`: another name, or the grids are equal."""
-        old, new = source.positions.grid, self.positions.grid
-        if name != "positions.table" or old == new or source.width != self.width:
-            return None
-        return resize_positions(tensor, old, new, prefix=self.num_prefix)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from sightsound.models.fusion.base import Fusion
 from sightsound.nn.block import Block
 from sightsound.nn.masking import mean_of_present, per_example
 from sightsound.registry import unknown_name
@@ -23,7 +24,7 @@ class _Passed(NamedTuple):
     weights: Tensor | None  # (B, h, N + Z, N + Z)
 
 
-class BottleneckFusion(nn.Module):
+class BottleneckFusion(Fusion):
     """Each stream attends to itself and to the fusion tokens, which carry news between streams.
 
     Args:
@@ -33,8 +34,6 @@ class BottleneckFusion(nn.Module):
             9): one stream updates them, the next one reads and updates those.
         update_order: of the sequential update; v1: first video, then audio.
     """
-
-    one_stack = False
 
     def __init__(
         self, *, width: int, bottleneck_tokens: int, update: str, update_order: Sequence[str]
@@ -89,6 +88,11 @@ class BottleneckFusion(nn.Module):
             else:
                 fusion = torch.where(per_example(present[name], updated), updated, fusion)
         return passed, fusion
+
+    def norm_calls(self, streams: Sequence[str]) -> list[tuple[str, ...]]:
+        """One stream after the other, in order of update."""
+        order = streams if self.update == "averaged" else self.update_order
+        return [(name,) for name in order if name in streams]
 
 
 def _pass(

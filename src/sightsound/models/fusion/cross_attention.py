@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from sightsound.models.fusion.base import Fusion
 from sightsound.nn.block import Block
 from sightsound.nn.masking import join_masks, visible_to_others
 
 
-class CrossAttentionFusion(nn.Module):
+class CrossAttentionFusion(Fusion):
     """Each stream's tokens are queries; the tokens of all streams are keys and values.
 
     Differs from the official code, with the same numbers: that runs each modality's layer on all
     tokens and throws the foreign ones away; here they get no query, projection or MLP.
     """
-
-    one_stack = False
 
     def forward(
         self,
@@ -45,6 +44,14 @@ class CrossAttentionFusion(nn.Module):
                 )
             attention.append(weights if maps else {})
         return streams, attention
+
+    def norm_calls(self, streams: Sequence[str]) -> list[tuple[str, ...]]:
+        """Of each stream in turn its own tokens, then those of the others."""
+        return [
+            (name,)
+            for own in streams
+            for name in (own, *(other for other in streams if other != own))
+        ]
 
 
 def _side_by_side(keys: Mapping[str, Tensor], *, last: str) -> Tensor | None:

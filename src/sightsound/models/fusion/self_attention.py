@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from sightsound.models.fusion.base import Fusion
 from sightsound.nn.block import Block
 from sightsound.nn.masking import join_masks, visible_to_others
 
 
-class SelfAttentionFusion(nn.Module):
+class SelfAttentionFusion(Fusion):
     """The streams become one sequence, in order of fusion, and pass through one stack of layers."""
 
     one_stack = True
@@ -33,3 +34,7 @@ class SelfAttentionFusion(nn.Module):
             attention.append({"joint": weights} if maps else {})
         lengths = [x.shape[1] for x in tokens.values()]
         return dict(zip(tokens, joint.split(lengths, dim=1), strict=True)), attention
+
+    def norm_calls(self, streams: Sequence[str]) -> list[tuple[str, ...]]:
+        """All tokens at once."""
+        return [tuple(streams)]

@@ -15,11 +15,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
-from sightsound.models.backbone import Cells
-from sightsound.models.stream import input_shape
+from sightsound.models.backbone import Backbone, input_shape
+from sightsound.models.explained import Cells
 from sightsound.objectives.audio_visual.segments import number_segments
 from sightsound.types import AUDIO, VIDEO, Batch
 
@@ -59,14 +59,14 @@ class Hiding:
     def __call__(
         self,
         batch: Batch,
-        streams: Mapping[str, nn.Module],
+        streams: Mapping[str, Backbone],
         *,
         generator: torch.Generator | None,
     ) -> Hidden:
         """`batch` with something hidden, drawn from `generator`.
 
         Args:
-            streams: {modality: backbone, or stream of an MBT}. A stream that cannot hide tokens
+            streams: {modality: backbone}. A stream that cannot hide tokens
                 from themselves has their places in the input hidden; its patches do not overlap.
         """
         hidden = Hidden(dict(batch.inputs))
@@ -103,7 +103,7 @@ class Hiding:
         self,
         hidden: Hidden,
         name: str,
-        stream: nn.Module,
+        stream: Backbone,
         frames: Tensor,
         *,
         kind: str,
@@ -112,28 +112,15 @@ class Hiding:
         """Draw tokens whose frames are all valid, and hide them, or the places they stand for."""
         values = hidden.inputs[name]
         shape = input_shape(name, values)
-        cells = embedded_cells(stream, shape)
-        eligible = _whole(frames, cells)
-        tokens = drawn(eligible, self.share, generator=generator)
-        can_hide, nothing = hasattr(stream, "embedded_cells"), (0,) * len(shape)
-        if kind == "tokens" and can_hide:
+        cells = stream.embedded_cells(shape)
+        tokens = drawn(_whole(frames, cells), self.share, generator=generator)
+        nothing = (0,) * len(shape)
+        if kind == "tokens" and stream.hides_tokens:
             hidden.token_mask[name] = tokens
             places = unseen(tokens, cells, shape, cells.before or nothing)
             hidden.scored[name] = _as_input(name, places)
         else:
             _hide_places(hidden, name, _as_input(name, unseen(tokens, cells, shape, nothing)))
-
-
-def embedded_cells(stream: nn.Module, shape: tuple[int, ...]) -> Cells:
-    """The grid of tokens after the first patch embedding, of a backbone or an MBT's stream."""
-    if hasattr(stream, "embedded_cells"):
-        return stream.embedded_cells(shape)
-    return Cells(stream.grid(shape), stream.patch, stream.patch)
-
-
-def last_cells(stream: nn.Module, shape: tuple[int, ...]) -> Cells:
-    """The grid of tokens that fusion reads, likewise."""
-    return stream.cells(shape) if hasattr(stream, "cells") else embedded_cells(stream, shape)
 
 
 def drawn(eligible: Tensor, share: float, *, generator: torch.Generator | None) -> Tensor:

@@ -18,14 +18,13 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from sightsound.models.stream import input_shape
+from sightsound.models.backbone import Backbone, input_shape
 from sightsound.objectives.audio_visual.contrastive import DIRECTIONS, Contrastive, Direction
 from sightsound.objectives.audio_visual.masking import (
     AUDIO_MASKING,
     VIDEO_MASKING,
     Hidden,
     Hiding,
-    last_cells,
 )
 from sightsound.objectives.audio_visual.matching import NEGATIVES, Matching, right_and_wrong
 from sightsound.objectives.audio_visual.reconstruction import Reconstruction
@@ -111,7 +110,7 @@ class AudioVisual(nn.Module):
         self.contrastive: Contrastive | None = None
         self.matching: Matching | None = None
         self.reconstruction: Reconstruction | None = None
-        self.streams: dict[str, nn.Module] = {}  # the model's; a plain table: not saved here
+        self.streams: dict[str, Backbone] = {}  # the model's; a plain table: not saved here
 
     def prepare(self, model: nn.Module) -> AudioVisual:
         """Make the layers that the losses need on top of `model`, and return itself.
@@ -134,9 +133,9 @@ class AudioVisual(nn.Module):
         if self._has("matching"):
             self.matching = Matching(after)
         if self._has("masked"):
-            self.streams = {name: getattr(model, name) for name in self._masked_streams()}
+            self.streams = {name: model.stream(name) for name in self._masked_streams()}
             _check_frames(self.streams)
-            cells = {n: last_cells(s, input_shape(n, inputs[n])) for n, s in self.streams.items()}
+            cells = {n: s.cells(input_shape(n, inputs[n])) for n, s in self.streams.items()}
             channels = {VIDEO: inputs[VIDEO].shape[2], AUDIO: inputs[AUDIO].shape[1]}
             self.reconstruction = Reconstruction(after, channels, cells)
         return self
@@ -223,7 +222,7 @@ class AudioVisual(nn.Module):
 
     def _reconstruct(self, hidden: Hidden, output: Output, batch: Batch) -> dict[str, Tensor]:
         cells = {
-            name: last_cells(self.streams[name], input_shape(name, batch.inputs[name]))
+            name: self.streams[name].cells(input_shape(name, batch.inputs[name]))
             for name in hidden.scored
         }
         return self.reconstruction(output.tokens, cells, target=batch.inputs, scored=hidden.scored)
@@ -283,8 +282,8 @@ class AudioVisual(nn.Module):
             raise ValueError(f"window is {hiding.window}; accepted: an odd number from 3 on")
 
 
-def _check_frames(streams: dict[str, nn.Module]) -> None:
-    if getattr(streams.get(VIDEO), "frame_sampling", None):
+def _check_frames(streams: dict[str, Backbone]) -> None:
+    if VIDEO in streams and streams[VIDEO].frame_sampling:
         raise ValueError(
             "the model chooses frames itself (frame_sampling), so hidden ones cannot be compared "
             "with its input; set frame_sampling to null, or video_masking to none"

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from sightsound.models.backbone import Cells
+from sightsound.models.explained import Cells
 from sightsound.types import VIDEO
 
 
