@@ -545,3 +545,18 @@ def test_other_sizes_interpolate_the_positions(name: str, variant: str):
     larger = {VIDEO: torch.randn(2, 6, 3, 24, 16), AUDIO: torch.randn(2, 1, 48, 16)}
     inputs = {k: v for k, v in larger.items() if k in model.modalities}
     assert bool(model(inputs).logits.isfinite().all())
+
+
+@pytest.mark.gpu
+@every_model
+def test_a_gpu_gives_the_same_numbers(name: str, variant: str):
+    """In float64, since TF32 rounds; under masks, too, so that nothing is made on the CPU."""
+    model = build(name, variant).double()
+    inputs = {key: x.double() for key, x in random_inputs(model).items()}
+    masks = everything_masked(model)
+    expected = model(inputs).logits, model(inputs, **masks).logits
+    model, inputs = model.cuda(), {key: x.cuda() for key, x in inputs.items()}
+    masks = {kind: {key: x.cuda() for key, x in each.items()} for kind, each in masks.items()}
+    found = model(inputs).logits, model(inputs, **masks).logits
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours.cpu(), theirs, rtol=1e-8, atol=1e-8)
