@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -241,14 +241,6 @@ def failure_sentence(ablation: Ablation) -> str:
     )
 
 
-def _assumed_words(heads: Mapping[str, int]) -> str:
-    sizes = ", ".join(f"{name} {size}" for name, size in heads.items())
-    known = {tuple(AUDIOSET.items()): "AudioSet", tuple(EPIC.items()): "Epic-Kitchens-100"}
-    where, total = known[tuple(heads.items())], sum(heads.values())
-    several = f" ({sizes})" if len(heads) > 1 else ""
-    return f"No data given: sized for the {total} classes{several} of {where}."
-
-
 def listing(ablation: Ablation) -> str:
     """Points, sizes, work and cells of every study, for a dry run."""
     lines = []
@@ -256,7 +248,12 @@ def listing(ablation: Ablation) -> str:
         lines += [f"Study {plan.study.name}: {plan.study.title}", ""]
         lines += [*points_table(plan), ""]
     if not ablation.base.data.path:
-        lines.append(_assumed_words(ablation.manifest.num_classes))
+        sizes = ", ".join(f"{name} {size}" for name, size in ablation.manifest.num_classes.items())
+        known = {tuple(AUDIOSET.items()): "AudioSet", tuple(EPIC.items()): "Epic-Kitchens-100"}
+        where = known[tuple(ablation.manifest.num_classes.items())]
+        total = sum(ablation.manifest.num_classes.values())
+        several = f" ({sizes})" if len(ablation.manifest.num_classes) > 1 else ""
+        lines.append(f"No data given: sized for the {total} classes{several} of {where}.")
     seeds = ", ".join(map(str, ablation.seeds))
     return "\n".join(
         [

@@ -67,7 +67,9 @@ def run_cell(
     try:
         outcome = _averaged(cell, directory) if cell.mean_of else _scored(config, _train(config))
     except (ArithmeticError, MemoryError, ValueError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and not _is_out_of_memory(error):
+        no_memory = any(words in str(error).lower() for words in _NO_MEMORY)
+        no_memory = no_memory or isinstance(error, torch.OutOfMemoryError)
+        if isinstance(error, RuntimeError) and not no_memory:
             raise
         outcome = {"failed": f"{type(error).__name__}: {' '.join(str(error).split())}"}
     result = {
@@ -87,7 +89,9 @@ def run_cell(
     write_whole(directory / RESULT, json.dumps(result, indent=1) + "\n")
     if not keep_models:
         remove_large_files(directory, but=(LOGITS,) if keep_logits else ())
-    _free_memory()
+    gc.collect()  # what the last model took, also after a failure
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
     return result
 
 
@@ -115,7 +119,12 @@ def _outcome(evaluation: Evaluation, rows: dict[str, dict[str, float]]) -> dict[
         "score_name": name,
         "score": next(iter(rows.values()))[name],
         "rows": rows,
-        "test": _test_clips(evaluation),
+        "test": {
+            "source": "/".join(Path(evaluation.source).parts[-2:]),
+            "split": evaluation.split,
+            "num_clips": len(evaluation.ids),
+            "ids": id_hash(evaluation.ids),
+        },
     }
 
 
@@ -131,30 +140,6 @@ def _averaged(cell: Cell, directory: Path) -> dict[str, Any]:
     heads, task = found[0].heads, found[0].task
     scores = row_scores(with_late_average(streams)[LATE], task=task, heads=heads)
     return _outcome(found[0], {LATE: scores})
-
-
-def _test_clips(evaluation: Evaluation) -> dict[str, Any]:
-    """Which clips were scored."""
-    source = Path(evaluation.source)
-    return {
-        "source": "/".join(source.parts[-2:]),
-        "split": evaluation.split,
-        "num_clips": len(evaluation.ids),
-        "ids": id_hash(evaluation.ids),
-    }
-
-
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    if isinstance(error, torch.OutOfMemoryError):
-        return True
-    return any(words in str(error).lower() for words in _NO_MEMORY)
-
-
-def _free_memory() -> None:
-    """Give back what the last model took, also after a failure."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
 
 
 def remove_large_files(directory: Path, *, but: Sequence[str] = ()) -> None:

@@ -71,7 +71,8 @@ def _lines(rows: Sequence[Row]) -> dict[str, list[Row]]:
 
 def _draw_panel(axes: Axes, study: Study, lines: dict[str, list[Row]], *, values: Any) -> None:
     for index, (name, rows) in enumerate(lines.items()):
-        x, y, bars = values(rows, places=_places(study, rows), shift=_shift(study, index, lines))
+        shift = 0.12 * (index - (len(lines) - 1) / 2) if study.x.scale == "names" else 0.0
+        x, y, bars = values(rows, places=_places(study, rows), shift=shift)
         axes.errorbar(
             x,
             y,
@@ -97,11 +98,6 @@ def _places(study: Study, rows: Sequence[Row]) -> list[float]:
     return [float(row.point.values[0]) for row in rows]
 
 
-def _shift(study: Study, index: int, lines: dict[str, list[Row]]) -> float:
-    """Lines over names stand side by side."""
-    return 0.12 * (index - (len(lines) - 1) / 2) if study.x.scale == "names" else 0.0
-
-
 def _score_points(rows: Sequence[Row], *, places: Sequence[float], shift: float) -> tuple:
     """x, mean in % and deviation; a row without a score is a gap in the line."""
     nothing = Score(math.nan, None, 0)
@@ -122,8 +118,10 @@ def _label_x(axes: Axes, study: Study, rows: Sequence[Row]) -> None:
         axes.minorticks_off()
     words = [row.words[0] for row in rows]
     slanted = len("".join(words)) > _LONGEST_LABELS
-    look = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"} if slanted else {}
-    axes.set_xticks(places, words, **look)
+    if slanted:
+        axes.set_xticks(places, words, rotation=30, ha="right", rotation_mode="anchor")
+    else:
+        axes.set_xticks(places, words)
     if study.x.scale == "names":
         axes.set_xlim(-0.5, len(places) - 0.5)
     axes.set_xlabel(study.x.label)

@@ -71,7 +71,12 @@ def make_plan(study: Study, base: RunConfig, manifest: Manifest) -> Plan:
         ValueError: the base does not suit the study, or a value is wrong; the message says where.
     """
     try:
-        _check_model(study, base)
+        given = base.model["name"]
+        if study.model and given != study.model:
+            raise UsageError(
+                f"it varies {study.model}, but model is {given}; give a recipe of {study.model} "
+                "with --config"
+            )
         study.check(base)
         values = [axis_values(axis, base) for axis in study.axes]
     except ValueError as error:
@@ -87,15 +92,6 @@ def make_plan(study: Study, base: RunConfig, manifest: Manifest) -> Plan:
             f"study {study.name!r}: {names} makes no difference here, since {_reason(base.model)}"
         )
     return plan
-
-
-def _check_model(study: Study, base: RunConfig) -> None:
-    given = base.model["name"]
-    if study.model and given != study.model:
-        raise UsageError(
-            f"it varies {study.model}, but model is {given}; give a recipe of {study.model} with "
-            "--config"
-        )
 
 
 def axis_values(axis: Axis, base: RunConfig) -> tuple[Any, ...]:

@@ -115,7 +115,9 @@ def window_overrides(base: RunConfig, seconds: Any) -> Overrides:
 
     Section 4.3.2: the number of video patches stays, the frames' stride changes.
     """
-    seconds = _positive("window", seconds)
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds <= 0:
+        raise UsageError(f"window cannot be {seconds!r}: expected a number above 0")
+    seconds = float(seconds)
     front_end: FrontEnd = build_front_end(base.front_end)
     audio, video = front_end.audio, front_end.video
     found: Overrides = {
@@ -125,12 +127,6 @@ def window_overrides(base: RunConfig, seconds: Any) -> Overrides:
     if video.stride_seconds is not None:
         found["front_end.video.stride_seconds"] = seconds / video.num_frames
     return found
-
-
-def _positive(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
-        raise UsageError(f"{name} cannot be {value!r}: expected a number above 0")
-    return float(value)
 
 
 def _mixup(base: RunConfig, value: Any) -> Overrides:
@@ -312,7 +308,7 @@ def alone(base: RunConfig, stream: str) -> Overrides:
     """One of AVT's encoders with a linear layer; without pictures their number does not matter."""
     backbone, options = _encoder(base, stream)
     model = {"name": "one_stream", "backbone": backbone, "options": options}
-    found = {"model": model, "objective": _classification(base)}
+    found: Overrides = {"model": model, "objective": _classification(base)}
     if stream == AUDIO:
         found["front_end.video.num_frames"] = build_front_end(base.front_end).video.num_frames
         found["train.batch_size"] = base.train.batch_size
@@ -328,9 +324,10 @@ def _encoder(base: RunConfig, stream: str) -> tuple[str, dict[str, Any]]:
 def _classification(base: RunConfig) -> dict[str, Any]:
     """The loss of the labels, which weighs as much as in the recipe: with two heads, their sum."""
     given = base.objective
-    kept = {name: given[name] for name in ("label_smoothing", "class_weights") if name in given}
+    names = ["label_smoothing", "class_weights"]
     weight = given.get("classification_weight", 1.0) * given.get("average_weight", 1.0)
-    return {"name": "classification", "average_weight": weight or 1.0, **kept}
+    kept = {name: given[name] for name in names if name in given}
+    return {"name": "classification", "average_weight": weight or 1.0} | kept
 
 
 _AVT_CLIPS = {16: 40, 32: 32}  # {frames: clips of a batch}, section 4, implementation details

@@ -20,7 +20,14 @@ def convert(argv: Sequence[str]) -> None:
     for file in filter(None, [options.path, options.config, options.labels]):
         require_data(file)
     output = Path(options.output)
-    _require_place(output)
+    # `ValueError` if the folder holds anything but a model of ours, which may be replaced.
+    if output.exists() and not output.is_dir():
+        raise ValueError(f"--output {str(output)!r} is a file; name a folder for the model")
+    if output.is_dir() and any(output.iterdir()) and not _holds_model(output):
+        raise ValueError(
+            f"--output {str(output)!r} holds something else than a model; name a new folder, an "
+            "empty one, or that of a model to replace"
+        )
     config = _original_config(options)
 
     from sightsound.weights import load_foreign
@@ -42,17 +49,6 @@ def convert(argv: Sequence[str]) -> None:
     if model.info.front_end is None:
         next_step = _FEED_IT
     say("\n".join([f"From {source}:", *said, *dropped, next_step.format(output=str(output))]))
-
-
-def _require_place(output: Path) -> None:
-    """`ValueError` if the folder holds anything but a model of ours, which may be replaced."""
-    if output.exists() and not output.is_dir():
-        raise ValueError(f"--output {str(output)!r} is a file; name a folder for the model")
-    if output.is_dir() and any(output.iterdir()) and not _holds_model(output):
-        raise ValueError(
-            f"--output {str(output)!r} holds something else than a model; name a new folder, an "
-            "empty one, or that of a model to replace"
-        )
 
 
 def _holds_model(directory: Path) -> bool:

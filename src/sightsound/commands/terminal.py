@@ -6,6 +6,7 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TypeGuard
 
 
 def say(text: str) -> None:
@@ -42,7 +43,7 @@ class _Notes(logging.Handler):
             complain(self.program, text)
 
 
-def names_a_file(error: BaseException) -> bool:
+def names_a_file(error: BaseException) -> TypeGuard[OSError]:
     """Whether the system says which file an error is about."""
     return isinstance(error, OSError) and error.filename is not None
 

@@ -190,23 +190,18 @@ def merge(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
     of another backbone.
     """
     stale = {
-        key.replace(BACKBONE, "options") for key in second if _other_backbone(key, first, second)
+        key.replace(BACKBONE, "options")
+        for key in second
+        if key.endswith(BACKBONE) and first.get(key) != second[key]
     }
     merged = {key: value for key, value in first.items() if key not in stale}
     for key, value in second.items():
         old = merged.get(key)
-        if isinstance(value, dict) and isinstance(old, dict) and not _renamed(old, value):
-            value = merge(old, value)
+        if isinstance(value, dict) and isinstance(old, dict):
+            renamed = "name" in value and "name" in old and value["name"] != old["name"]
+            value = value if renamed else merge(old, value)
         merged[key] = value
     return merged
-
-
-def _renamed(old: dict[str, Any], new: dict[str, Any]) -> bool:
-    return "name" in new and "name" in old and new["name"] != old["name"]
-
-
-def _other_backbone(key: str, first: dict[str, Any], second: dict[str, Any]) -> bool:
-    return key.endswith(BACKBONE) and first.get(key) != second[key]
 
 
 def _nested(dotted: str, value: Any) -> dict[str, Any]:
@@ -270,11 +265,11 @@ def _hide(parser: Parser, *, everything: bool) -> None:
         ):
             action.help = jsonargparse.SUPPRESS
     if everything:
-        parser._action_groups = [g for g in parser._action_groups if _has_help(g)]
-
-
-def _has_help(group: Any) -> bool:
-    return any(action.help != jsonargparse.SUPPRESS for action in group._group_actions)
+        parser._action_groups = [
+            g
+            for g in parser._action_groups
+            if any(action.help != jsonargparse.SUPPRESS for action in g._group_actions)
+        ]
 
 
 def parse_run(parser: Parser, argv: Sequence[str]) -> tuple[RunConfig, jsonargparse.Namespace]:
@@ -457,19 +452,14 @@ def component_arguments(entry: str) -> dict[str, str]:
     spec = importlib.util.find_spec(module)
     if spec is None or spec.origin is None:
         return {}
+    found: dict[str, str] = {}
     for node in ast.parse(Path(spec.origin).read_text()).body:
         if isinstance(node, ast.ClassDef) and node.name == class_name:
-            return _constructor_arguments(node)
-    return {}
-
-
-def _constructor_arguments(node: ast.ClassDef) -> dict[str, str]:
-    for item in node.body:
-        if isinstance(item, ast.FunctionDef) and item.name == "__init__":
-            pairs = zip(item.args.kwonlyargs, item.args.kw_defaults, strict=True)
-            found = {a.arg: "" if default is None else ast.unparse(default) for a, default in pairs}
-            return {name: text for name, text in found.items() if name not in DERIVED}
-    return {}
+            for item in node.body:
+                if isinstance(item, ast.FunctionDef) and item.name == "__init__":
+                    pairs = zip(item.args.kwonlyargs, item.args.kw_defaults, strict=True)
+                    found = {a.arg: ast.unparse(value) if value else "" for a, value in pairs}
+    return {name: text for name, text in found.items() if name not in DERIVED}
 
 
 def component_options() -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import re
+import sys
 from collections.abc import Sequence
 from typing import Any, Literal, NoReturn, get_args, get_origin
 
@@ -26,9 +27,12 @@ class Parser(jsonargparse.ArgumentParser):
         kwargs.setdefault("formatter_class", HelpFormatter)
         super().__init__(*args, allow_abbrev=False, print_config=None, **kwargs)
 
-    def parse_args(self, args: Sequence[str], **kwargs: Any) -> jsonargparse.Namespace:
+    def parse_args(  # type: ignore[override]  # jsonargparse narrows argparse's own signature
+        self, args: Sequence[str] | None = None, *others: Any, **kwargs: Any
+    ) -> jsonargparse.Namespace:
         """As jsonargparse has it, but files and folders may also stand between or after options."""
-        return super().parse_args(_places_first(list(args), parser=self), **kwargs)
+        tokens = _places_first(list(sys.argv[1:] if args is None else args), parser=self)
+        return super().parse_args(tokens, *others, **kwargs)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise a `UsageError` instead of printing a page of usage."""
@@ -82,19 +86,34 @@ def _num_values(nargs: int | str | None, rest: Sequence[str]) -> int:
 def _sentence(message: str, *, parser: Parser) -> str:
     """jsonargparse's message as one sentence with the nearest valid name."""
     if match := re.match(r"unrecognized arguments: (.*)", message, re.S | re.I):
-        return _unknown_option(match[1].split(), parser=parser)
+        tokens = match[1].split()
+        option = next((token for token in tokens if token.startswith("-")), None)
+        if option is None:
+            return f"unexpected argument {tokens[0]!r}; see '{parser.prog} --help'"
+        name = option.split("=")[0]
+        hint = _known_here(name, _options(parser)) or did_you_mean(name, _options(parser))
+        return f"unknown option {name!r}." + (hint or f" See '{parser.prog} --help'.")
     if match := re.match(r"Group '(.*)' does not accept option '(.*)'", message):
         return _unknown_setting(f"{match[1]}.{match[2]}", parser=parser)
     if match := re.match(r"Option '(.*)' is not accepted", message):
         return _unknown_setting(match[1], parser=parser)
     if match := re.match(r'Parser key "([^"]*)":(.*)', message, re.S):
-        return _wrong_value(match[1], match[2], parser=parser)
+        key, details = match[1], match[2]
+        given = re.search(r"(?:Given|Got) value: (.*)", details)
+        accepted = _accepted_by(f"--{key}", parser=parser)
+        if given is None or not accepted:
+            return f"{key}: {' '.join(details.split())}"
+        value, hint = given[1].strip(), _hint(f"--{key}", parser=parser)
+        choices = [str(item) for item in get_args(hint)] if get_origin(hint) is Literal else []
+        return f"{key} cannot be {value!r}{accepted}.{did_you_mean(value, choices)}"
     if match := re.match(r"argument (\S+): expected one argument", message):
         return f"option {match[1]!r} needs a value{_accepted_by(match[1], parser=parser)}"
     if match := re.match(
         r"argument (\S+): invalid choice: '?(.*?)'? \(choose from (.*)\)", message
     ):
-        return _wrong_choice(match[1], match[2], match[3].replace("'", "").split(", "))
+        choices = match[3].replace("'", "").split(", ")
+        near = did_you_mean(match[2], choices)
+        return f"{match[1]} cannot be {match[2]!r}: expected one of {', '.join(choices)}.{near}"
     if match := re.match(r"the following arguments are required: (.*)", message):
         return f"missing: {_required(match[1].split(', '), parser=parser)}"
     return " ".join(message.split())
@@ -103,17 +122,8 @@ def _sentence(message: str, *, parser: Parser) -> str:
 def _required(names: list[str], *, parser: Parser) -> str:
     """Options as they are typed, with what they are for."""
     actions = [action for action in parser._actions if action.dest in names]
-    words = [f"{(a.option_strings or [a.metavar or a.dest])[0]} ({a.help})" for a in actions]
+    words = [f"{[*a.option_strings, a.metavar or a.dest][0]} ({a.help})" for a in actions]
     return ", ".join(words or names) + f"; see '{parser.prog} --help'"
-
-
-def _unknown_option(tokens: list[str], *, parser: Parser) -> str:
-    option = next((token for token in tokens if token.startswith("-")), None)
-    if option is None:
-        return f"unexpected argument {tokens[0]!r}; see '{parser.prog} --help'"
-    name = option.split("=")[0]
-    hint = _known_here(name, _options(parser)) or did_you_mean(name, _options(parser))
-    return f"unknown option {name!r}." + (hint or f" See '{parser.prog} --help'.")
 
 
 def _unknown_setting(name: str, *, parser: Parser) -> str:
@@ -128,22 +138,6 @@ def _known_here(name: str, known: Sequence[str]) -> str:
     if not here or _nearest_in_section(name, known):
         return ""
     return f" Known in {section}: {', '.join(here)}."
-
-
-def _wrong_value(key: str, details: str, *, parser: Parser) -> str:
-    found = re.search(r"Given value: (.*)", details) or re.search(r"Got value: (.*)", details)
-    value = found[1].strip() if found else None
-    accepted = _accepted_by(f"--{key}", parser=parser)
-    if value is None or not accepted:
-        return f"{key}: {' '.join(details.split())}"
-    choices = _choices(f"--{key}", parser=parser)
-    return f"{key} cannot be {value!r}{accepted}.{did_you_mean(value, choices)}"
-
-
-def _wrong_choice(option: str, value: str, choices: list[str]) -> str:
-    """An option or argument that takes one of a few words."""
-    near = did_you_mean(value, choices)
-    return f"{option} cannot be {value!r}: expected one of {', '.join(choices)}.{near}"
 
 
 def _options(parser: Parser) -> list[str]:
@@ -174,11 +168,6 @@ def _hint(option: str, *, parser: Parser) -> Any:
     return getattr(action, "_typehint", None) or getattr(action, "type", None)
 
 
-def _choices(option: str, *, parser: Parser) -> list[str]:
-    hint = _hint(option, parser=parser)
-    return [str(item) for item in get_args(hint)] if get_origin(hint) is Literal else []
-
-
 def _accepted_by(option: str, *, parser: Parser) -> str:
     hint = _hint(option, parser=parser)
     return f": expected {_describe(hint)}" if hint is not None else ""
@@ -201,7 +190,8 @@ def _describe(hint: Any) -> str:
     if get_origin(hint) in (tuple, list):
         items = get_args(hint)
         count = "" if Ellipsis in items or get_origin(hint) is list else f"{len(items)} "
-        return f"a list of {count}{_PLURALS.get(items[0] if items else None, 'values')}, [a,b]"
+        plural = _PLURALS.get(items[0], "values") if items else "values"
+        return f"a list of {count}{plural}, [a,b]"
     if hint in _WORDS:
         return _WORDS[hint]
     parts = get_args(hint)

@@ -14,7 +14,7 @@ from sightsound.media.decode import DecodeError
 from sightsound.media.encode import write_video
 from sightsound.media.examine import thumbnail
 from sightsound.media.frames import read_frames
-from sightsound.media.probe import MediaInfo, probe
+from sightsound.media.probe import MediaInfo, VideoStreamInfo, probe
 from sightsound.media.sound import read_audio
 
 SIDE = 208  # pixels of the longer side of a picture
@@ -54,18 +54,18 @@ def _span(row: Row, info: MediaInfo) -> tuple[float, float]:
     return row.start_seconds, max(row.start_seconds, min(stop, info.duration_seconds))
 
 
-def _size(info: MediaInfo) -> tuple[int, int]:
+def _size(video: VideoStreamInfo) -> tuple[int, int]:
     """(H, W) even, the longer one `SIDE`."""
-    shown = info.video.shown_height, info.video.shown_width
-    scale = SIDE / max(shown)
-    return tuple(max(2, 2 * round(scale * n / 2)) for n in shown)
+    height, width = video.shown_height, video.shown_width
+    half = SIDE / max(height, width) / 2
+    return max(2, 2 * round(half * height)), max(2, 2 * round(half * width))
 
 
 def _picture(row: Row, info: MediaInfo) -> bytes:
     """The frame in the middle of the clip as JPEG; empty where there are none."""
     if info.video is None:
         return b""
-    return thumbnail(row.path, at_seconds=sum(_span(row, info)) / 2, size=_size(info))
+    return thumbnail(row.path, at_seconds=sum(_span(row, info)) / 2, size=_size(info.video))
 
 
 def _player(row: Row, info: MediaInfo) -> bytes:
@@ -75,7 +75,7 @@ def _player(row: Row, info: MediaInfo) -> bytes:
     times = start + np.arange(max(1, round((stop - start) * PLAYER_RATE))) / PLAYER_RATE
     frames = None
     if info.video is not None:
-        frames = read_frames(row.path, times, _size(info))
+        frames = read_frames(row.path, times, _size(info.video))
     if frames is None:
         pixels = np.full((len(times), 2, 32, 3), 128, np.uint8)
     else:

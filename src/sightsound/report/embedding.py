@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -44,8 +44,8 @@ def vectors(
     cannot be read, and those without the stream, are left out.
     """
     rows = [rows[k] for k in np.linspace(0, len(rows) - 1, min(len(rows), MOST_CLIPS)).astype(int)]
-    clips = predictor.dataset(manifest, rows, views=1, bad_files="drop")
-    clips = stored(clips, predictor, num_workers=num_workers)
+    cut = predictor.dataset(manifest, rows, views=1, bad_files="drop")
+    clips = stored(cut, predictor, num_workers=num_workers)
     found: dict[str, tuple[list[str], list[np.ndarray]]] = {}
     with Loader(clips, num_workers=num_workers) as loader:
         for batch in loader.iterate(eval_batches(len(rows), batch_size=32)):
@@ -57,7 +57,7 @@ def vectors(
     return {place: (ids, np.concatenate(parts)) for place, (ids, parts) in found.items()}
 
 
-def _of_batch(predictor: Predictor, batch: Batch):
+def _of_batch(predictor: Predictor, batch: Batch) -> Iterator[tuple[str, list[str], np.ndarray]]:
     """(place in the model, ids, vectors (n, D)) of the clips that have what stands there."""
     batch = predictor.encoding(batch.to(predictor.device))
     inputs = {name: x for name, x in batch.inputs.items() if name in predictor.modalities}
@@ -75,7 +75,9 @@ def _of_batch(predictor: Predictor, batch: Batch):
         yield "fused" if several else "pooled", batch.id, torch.cat(parts, 1).numpy()
 
 
-def _around_film(predictor: Predictor, batch: Batch, inputs: dict[str, torch.Tensor]):
+def _around_film(
+    predictor: Predictor, batch: Batch, inputs: dict[str, torch.Tensor]
+) -> Iterator[tuple[str, list[str], np.ndarray]]:
     """Likewise, of the clips that have both streams."""
     here = torch.stack([batch.present[name] for name in inputs]).all(0).cpu()
     ids = [clip for clip, present in zip(batch.id, here, strict=True) if present]

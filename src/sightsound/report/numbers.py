@@ -166,7 +166,8 @@ def classes(evaluation: Evaluation) -> list[dict[str, Any]]:
             row: None if values[row] is None else values[BOTH] - values[row]
             for row in single_rows(evaluation).values()
         }
-        gain = None if not gains or None in gains.values() else min(gains.values())
+        known = [gain for gain in gains.values() if gain is not None]
+        gain = min(known) if known and len(known) == len(gains) else None
         entry = {name: line[name] for name in chosen}
         found.append(entry | {"scores": scores, "gains": gains, "gain": gain})
     return found

@@ -92,8 +92,7 @@ def report(
     _make_room(path, figures)
     if late or not _is_evaluated(folder / "evaluation", data, predictor):
         say(f"evaluating {model} ...")
-        given = {"late": late, "columns": columns, "num_workers": num_workers, "seed": seed}
-        evaluate_saved(model, data, **given)
+        evaluate_saved(model, data, late=late, columns=columns, num_workers=num_workers, seed=seed)
     settings = read_summary(folder / "evaluation")["settings"]
     evaluation, found = _counted(folder / "evaluation", settings["bootstrap"], seed=seed)
     clips, log = _clips(evaluation, predictor, say), read_metrics(folder / "metrics.jsonl")

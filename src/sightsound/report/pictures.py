@@ -125,7 +125,8 @@ def embedding_drawings(evaluation: Evaluation, places: Vectors) -> dict[str, Dra
     head, columns = next(iter(head_slices(evaluation.heads).items()))
     whole = next(iter(evaluation.streams.values()))
     targets = whole.targets[:, columns]
-    number = dict(zip(evaluation.ids, _only_class(targets).tolist(), strict=True))
+    classes = np.where((targets > 0).sum(1) == 1, targets.argmax(1), -1)  # -1: not just one
+    number = dict(zip(evaluation.ids, classes.tolist(), strict=True))
     right = dict.fromkeys(evaluation.ids, True)
     if evaluation.task != "multi":
         kept = labelled(whole.targets, heads=evaluation.heads)
@@ -143,11 +144,6 @@ def embedding_drawings(evaluation: Evaluation, places: Vectors) -> dict[str, Dra
         again = " Colours come again for other classes." if columns.stop > len(MANY) else ""
         found[f"tsne_{place}"] = Drawing(title, f"{title}: {_TSNE}{again}", figure)
     return found
-
-
-def _only_class(targets: np.ndarray) -> np.ndarray:
-    """(n,) the class of clips that have exactly one; -1 for the others."""
-    return np.where((targets > 0).sum(1) == 1, targets.argmax(1), -1)
 
 
 _IN_TABLE = "The numbers are in the table of classes."

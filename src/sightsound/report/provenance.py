@@ -29,7 +29,9 @@ def provenance(
     `folder` is that of the run, `settings` those of the evaluation, `command` the arguments that
     make the page.
     """
-    environment = _read_json(folder / "environment.json")
+    path = folder / "environment.json"
+    remedy = "put back a copy, or remove it: the page then does without"
+    environment = read_object(path, remedy=remedy) if path.is_file() else {}
     config, info = predictor.config, predictor.model.info
     packages = environment.get("packages", {})
     found = {
@@ -51,11 +53,6 @@ def provenance(
         "commands": "\n".join(_commands(environment, evaluation, settings, command)),
     }
     return {name: words for name, words in found.items() if words}
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    remedy = "put back a copy, or remove it: the page then does without"
-    return read_object(path, remedy=remedy) if path.is_file() else {}
 
 
 def _in_words(settings: dict[str, Any]) -> str:

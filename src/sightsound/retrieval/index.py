@@ -271,15 +271,10 @@ def indexable(
         )
     if known:
         return manifest, rows, [row.split == "train" for row in rows]
-    files = _trained_files(embedder)
+    files: set[Path] = set()
+    if Path(embedder.config.data.path).exists():
+        files |= set(map(_file, embedder.predictor.manifest(bad_files="drop").split("train")))
     return manifest, rows, [_file(row) in files for row in rows]
-
-
-def _trained_files(embedder: Embedder) -> set[Path]:
-    """The files that the run's training clips are cut from; none if its data is there no more."""
-    if not Path(embedder.config.data.path).exists():
-        return set()
-    return set(map(_file, embedder.predictor.manifest(bad_files="drop").split("train")))
 
 
 def _file(row: Row) -> Path:

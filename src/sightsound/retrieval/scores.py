@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -141,7 +141,8 @@ def _means(losses: Sequence[tuple[int, Mapping[str, Tensor]]]) -> dict[str, floa
 
     What only some batches have is averaged over those.
     """
-    sums, clips = Counter(), Counter()
+    sums: dict[str, float] = defaultdict(float)
+    clips: dict[str, int] = defaultdict(int)
     for number, logs in losses:
         for name, value in logs.items():
             sums[name] += number * float(value)

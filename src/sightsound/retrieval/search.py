@@ -61,7 +61,13 @@ def search(
         DecodeError: the file has nothing that the model looks at.
     """
     check_index(index, embedder)
-    vectors = _query(embedder, query, views=index.about["views"])
+    predictor = embedder.predictor
+    batch = predictor.read(query, views=index.about["views"])
+    vectors = {}  # (E,) of the streams that the file has: the mean over its views
+    for name, found in embed(predictor.model, embedder.contrastive, batch).items():
+        found = found[~found[:, 0].isnan()]
+        if len(found):
+            vectors[name] = nn.functional.normalize(found.mean(0), dim=0).cpu().numpy()
     by = by or (VIDEO if VIDEO in vectors else AUDIO)
     if by not in vectors:
         (other,) = vectors
@@ -79,18 +85,6 @@ def search(
         for rank, (place, row) in enumerate(zip(best, rows, strict=True), start=1)
     ]
     return Found(str(query), by, within, number, tuple(hits))
-
-
-def _query(embedder: Embedder, path: str | Path, *, views: int) -> dict[str, np.ndarray]:
-    """{modality: (E,)} of the streams that a file has: the mean over its views."""
-    predictor = embedder.predictor
-    batch = predictor.read(path, views=views)
-    vectors = {}
-    for name, found in embed(predictor.model, embedder.contrastive, batch).items():
-        found = found[~found[:, 0].isnan()]
-        if len(found):
-            vectors[name] = nn.functional.normalize(found.mean(0), dim=0).cpu().numpy()
-    return vectors
 
 
 def _hit(rank: int, similarity: float, row: dict[str, Any], *, file: Path) -> Hit:

@@ -39,6 +39,11 @@ RESULTS = ("timeline.json", "timeline.srt", "timeline.vtt", "timeline.png", "tim
 def settings_of(predictor: Predictor, plan: Plan) -> dict[str, Any]:
     """What scores depend on: the file, the windows, the model's weights and how it is fed."""
     changed, size = find(plan.path).version
+    digest = hashlib.sha256()
+    for name, tensor in predictor.model.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    weights_hash = digest.hexdigest()[:16]
     return {
         "file": str(plan.path),
         "bytes": size,
@@ -46,16 +51,8 @@ def settings_of(predictor: Predictor, plan: Plan) -> dict[str, Any]:
         **asdict(plan.grid),
         "front_end": plan.front_end.id,
         "crop": predictor.crop,
-        "weights": _weights_hash(predictor),
+        "weights": weights_hash,
     }
-
-
-def _weights_hash(predictor: Predictor) -> str:
-    digest = hashlib.sha256()
-    for name, tensor in predictor.model.state_dict().items():
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return digest.hexdigest()[:16]
 
 
 def resume(folder: Path, timeline: Timeline, settings: dict[str, Any]) -> None:

@@ -78,9 +78,14 @@ def make_timeline(
         ValueError: windows that are none, or that the model cannot look at.
         DecodeError: the file cannot be opened.
     """
-    lengths = {"window_seconds": window_seconds, "hop_seconds": hop_seconds}
-    stretch = {"start_seconds": start_seconds, "end_seconds": end_seconds}
-    plan = plan_windows(predictor, path, **lengths, **stretch)
+    plan = plan_windows(
+        predictor,
+        path,
+        window_seconds=window_seconds,
+        hop_seconds=hop_seconds,
+        start_seconds=start_seconds,
+        end_seconds=end_seconds,
+    )
     timeline = empty_timeline(predictor, plan)
     for scored in score_windows(predictor, plan):
         timeline.add(scored)
@@ -99,7 +104,13 @@ def score_windows(predictor: Predictor, plan: Plan, *, first: int = 0) -> Iterat
     """Windows from `first` on, some at a time."""
     clips = window_clips(predictor, plan, first=first)
     while batch := list(itertools.islice(clips, BATCH_SIZE)):
-        yield Scored(scores_of(predictor, batch), [_problem(clip) for clip in batch])
+        yield Scored(
+            scores_of(predictor, batch),
+            [
+                "; ".join(dict.fromkeys(p.cause for p in clip.problems if p.action != "dropped"))
+                for clip in batch
+            ],
+        )
 
 
 def scores_of(predictor: Predictor, clips: Sequence[Clip]) -> np.ndarray:
@@ -113,8 +124,3 @@ def scores_of(predictor: Predictor, clips: Sequence[Clip]) -> np.ndarray:
         logits = torch.stack(list(predictor.stream_logits(batch).values()), dim=1)
         found[there] = probabilities(logits, predictor.task, predictor.model.heads).cpu()
     return found.numpy().round(_DIGITS)
-
-
-def _problem(clip: Clip) -> str:
-    """What is wrong with the data of a window."""
-    return "; ".join(dict.fromkeys(p.cause for p in clip.problems if p.action != "dropped"))

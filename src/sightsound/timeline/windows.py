@@ -21,12 +21,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from sightsound.data.dataset import ClipDataset
 from sightsound.data.loader import collate
 from sightsound.data.rows import Manifest, Row
 from sightsound.features.encoding import Encoding
 from sightsound.media.clips import Window
-from sightsound.media.front_end import FrontEnd
+from sightsound.media.front_end import FeatureFrontEnd, FrontEnd
 from sightsound.media.probe import read_duration
 from sightsound.media.sequential import SequentialReader
 from sightsound.predict import Predictor
@@ -114,41 +113,33 @@ def front_end_for(predictor: Predictor, window_seconds: float) -> FrontEnd:
     """
     own = predictor.front_end
     if own.features is not None:
-        return _more_seconds(own, window_seconds)
+        if window_seconds != round(window_seconds):
+            raise ValueError(
+                f"window is {window_seconds:g} s, but this model reads features of whole seconds; "
+                f"accepted: a whole number, such as {max(1, round(window_seconds))}"
+            )
+        return _of_seconds(own, own.features, round(window_seconds))
     lengths = {VIDEO: own.video.span_seconds, AUDIO: own.audio.window_seconds}
     longest = max(lengths[name] for name in predictor.modalities)
     factor = window_seconds / longest
     if factor <= 1 + 1e-6:
         return own
-    longer = _longer(own, factor)
+    longer = dataclasses.replace(
+        own,
+        video=dataclasses.replace(
+            own.video,
+            num_frames=round(own.video.num_frames * factor),
+            window_seconds=own.video.window_seconds * factor,
+        ),
+        audio=dataclasses.replace(own.audio, num_frames=round(own.audio.num_frames * factor)),
+    )
     _check_accepted(predictor, longer, window=f"{window_seconds:g} s", own=f"{longest:g} s")
     return longer
 
 
-def _longer(front_end: FrontEnd, factor: float) -> FrontEnd:
-    video, audio = front_end.video, front_end.audio
-    video = dataclasses.replace(
-        video,
-        num_frames=round(video.num_frames * factor),
-        window_seconds=video.window_seconds * factor,
-    )
-    audio = dataclasses.replace(audio, num_frames=round(audio.num_frames * factor))
-    return dataclasses.replace(front_end, video=video, audio=audio)
-
-
-def _more_seconds(front_end: FrontEnd, window_seconds: float) -> FrontEnd:
-    """For features of whole seconds: at least as many as the model is trained on."""
-    if window_seconds != round(window_seconds):
-        raise ValueError(
-            f"window is {window_seconds:g} s, but this model reads features of whole seconds; "
-            f"accepted: a whole number, such as {max(1, round(window_seconds))}"
-        )
-    return _of_seconds(front_end, max(front_end.features.segments, round(window_seconds)))
-
-
-def _of_seconds(front_end: FrontEnd, segments: int) -> FrontEnd:
-    """A front end of features for clips of `segments` seconds."""
-    features, audio = front_end.features, front_end.audio
+def _of_seconds(front_end: FrontEnd, features: FeatureFrontEnd, seconds: int) -> FrontEnd:
+    """For clips of `seconds`, but at least as many as the model is trained on."""
+    audio, segments = front_end.audio, max(features.segments, seconds)
     per_second = audio.num_frames // features.segments
     return dataclasses.replace(
         front_end,
@@ -203,8 +194,7 @@ def _read(
         for number, w in enumerate(windows)
     ]
     manifest = Manifest((), predictor.labels, predictor.task, path)
-    options = {"views": 1, "bad_files": "mask", "front_end": front_end}
-    dataset: ClipDataset = predictor.dataset(manifest, rows, **options)
+    dataset = predictor.dataset(manifest, rows, views=1, bad_files="mask", front_end=front_end)
     with closing(SequentialReader(path, **front_end.reading)) as reader:
         dataset.reader, dataset.moves_windows = reader, False
         if VIDEO in predictor.modalities:

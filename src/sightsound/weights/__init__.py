@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sightsound.registry import WEIGHTS, resolve
 
+if TYPE_CHECKING:
+    from sightsound.models.pretrained import Pretrained
 
-def load_foreign(kind: str, path: str | Path, config: dict | None = None):
+
+def load_foreign(kind: str, path: str | Path, config: dict | None = None) -> Pretrained:
     """A model of ours with the weights of another project's checkpoint; it takes our tensors.
 
     Args:

@@ -26,6 +26,7 @@ from sightsound.media.front_end import FrontEnd
 from sightsound.media.logmel import AST_AUDIO, front_end
 from sightsound.models.backbones.ast import PREFIX, adapted_positions
 from sightsound.models.unimodal import ASTClassifier
+from sightsound.weights.image_vit import with_qkv
 from sightsound.weights.released import (
     Checkpoint,
     count,
@@ -78,7 +79,6 @@ _TRANSFORMERS = {
     r"classifier\.dense": "head",
 }
 TABLES = (_RELEASED, _TRANSFORMERS, _DEIT)
-QKV = ("query", "key", "value")
 
 # {what it is: its names in the configurations of the authors and of transformers}
 _SETTINGS = {
@@ -119,8 +119,8 @@ def convert(checkpoint: Checkpoint, given: Mapping[str, Any]) -> ASTClassifier:
     names = recognised(
         checkpoint, TABLES, wanted="audio.patches.weight", kind="AST", example="v.patch_embed.proj"
     )
-    state = _with_qkv({ours: checkpoint.tensors[theirs] for theirs, ours in names.items()})
-    dropped, inferred = left_over(checkpoint, names), []
+    state = with_qkv({ours: checkpoint.tensors[theirs] for theirs, ours in names.items()})
+    dropped, inferred = left_over(checkpoint, names), list[str]()
     num_classes = given.get("num_classes") or len(state.get("head.bias", ()))
     dropped += without_classifier(state, names, num_classes=num_classes)
     heads = {"label": num_classes or AUDIOSET_CLASSES}
@@ -150,16 +150,6 @@ def _given(config: dict | None, path: Path) -> dict[str, Any]:
     if "id2label" in flat:
         flat["num_labels"] = len(flat["id2label"])
     return {ours: flat[name] for ours, names in _SETTINGS.items() for name in names if name in flat}
-
-
-def _with_qkv(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Query, key and value as one, where a format keeps them apart."""
-    joined = dict(state)
-    for name in [name for name in state if ".query." in name]:
-        parts = [joined.pop(name.replace("query", part), None) for part in QKV]
-        if all(part is not None for part in parts):
-            joined[name.replace("query", "qkv")] = torch.cat(parts)
-    return joined
 
 
 # ---------------------------------------------------------------------------- sizes
@@ -200,7 +190,7 @@ def _grid(given: Mapping[str, Any], tokens: int | None, inferred: list[str]) -> 
     """
     names = ("num_frames", "num_mels", "time_stride", "mel_stride")
     if any(name not in given for name in names):
-        given = dict(zip(names, _usual_grid(tokens), strict=True)) | given
+        given = {**dict(zip(names, _usual_grid(tokens), strict=True)), **given}
         inferred.append(
             f"assumed: {given['num_frames']} frames of {given['num_mels']} mel bins, patches every "
             f"{given['time_stride']}; other lengths are accepted"
@@ -215,6 +205,7 @@ def _usual_grid(tokens: int | None) -> tuple[int, int, int, int]:
         grid = [(size - PATCH) // stride + 1 for size in (PUBLISHED_FRAMES, PUBLISHED_MELS)]
         if tokens in (None, math.prod(grid)):
             return PUBLISHED_FRAMES, PUBLISHED_MELS, stride, stride
+    assert tokens is not None  # which the published grid goes with
     stride = PUBLISHED_STRIDES[0]
     columns, rest = divmod(tokens, (PUBLISHED_MELS - PATCH) // stride + 1)
     if rest or not columns:

@@ -82,7 +82,16 @@ def read_train_state(path: str | Path) -> TrainState:
             entries = _table(_entries(unpacker))
             if left := size - unpacker.tell():
                 raise ValueError(f"{left} bytes follow after its end")
-            return _train_state(entries, path)
+            left_out = [name for name, value in entries.items() if value is _SKIPPED]
+            tables = [_params(name, entries.get(name, {}), left_out) for name in PARAMS]
+            tables = [table for table in tables if table]
+            if not tables:
+                found = ", ".join(map(repr, left_out[:5]))[:200] or "nothing"
+                raise ValueError(f"it holds no parameters ({', '.join(PARAMS)}) but {found}")
+            if len(tables) > 1:
+                raise ValueError("it holds parameters twice")
+            steps = [_step(entries[name]) for name in STEPS if name in entries]
+            return TrainState(steps[0] if steps else None, tables[0], left_out, path)
         except (ValueError, msgpack.UnpackException) as error:
             what = f"{_REASONS.get(type(error), error)}, at byte {unpacker.tell()} of {size}"
             file.seek(0)
@@ -143,19 +152,6 @@ def _text(key: Any) -> str:
     if not isinstance(key, str):
         raise ValueError("a name is not a text")
     return key
-
-
-def _train_state(entries: dict[str, Any], path: Path) -> TrainState:
-    left_out = [name for name, value in entries.items() if value is _SKIPPED]
-    tables = [_params(name, entries.get(name, {}), left_out) for name in PARAMS]
-    tables = [table for table in tables if table]
-    if not tables:
-        found = ", ".join(map(repr, left_out[:5]))[:200] or "nothing"
-        raise ValueError(f"it holds no parameters ({', '.join(PARAMS)}) but {found}")
-    if len(tables) > 1:
-        raise ValueError("it holds parameters twice")
-    steps = [_step(entries[name]) for name in STEPS if name in entries]
-    return TrainState(steps[0] if steps else None, tables[0], left_out, path)
 
 
 def _params(name: str, tree: Any, left_out: list[str]) -> dict[str, np.ndarray]:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from torch import nn
-
-from sightsound.models.pretrained import InitReport, copy_matching, load_pretrained
+from sightsound.models.pretrained import InitReport, Pretrained, copy_matching, load_pretrained
 from sightsound.registry import nearest_path
 from sightsound.weights.vit import Rules, initialise_from_vit
 
@@ -16,7 +14,7 @@ VIT_PREFIX = "vit:"
 MODEL_FILES = ("*.safetensors", "*.json", "README.md")
 
 
-def load_model(source: str | Path) -> nn.Module:
+def load_model(source: str | Path) -> Pretrained:
     """The model saved in a directory or shared as "hf:owner/name", in evaluation mode.
 
     Strict: no missing or left-over tensor, no pickle; a directory needs no network.
@@ -30,7 +28,7 @@ def load_model(source: str | Path) -> nn.Module:
     return load_pretrained(source)
 
 
-def initialise_from(model: nn.Module, source: str | Path, *, faithful: bool = False) -> InitReport:
+def initialise_from(model: Pretrained, source: str | Path, *, faithful: bool = False) -> InitReport:
     """Start `model` from the model at `source`, in place, and say what was not taken over.
 
     Classes and input sizes may differ: positions are interpolated, the classifier stays at its

@@ -181,14 +181,15 @@ def read_image_vit(path: str | Path) -> ImageViT:
     table, names = _recognised(arrays, path)
     tensors = {ours: _tensor(arrays[theirs]) for theirs, ours in names.items()}
     if table is _LINEN:
-        num_heads = _linen_heads(tensors)
+        query = tensors.get("blocks.0.attention.query.weight")  # (D, h, d)
+        num_heads = query.shape[1] if query is not None and query.ndim == 3 else None
         tensors = {name: _torch_layout(name, tensor) for name, tensor in tensors.items()}
     else:
         num_heads = _told_heads(path) or _usual_heads(tensors["patches.weight"].shape[0])
     beside += content.keys() - {prefix + name for name in arrays}
     vit = ImageViT(
         source=path.name,
-        tensors=_with_qkv(tensors),
+        tensors=with_qkv(tensors),
         num_heads=num_heads,
         unread=tuple(sorted(prefix + name for name in arrays.keys() - names.keys())),
         beside=tuple(sorted(beside)),
@@ -254,8 +255,8 @@ def _check_no_mbt(arrays: Mapping[str, Any], path: Path) -> None:
 def _recognised(names: Iterable[str], path: Path) -> tuple[dict[str, str], dict[str, str]]:
     """The format's table, and {name: our name} of what it knows."""
     for table in _FORMATS:
-        ours = {name: _our_name(name, table) for name in names}
-        ours = {name: new for name, new in ours.items() if new is not None}
+        pairs = ((name, _our_name(name, table)) for name in names)
+        ours = {name: new for name, new in pairs if new is not None}
         if "patches.weight" in ours.values() and any("blocks.0." in new for new in ours.values()):
             return table, ours
     few = ", ".join(list(names)[:5]) or "none"
@@ -294,21 +295,15 @@ def _torch_layout(name: str, tensor: Tensor) -> Tensor:
     return tensor.flatten(0, -2).T  # (in, out), or (h, d, D)
 
 
-def _with_qkv(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def with_qkv(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Query, key and value as one, where a format keeps them apart."""
     joined = dict(tensors)
     for name in [name for name in tensors if ".query." in name]:
-        parts = [
-            joined.pop(name.replace("query", part), None) for part in ("query", "key", "value")
-        ]
-        if all(part is not None for part in parts):
+        theirs = [name.replace("query", part) for part in ("query", "key", "value")]
+        parts = [joined.pop(their) for their in theirs if their in joined]
+        if len(parts) == 3:
             joined[name.replace("query", "qkv")] = torch.cat(parts)
     return joined
-
-
-def _linen_heads(tensors: Mapping[str, Tensor]) -> int | None:
-    query = tensors.get("blocks.0.attention.query.weight")  # (D, h, d)
-    return query.shape[1] if query is not None and query.ndim == 3 else None
 
 
 def _told_heads(path: Path) -> int | None:

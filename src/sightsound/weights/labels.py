@@ -7,9 +7,8 @@ import json
 import re
 from pathlib import Path
 
-from torch import nn
-
 from sightsound.data.datasets.classes import class_lists, class_names
+from sightsound.models.pretrained import Pretrained
 
 AUDIOSET = "audioset"
 AUDIOSET_CLASSES = 527
@@ -81,7 +80,7 @@ def _listed(text: str) -> list[str]:
     return [row[COLUMN] or "" for row in rows]
 
 
-def name_classes(model: nn.Module, names: Names | None, *, source: str = "") -> str:
+def name_classes(model: Pretrained, names: Names | None, *, source: str = "") -> str:
     """Set `model.info.labels`, and say in words to what.
 
     `names` were read from `source`; `None`: those of AudioSet for 527 classes, else numbers.

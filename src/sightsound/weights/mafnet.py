@@ -62,10 +62,18 @@ def convert(arrays: Arrays, config: dict | None) -> MAFnet:
         for key, value in arrays.items()
         if not key.startswith(SIBLINGS)
     }
-    sizes, inferred = _sizes(config), []
+    sizes = _sizes(config)
+    inferred: list[str] = []
     model = MAFnet(**_arguments(arrays, sizes, inferred))
     names = their_names(model)
-    _check_complete(arrays, names)
+    missing = sorted(set(names.values()) - set(arrays))
+    if missing:
+        raise _no_mafnet(", ".join(repr(name) for name in missing), arrays)
+    for name in names.values():
+        if arrays[name].dtype.kind != "f":
+            raise ValueError(
+                f"the checkpoint's {name!r} has type {arrays[name].dtype}; weights are floats"
+            )
     _check_sizes(arrays, sizes)
     wanted = model.state_dict()
     state = {ours: as_ours(arrays[theirs]) for ours, theirs in names.items()}
@@ -83,14 +91,15 @@ def convert(arrays: Arrays, config: dict | None) -> MAFnet:
 
 def their_names(model: MAFnet) -> dict[str, str]:
     """{name in our state dict: name of the released variable}."""
-    names = {}
+    names: dict[str, str] = {}
     for stream in model.modalities:
         block = f"FILMed_block_{WORDS[stream]}"
-        if model.stream(stream).block is not None:
+        own = model.stream(stream).block
+        if own is not None:
             names |= _layer(f"{stream}.block.inlet", f"{block}_conv1")
             names |= _layer(f"{stream}.block.mix", f"{block}_conv2")
             names |= _norm(f"{stream}.block.norm", f"{block}_BN")
-            if model.stream(stream).block.film is not None:
+            if own.film is not None:
                 names |= _layer(f"{stream}.block.film.generator", f"FILM_for_{WORDS[stream]}_fc")
         names |= _layer(f"{stream}.dense", DENSE[stream])
         names |= _norm(f"{stream}.norm", f"{WORDS[stream]}_BN_1")
@@ -177,17 +186,6 @@ def _axes(arrays: Arrays, key: str) -> tuple[int, ...]:
     if len(shape) not in (2, 4) or 0 in shape:
         raise ValueError(f"the checkpoint's {key!r} has shape {shape}; kernels have 2 or 4 axes")
     return shape
-
-
-def _check_complete(arrays: Arrays, names: dict[str, str]) -> None:
-    missing = sorted(set(names.values()) - set(arrays))
-    if missing:
-        raise _no_mafnet(", ".join(repr(name) for name in missing), arrays)
-    for name in names.values():
-        if arrays[name].dtype.kind != "f":
-            raise ValueError(
-                f"the checkpoint's {name!r} has type {arrays[name].dtype}; weights are floats"
-            )
 
 
 def _no_mafnet(what: str, arrays: Arrays) -> ValueError:

@@ -48,7 +48,21 @@ def read_checkpoint(path: Path) -> Checkpoint:
     if not path.is_file():
         raise FileNotFoundError(f"no weights at {str(path)!r}; give the file.{nearest_path(path)}")
     if is_pickled(path):
-        return _unwrapped(path, _unpickled(path))
+        content = _unpickled(path)
+        beside: list[str] = []
+        content = content if isinstance(content, Mapping) else {}
+        inside = next((name for name in WRAPPERS if isinstance(content.get(name), Mapping)), None)
+        if inside is not None:
+            beside = [name for name in content if name != inside]
+            content = content[inside]
+        tensors = {name: value for name, value in content.items() if isinstance(value, Tensor)}
+        if not tensors:
+            raise ValueError(
+                f"{str(path)!r} holds no state dict of tensors; save model.state_dict()"
+            )
+        beside += [name for name in content if name not in tensors]
+        floats = {name: value.float() for name, value in tensors.items()}
+        return Checkpoint(path, floats, tuple(beside))
     tensors = weights_of(read_tensors(path))
     bare = {name: tensor for name, tensor in tensors.items() if "/" not in name}
     return Checkpoint(path, bare)  # a name with a folder is a test case's: "in/x", "out/logits"
@@ -63,21 +77,6 @@ def _unpickled(path: Path) -> Any:
             f"{str(path)!r} is damaged or holds more than tensors and plain values, which is not "
             f"read: {first}; save its state dict with torch.save(model.state_dict(), FILE)"
         ) from error
-
-
-def _unwrapped(path: Path, content: Any) -> Checkpoint:
-    beside: list[str] = []
-    content = content if isinstance(content, Mapping) else {}
-    inside = next((name for name in WRAPPERS if isinstance(content.get(name), Mapping)), None)
-    if inside is not None:
-        beside = [name for name in content if name != inside]
-        content = content[inside]
-    tensors = {name: value for name, value in content.items() if isinstance(value, Tensor)}
-    if not tensors:
-        raise ValueError(f"{str(path)!r} holds no state dict of tensors; save model.state_dict()")
-    beside += [name for name in content if name not in tensors]
-    floats = {name: value.float() for name, value in tensors.items()}
-    return Checkpoint(path, floats, tuple(beside))
 
 
 def recognised(

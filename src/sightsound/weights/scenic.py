@@ -97,16 +97,6 @@ def convert(
     model.info.task = task_of(config)
     read = _Reader(arrays)
     state = _state(read, model)
-    _check_shapes(state, model)
-    model.load_state_dict(state, assign=True)  # no copy: the tensors are nobody else's
-    front_end, assumed = front_end_for(arguments)
-    model.info.front_end = front_end.to_dict()
-    model.info.provenance["inferred"] = in_words(arguments, model.info.task, filled) + assumed
-    model.info.provenance["dropped"] = read.unread()
-    return model
-
-
-def _check_shapes(state: dict[str, Tensor], model: MBT) -> None:
     wanted = model.state_dict()
     for name, tensor in state.items():
         if tensor.shape != wanted[name].shape:
@@ -114,6 +104,12 @@ def _check_shapes(state: dict[str, Tensor], model: MBT) -> None:
                 f"{name} has shape {tuple(tensor.shape)}, but the configuration asks for "
                 f"{tuple(wanted[name].shape)}; is it the configuration of this checkpoint?"
             )
+    model.load_state_dict(state, assign=True)  # no copy: the tensors are nobody else's
+    front_end, assumed = front_end_for(arguments)
+    model.info.front_end = front_end.to_dict()
+    model.info.provenance["inferred"] = in_words(arguments, model.info.task, filled) + assumed
+    model.info.provenance["dropped"] = read.unread()
+    return model
 
 
 def model_arguments(
@@ -133,7 +129,13 @@ def model_arguments(
         depth=num_layers(arrays),
         num_heads=num_heads,
         mlp_width=shape_of(arrays, _key(block, "MlpBlock_0/Dense_0/kernel"), 2)[1],
-        fusion=_fusion(official, share),
+        fusion=(
+            "bottleneck"
+            if official.get("use_bottleneck", False)
+            else "self_attention"
+            if share
+            else "cross_attention"
+        ),
         fusion_layer=official["fusion_layer"] if len(modalities) > 1 else 0,
         share_weights=share and len(modalities) > 1,
         classifier=official["classifier"],
@@ -161,12 +163,6 @@ def _first_block(arrays: Arrays) -> str:
         if match := re.search(r"Transformer/(encoderblock_0\w*)/", key):
             return match[1]
     raise no_mbt("transformer layers (Transformer/encoderblock_0/...)", arrays)
-
-
-def _fusion(official: dict, share: bool) -> str:
-    if official.get("use_bottleneck", False):
-        return "bottleneck"
-    return "self_attention" if share else "cross_attention"
 
 
 def task_of(config: dict) -> str:

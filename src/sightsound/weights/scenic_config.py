@@ -39,7 +39,8 @@ KNOWN_CLASSES: dict[int, tuple[str, str, dict[str, int]]] = {
     309: ("VGGSound", "mbt_classification", {}),
     397: ("Epic-Kitchens-100", "mbt_multihead_classification", {"verb": 97, "noun": 300}),
 }
-UNKNOWN_CLASSES = ("the public configuration", "mbt_multilabel_classification", {})
+NO_HEADS: dict[str, int] = {}
+UNKNOWN_CLASSES = ("the public configuration", "mbt_multilabel_classification", NO_HEADS)
 TASK_WORDS = {
     "single": "one label per clip",
     "multi": "several labels per clip",
@@ -160,8 +161,8 @@ def _frames(arrays: Arrays, config: dict, shape: tuple[int, ...] | None) -> tupl
         steps = cells // max(_cells_of(size, patch), 1)
     else:
         sampling = model.get("temporal_encoding_config") or {}
-        steps = sampling.get("n_sampled_frames") if tubelet == 1 else None
-        steps = steps or _steps(cells, patch, config, tubelet=tubelet)
+        sampled = sampling.get("n_sampled_frames") if tubelet == 1 else None
+        steps = sampled or _steps(cells, patch, config, tubelet=tubelet)
         num_frames = data.get("num_frames", steps * tubelet)
     return num_frames, steps if tubelet == 1 and steps < num_frames else None
 
@@ -230,8 +231,8 @@ def num_positions(arrays: Arrays, stream: str, classifier: str) -> int:
 
 def video_patch(arrays: Arrays) -> tuple[int, int, int]:
     """(frames, height, width) of a patch: kernels are ([t,] h, w, C, D)."""
-    kernel = shape_of(arrays, "embedding/kernel", 4, 5)
-    return kernel[:3] if len(kernel) == 5 else (1, *kernel[:2])
+    *frames, height, width, _, _ = shape_of(arrays, "embedding/kernel", 4, 5)
+    return (frames[0] if frames else 1), height, width
 
 
 def shape_of(arrays: Arrays, key: str, *axes: int) -> tuple[int, ...]:
@@ -262,16 +263,24 @@ def in_words(arguments: dict[str, Any], task: str, filled: set[str]) -> list[str
     `filled` are the names that the configuration left open; what it said is not repeated.
     """
     several = len(arguments["modalities"]) > 1
+    source, *_ = KNOWN_CLASSES.get(sum(arguments["heads"].values()), UNKNOWN_CLASSES)
+    task_in_words = f"assumed: {TASK_WORDS[task]}, as in {source}"
+    sets = "one set for both streams" if arguments["share_weights"] else "a set for each stream"
+    layers_in_words = (
+        f"found: {arguments['depth']} layers of width {arguments['width']}, "
+        f"{arguments['num_heads']} heads, MLP width {arguments['mlp_width']}"
+        + (f"; {sets}" if len(arguments["modalities"]) > 1 else "")
+    )
     sentences = {
         "modality_fusion": _streams_in_words(arguments),
-        "share_encoder": _layers_in_words(arguments),
+        "share_encoder": layers_in_words,
         "classifier": _classifier_in_words(arguments),
         "use_bottleneck": _fusion_in_words(arguments) if several else "",
         "fusion_layer": _fusion_layer_in_words(arguments) if several else "",
         "num_frames": _video_in_words(arguments),
         "spec_shape": _audio_in_words(arguments),
         "dropout_rate": "assumed: no dropout and no stochastic depth; they matter in training only",
-        "model_name": _task_in_words(arguments, task),
+        "model_name": task_in_words,
     }
     return [text for name, text in sentences.items() if name in filled and text]
 
@@ -282,15 +291,6 @@ def _streams_in_words(arguments: dict[str, Any]) -> str:
         return f"found: one stream, {streams[0]}"
     order = ", ".join(streams)
     return f"found: two streams; assumed: in the official order {order}, which changes no logits"
-
-
-def _layers_in_words(arguments: dict[str, Any]) -> str:
-    sets = "one set for both streams" if arguments["share_weights"] else "a set for each stream"
-    return (
-        f"found: {arguments['depth']} layers of width {arguments['width']}, "
-        f"{arguments['num_heads']} heads, MLP width {arguments['mlp_width']}"
-        + (f"; {sets}" if len(arguments["modalities"]) > 1 else "")
-    )
 
 
 def _classifier_in_words(arguments: dict[str, Any]) -> str:
@@ -352,11 +352,6 @@ def _audio_in_words(arguments: dict[str, Any]) -> str:
         f"found: audio patches of {patch} (time, mel), {arguments['audio_channels']} channels; "
         f"assumed, from the number of positions: {frames} time frames of {mels} mel bins"
     )
-
-
-def _task_in_words(arguments: dict[str, Any], task: str) -> str:
-    source, *_ = KNOWN_CLASSES.get(sum(arguments["heads"].values()), UNKNOWN_CLASSES)
-    return f"assumed: {TASK_WORDS[task]}, as in {source}"
 
 
 # ---------------------------------------------------------------------------- front end

@@ -42,6 +42,7 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
     if not path.is_file():
         hint = nearest_path(path)
         raise FileNotFoundError(f"no weights at {str(path)!r}; give the file.{hint}")
+    arrays: Mapping[str, Any]
     if is_pickled(path):
         arrays = _read_pickle(path)
     elif zipfile.is_zipfile(path):

@@ -42,10 +42,11 @@ def picture_numbers(values: Mapping) -> VideoFrontEnd:
     size = _shape(values.get("size"))
     crop = _shape(values.get("crop_size")) if values.get("do_center_crop") else size
     share = values.get("crop_pct") or 1.0  # ConvNeXt: the picture is scaled to size / share
+    red, green, blue = (value / scale for value in mean)
     return picture_front_end(
         *crop,
-        mean=tuple(value / scale for value in mean),
-        deviation=tuple(value / scale for value in deviation),
+        mean=(red, green, blue),
+        deviation=(deviation[0] / scale, deviation[1] / scale, deviation[2] / scale),
         short_side=round(min(size) / share),
     )
 

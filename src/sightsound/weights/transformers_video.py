@@ -127,15 +127,13 @@ def _silent(logging: Any) -> Iterator[None]:
         logging.enable_progress_bar()
 
 
-def _network(theirs: nn.Module) -> nn.Module:
-    return getattr(theirs, theirs.base_model_prefix, theirs)
-
-
 @torch.no_grad()
 def _copy(model: OneStream, theirs: nn.Module) -> tuple[list[str], list[str]]:
     """Their tensors into ours; names of theirs without a place, names of ours without a value."""
     state = theirs.state_dict(keep_vars=True)
-    pairs = {"": (without_extras(_network(theirs)), model.video.network)}
+    pairs = {
+        "": (without_extras(getattr(theirs, theirs.base_model_prefix, theirs)), model.video.network)
+    }
     left: list[str] = []
     reads_ours = hasattr(theirs, "classifier") and not hasattr(theirs, "pooler")
     for name, ours, part in (

@@ -87,12 +87,25 @@ def convert(checkpoint: Checkpoint, settings: Mapping[str, Any]) -> UniFormerCla
         example="patch_embed1.proj.weight",
     )
     state = {ours: checkpoint.tensors[theirs] for theirs, ours in names.items()}
-    dropped, inferred = left_over(checkpoint, names), []
+    dropped, inferred = left_over(checkpoint, names), list[str]()
     num_classes = settings.get("num_classes") or len(state.get("head.bias", ()))
     dropped += without_classifier(state, names, num_classes=num_classes)
     heads = {"label": num_classes or KINETICS_CLASSES}
     model = UniFormerClassifier(heads=heads, **_arguments(state, settings, inferred))
-    state = _of_clips(state, model.state_dict(), settings, inferred)
+    wanted = model.state_dict()
+    # `state` with every kernel of pictures inflated, and zeros for biases that q, k, v lack.
+    method = settings.get("inflation", MEAN)
+    flat = [n for n, t in state.items() if t.ndim == 4 and n in wanted and wanted[n].ndim == 5]
+    kernels = {name: inflated(state[name], wanted[name].shape[2], method=method) for name in flat}
+    if flat:
+        inferred.append(
+            f"a model of pictures: {len(flat)} kernels got an axis of time (inflation {method})"
+        )
+    absent = [name for name in wanted if name.endswith("qkv.bias") and name not in state]
+    if settings.get("qkv_bias") is False and absent:
+        inferred.append("queries, keys and values have no biases: zeros")
+        kernels |= {name: wanted[name].new_zeros(wanted[name].shape) for name in absent}
+    state = {**state, **kernels}
     untrained = fill_model(model, state, path=checkpoint.path)
     model.info.front_end = _front_end(model, inferred).to_dict()
     model.info.provenance = {
@@ -137,27 +150,6 @@ def _arguments(
         head_width=settings.get("head_dim", PUBLISHED_HEAD_WIDTH),
         mlp_ratio=len(first) / widths[0] or 4.0,
     )
-
-
-def _of_clips(
-    state: Mapping[str, Tensor],
-    wanted: Mapping[str, Tensor],
-    settings: Mapping[str, Any],
-    inferred: list[str],
-) -> dict[str, Tensor]:
-    """`state` with every kernel of pictures inflated, and zeros for biases that q, k, v lack."""
-    method = settings.get("inflation", MEAN)
-    flat = [n for n, t in state.items() if t.ndim == 4 and n in wanted and wanted[n].ndim == 5]
-    kernels = {name: inflated(state[name], wanted[name].shape[2], method=method) for name in flat}
-    if flat:
-        inferred.append(
-            f"a model of pictures: {len(flat)} kernels got an axis of time (inflation {method})"
-        )
-    absent = [name for name in wanted if name.endswith("qkv.bias") and name not in state]
-    if settings.get("qkv_bias") is False and absent:
-        inferred.append("queries, keys and values have no biases: zeros")
-        kernels |= {name: wanted[name].new_zeros(wanted[name].shape) for name in absent}
-    return {**state, **kernels}
 
 
 def inflated(kernel: Tensor, frames: int, *, method: str = MEAN) -> Tensor:

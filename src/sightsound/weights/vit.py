@@ -170,18 +170,37 @@ def initialise_from_vit(
     _check_sizes(size, vit)
     start = _Start(model, streams, size, vit, rules or Rules())
     for name, stream in streams.items():
-        _take_cls(start, name)
+        slip = start.rules.faithful and name == AUDIO and len(start.streams) > 1
+        if not slip:
+            start.take(f"{name}.cls", "cls")
         _take_patches(start, stream)
         _take_positions(start, stream)
-        _take_layers(start, name)
+        # Layer l of the ViT becomes layer l of the stream, be it its own or shared.
+        own = len(start.streams[name].blocks)
+        for layer in range(start.size.depth):
+            ours = f"{name}.blocks.{layer}" if layer < own else f"shared_blocks.{layer - own}"
+            for part in BLOCK_PARTS:
+                if f"{ours}.{part}" not in start.new:
+                    start.take(f"{ours}.{part}", f"blocks.{layer}.{part}")
     _take_fusion_tokens(start)
-    _take_ends(start)
+    # Final norm; the tanh layer where the model has one of that size; the classifier if asked.
+    arguments = start.model.info.arguments
+    same = start.vit.representation_size == arguments.get("representation_size")
+    for leaf in ("weight", "bias"):
+        start.take(f"norm.{leaf}", f"norm.{leaf}")
+        start.take(f"{VIDEO}.norm.{leaf}", f"norm.{leaf}")  # of a backbone
+        if same:
+            start.take(f"pre_logits.0.{leaf}", f"pre_logits.0.{leaf}")
+        if start.rules.restore_output_proj:
+            start.take(f"head.{leaf}", f"head.{leaf}")
+        else:
+            start.leave(f"head.{leaf}", "other classes")
     return start.write()
 
 
 def _startable(model: Pretrained) -> tuple[dict[str, Stream], Size]:
     """The streams of `model` that an image ViT can start, and the size of their layers."""
-    if model.info.name == "mbt":
+    if isinstance(model, MBT):
         return {name: model.stream(name) for name in model.modalities}, model.size
     stream = getattr(model, VIDEO, None)
     if not isinstance(stream, VideoViT):
@@ -266,37 +285,6 @@ def _check_sizes(size: Size, vit: ImageViT) -> None:
 
 
 # ---------------------------------------------------------------------------- the parts
-
-
-def _take_cls(start: _Start, name: str) -> None:
-    slip = start.rules.faithful and name == AUDIO and len(start.streams) > 1
-    if not slip:
-        start.take(f"{name}.cls", "cls")
-
-
-def _take_layers(start: _Start, name: str) -> None:
-    """Layer l of the ViT becomes layer l of the stream, be it its own or shared."""
-    own = len(start.streams[name].blocks)
-    for layer in range(start.size.depth):
-        ours = f"{name}.blocks.{layer}" if layer < own else f"shared_blocks.{layer - own}"
-        for part in BLOCK_PARTS:
-            if f"{ours}.{part}" not in start.new:
-                start.take(f"{ours}.{part}", f"blocks.{layer}.{part}")
-
-
-def _take_ends(start: _Start) -> None:
-    """Final norm; the tanh layer where the model has one of that size; the classifier if asked."""
-    arguments = start.model.info.arguments
-    same = start.vit.representation_size == arguments.get("representation_size")
-    for leaf in ("weight", "bias"):
-        start.take(f"norm.{leaf}", f"norm.{leaf}")
-        start.take(f"{VIDEO}.norm.{leaf}", f"norm.{leaf}")  # of a backbone
-        if same:
-            start.take(f"pre_logits.0.{leaf}", f"pre_logits.0.{leaf}")
-        if start.rules.restore_output_proj:
-            start.take(f"head.{leaf}", f"head.{leaf}")
-        else:
-            start.leave(f"head.{leaf}", "other classes")
 
 
 def _take_patches(start: _Start, stream: Stream) -> None:
@@ -446,6 +434,7 @@ def _arguments(config: dict) -> dict:
 def _shapes(config: dict) -> dict[str, tuple[int, ...]]:
     """Shapes of a checkpoint of this experiment, as far as they tell the model's sizes."""
     model, data = config["model"], config["dataset_configs"]
+    shapes: dict[str, tuple[int, ...]]
     width, num_heads = model["hidden_size"], model["num_heads"]
     rows, columns, *frames = model["patches"]["size"]
     method = (model.get("temporal_encoding_config") or {}).get("method")
@@ -470,7 +459,8 @@ def _shapes(config: dict) -> dict[str, tuple[int, ...]]:
 
 def _input_shapes(config: dict) -> dict[str, tuple[int, ...]]:
     """{"rgb": (1, T, H, W, 3), "spectrogram": (1, F, M, 3)} of the modalities there are."""
-    data, shapes = config["dataset_configs"], {}
+    data = config["dataset_configs"]
+    shapes: dict[str, tuple[int, ...]] = {}
     if RGB in config["model"]["modality_fusion"]:
         shapes[RGB] = (1, data["num_frames"], data["crop_size"], data["crop_size"], 3)
     if SPECTROGRAM in config["model"]["modality_fusion"]:
