@@ -25,7 +25,7 @@ from sightsound.data.loader import collate
 from sightsound.data.rows import Manifest, Row
 from sightsound.features.encoding import Encoding
 from sightsound.media.clips import Window
-from sightsound.media.front_end import FeatureFrontEnd, FrontEnd
+from sightsound.media.front_end import FrontEnd
 from sightsound.media.probe import read_duration
 from sightsound.media.sequential import SequentialReader
 from sightsound.predict import Predictor
@@ -118,7 +118,7 @@ def front_end_for(predictor: Predictor, window_seconds: float) -> FrontEnd:
                 f"window is {window_seconds:g} s, but this model reads features of whole seconds; "
                 f"accepted: a whole number, such as {max(1, round(window_seconds))}"
             )
-        return _of_seconds(own, own.features, round(window_seconds))
+        return _of_seconds(own, max(own.features.segments, round(window_seconds)))
     lengths = {VIDEO: own.video.span_seconds, AUDIO: own.audio.window_seconds}
     longest = max(lengths[name] for name in predictor.modalities)
     factor = window_seconds / longest
@@ -137,9 +137,10 @@ def front_end_for(predictor: Predictor, window_seconds: float) -> FrontEnd:
     return longer
 
 
-def _of_seconds(front_end: FrontEnd, features: FeatureFrontEnd, seconds: int) -> FrontEnd:
-    """For clips of `seconds`, but at least as many as the model is trained on."""
-    audio, segments = front_end.audio, max(features.segments, seconds)
+def _of_seconds(front_end: FrontEnd, segments: int) -> FrontEnd:
+    """A front end of features for clips of `segments` seconds."""
+    features, audio = front_end.features, front_end.audio
+    assert features is not None  # else windows are longer or shorter by a factor
     per_second = audio.num_frames // features.segments
     return dataclasses.replace(
         front_end,

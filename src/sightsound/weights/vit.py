@@ -200,7 +200,8 @@ def initialise_from_vit(
 
 def _startable(model: Pretrained) -> tuple[dict[str, Stream], Size]:
     """The streams of `model` that an image ViT can start, and the size of their layers."""
-    if isinstance(model, MBT):
+    if model.info.name == "mbt":
+        assert isinstance(model, MBT)
         return {name: model.stream(name) for name in model.modalities}, model.size
     stream = getattr(model, VIDEO, None)
     if not isinstance(stream, VideoViT):
