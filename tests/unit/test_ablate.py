@@ -800,10 +800,10 @@ def test_the_bars_are_the_deviation(update_plan):
 @pytest.fixture
 def prepared(tmp_path, monkeypatch, unsized):
     """Makes an ablation of the study `update` in `tmp_path`; nothing real is trained."""
-    row = Row("a", tmp_path / "a.mp4", ("x",))
+    row = Row("a", tmp_path / "a.mp4", ("x",), split="train")
     clips = Manifest((row,), {"label": ["x", "y"]}, "single", tmp_path)
     monkeypatch.setattr(series, "load_manifest", lambda data, seed: clips)
-    monkeypatch.setattr(series, "_check_splits", lambda manifest, scored: None)
+    monkeypatch.setattr(series, "scored_split", lambda manifest, scored: "train")
 
     def make(studies: tuple[str, ...] = ("update",), **overrides: object) -> series.Ablation:
         here = {"data.path": str(tmp_path), "output": str(tmp_path / "out")}
@@ -947,7 +947,8 @@ def test_a_run_of_another_configuration(prepared, trained, tmp_path):
 
 def test_other_clips(prepared, trained, monkeypatch, tmp_path):
     series.run(prepared())
-    more = dataclasses.replace(prepared().manifest, rows=())
+    (row,) = prepared().manifest.rows
+    more = dataclasses.replace(prepared().manifest, rows=(dataclasses.replace(row, id="b"),))
     monkeypatch.setattr(series, "load_manifest", lambda data, seed: more)
     with pytest.raises(ValueError, match="was trained on other clips than .* holds now; restore"):
         series.run(prepared())

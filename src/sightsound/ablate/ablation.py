@@ -95,17 +95,13 @@ def prepare(base: RunConfig, studies: Sequence[Study], seeds: Sequence[int]) -> 
     manifest = made_up_manifest(assumed_heads(base))
     if base.data.path:
         manifest = load_manifest(base.data, seed=seeds[0])
-        _check_splits(manifest, base.evaluate.split)
+        for split in ("train", scored_split(manifest, base.evaluate.split)):
+            if not manifest.split(split):
+                raise ValueError(
+                    f"{manifest.source} has no clips in split {split!r}; it has: "
+                    f"{', '.join(manifest.splits)} (choose what is scored with --evaluate.split)"
+                )
     return Ablation(base, [make_plan(s, base, manifest) for s in studies], list(seeds), manifest)
-
-
-def _check_splits(manifest: Manifest, scored: str) -> None:
-    for split in ("train", scored_split(manifest, scored)):
-        if not manifest.split(split):
-            raise ValueError(
-                f"{manifest.source} has no clips in split {split!r}; it has: "
-                f"{', '.join(manifest.splits)} (choose what is scored with --evaluate.split)"
-            )
 
 
 def run(ablation: Ablation, *, keep_models: bool = False, console: Console | None = None) -> None:
@@ -117,8 +113,11 @@ def run(ablation: Ablation, *, keep_models: bool = False, console: Console | Non
     console = console or Console(stderr=True, highlight=False, soft_wrap=True)
     _open(ablation)
     ablation.results |= _finished_runs(ablation)
+    total = len(ablation.runs)
     missing = [(c, seed) for c, seed in ablation.runs if (c.name, seed) not in ablation.results]
-    console.print(_opening(ablation, len(missing)), markup=False)
+    done = f", {total - len(missing)} of them finished already" if len(missing) < total else ""
+    where = ablation.directory / "cells"
+    console.print(f"{_counts(ablation)}{done}; logs in {where}", markup=False)
     started = time.monotonic()
     for number, (cell, seed) in enumerate(missing, start=1):
         with console.status(f"{cell.name}, seed {seed}"):
@@ -132,9 +131,12 @@ def run(ablation: Ablation, *, keep_models: bool = False, console: Console | Non
             )
         ablation.results[cell.name, seed] = result
         write(ablation)
-        left = (time.monotonic() - started) / number * (len(missing) - number)
-        count = f"[{len(ablation.runs) - len(missing) + number}/{len(ablation.runs)}]"
-        console.print(f"{count} {_told(result)}{_left(left)}", markup=False)
+        name, took = f"{cell.name}, seed {seed}", _duration(result["seconds"])
+        line = f"{name}: failed after {took}: {result['failed']}" if "failed" in result else ""
+        line = line or f"{name}: {format_score(result)} in {took}"
+        seconds = (time.monotonic() - started) / number * (len(missing) - number)
+        left = f"; about {_duration(seconds)} left" if seconds else ""
+        console.print(f"[{total - len(missing) + number}/{total}] {line}{left}", markup=False)
     if not missing:  # other studies of the same cells have other tables
         write(ablation)
 
@@ -169,10 +171,10 @@ def _open(ablation: Ablation) -> None:
 
 
 def write(ablation: Ablation) -> None:
-    """results.json of every run in the directory; tables and figure of every study."""
-    write_whole(
-        ablation.directory / "results.json", json.dumps(_all_results(ablation), indent=1) + "\n"
-    )
+    """Write `results.json`, of earlier studies in the directory too, and every study's files."""
+    folders = sorted((ablation.directory / "cells").glob("*/seed_*"))
+    found = [result for folder in folders if (result := read_result(folder)) is not None]
+    write_whole(ablation.directory / "results.json", json.dumps(found, indent=1) + "\n")
     for plan in ablation.plans:
         folder = ablation.directory / plan.study.name
         folder.mkdir(exist_ok=True)
@@ -180,37 +182,13 @@ def write(ablation: Ablation) -> None:
         draw(folder, plan, ablation.results, seeds=ablation.seeds)
 
 
-def _all_results(ablation: Ablation) -> list[Result]:
-    """Results on the disk, those of earlier studies in the same place included."""
-    folders = sorted((ablation.directory / "cells").glob("*/seed_*"))
-    return [result for folder in folders if (result := read_result(folder)) is not None]
-
-
 # ---------------------------------------------------------------------------- in words
-
-
-def _opening(ablation: Ablation, missing: int) -> str:
-    total = len(ablation.runs)
-    done = f", {total - missing} of them finished already" if missing < total else ""
-    return f"{_counts(ablation)}{done}; logs in {ablation.directory / 'cells'}"
 
 
 def _counts(ablation: Ablation) -> str:
     cells, seeds = len(ablation.cells), len(ablation.seeds)
     plural = "" if seeds == 1 else "s"
     return f"{cells * seeds} runs: {cells} cells x {seeds} seed{plural}"
-
-
-def _told(result: Result) -> str:
-    """One run in one line."""
-    name = f"{result['cell']}, seed {result['seed']}"
-    if "failed" in result:
-        return f"{name}: failed after {_duration(result['seconds'])}: {result['failed']}"
-    return f"{name}: {format_score(result)} in {_duration(result['seconds'])}"
-
-
-def _left(seconds: float) -> str:
-    return f"; about {_duration(seconds)} left" if seconds else ""
 
 
 def _duration(seconds: float) -> str:

@@ -45,7 +45,9 @@ def make_figure(study: Study, rows: Sequence[Row], *, score: str) -> Figure:
     figure = Figure(figsize=(width * panels, height + 0.3), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, panels, squeeze=False)[0]
-    lines = _lines(rows)
+    lines: dict[str, list[Row]] = {}  # {legend: rows along x}
+    for row in rows:
+        lines.setdefault(", ".join(row.words[1:]), []).append(row)
     _draw_panel(axes[0], study, lines, values=_score_points)
     axes[0].set_ylabel(_SCORE_LABELS.get(score, f"{score} (%)"))
     axes[0].set_ylim(top=min(101.0, axes[0].get_ylim()[1]))  # bars may reach beyond 100 %
@@ -59,14 +61,6 @@ def make_figure(study: Study, rows: Sequence[Row], *, score: str) -> Figure:
         look = {"frameon": False, "fontsize": 9, "handlelength": 3}
         figure.legend(handles, labels, loc="outside lower center", ncols=columns, **look)
     return figure
-
-
-def _lines(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    """{legend: rows along x}."""
-    lines: dict[str, list[Row]] = {}
-    for row in rows:
-        lines.setdefault(", ".join(row.words[1:]), []).append(row)
-    return lines
 
 
 def _draw_panel(axes: Axes, study: Study, lines: dict[str, list[Row]], *, values: Any) -> None:

@@ -195,32 +195,25 @@ def covering_views(
 
 def idle_arguments(model: Mapping[str, Any]) -> tuple[str, ...]:
     """Arguments of a model that change nothing, given the others: no weight and no number."""
-    found = {"mbt": _idle_in_mbt, "mafnet": _idle_in_mafnet, "avt": _idle_in_avt}
-    return found[model["name"]](model) if model["name"] in found else ()
-
-
-def _idle_in_avt(model: Mapping[str, Any]) -> tuple[str, ...]:
-    if model["fusion_depth"] == 0:
-        return ("bottleneck_tokens", "fusion_update", "mlp_ratio", "fusion_stochastic_depth")
-    return ("fusion_update",) if model["fusion_depth"] == 1 else ()
-
-
-def _idle_in_mafnet(model: Mapping[str, Any]) -> tuple[str, ...]:
-    scorer = ("scorer",) if model["attention"] == "none" else ()
-    if len(model["modalities"]) == 1:
-        return ("film", "fusion", "mcb_size", *scorer)
-    return scorer if model["fusion"] == "mcb" else ("mcb_size", *scorer)
-
-
-def _idle_in_mbt(model: Mapping[str, Any]) -> tuple[str, ...]:
-    bottleneck = ("bottleneck_tokens", "update", "update_order")
-    if len(model["modalities"]) == 1:
-        return ("fusion", "fusion_layer", *bottleneck)
-    if model["fusion_layer"] >= model_depth(model):
-        return ("fusion", *bottleneck)
-    if model["fusion"] != "bottleneck":
-        return bottleneck
-    return ("update_order",) if model["update"] == "averaged" else ()
+    if model["name"] == "avt":
+        if model["fusion_depth"] == 0:
+            return ("bottleneck_tokens", "fusion_update", "mlp_ratio", "fusion_stochastic_depth")
+        return ("fusion_update",) if model["fusion_depth"] == 1 else ()
+    if model["name"] == "mafnet":
+        scorer = ("scorer",) if model["attention"] == "none" else ()
+        if len(model["modalities"]) == 1:
+            return ("film", "fusion", "mcb_size", *scorer)
+        return scorer if model["fusion"] == "mcb" else ("mcb_size", *scorer)
+    if model["name"] == "mbt":
+        bottleneck = ("bottleneck_tokens", "update", "update_order")
+        if len(model["modalities"]) == 1:
+            return ("fusion", "fusion_layer", *bottleneck)
+        if model["fusion_layer"] >= model_depth(model):
+            return ("fusion", *bottleneck)
+        if model["fusion"] != "bottleneck":
+            return bottleneck
+        return ("update_order",) if model["update"] == "averaged" else ()
+    return ()
 
 
 def _reason(model: Mapping[str, Any]) -> str:
@@ -274,14 +267,14 @@ def config_hash(config: RunConfig) -> str:
 
 def cell_name(changes: Mapping[str, Any]) -> str:
     """`model.fusion=cross_attention,model.fusion_layer=2`, fit for a folder."""
-    plain = ",".join(f"{name}={_word(value)}" for name, value in changes.items()) or BASE
+    words = {
+        name: ("+".join(map(str, value)) or "none")
+        if isinstance(value, list)
+        else (str(value) if isinstance(value, str | float) else json.dumps(value))
+        for name, value in changes.items()
+    }
+    plain = ",".join(f"{name}={word}" for name, word in words.items()) or BASE
     name = re.sub(r"[^A-Za-z0-9._=,+-]+", "_", plain)[:_LONGEST_NAME]
     if name == plain:
         return name
     return f"{name}-{hashlib.sha256(plain.encode()).hexdigest()[:6]}"
-
-
-def _word(value: Any) -> str:
-    if isinstance(value, list):
-        return "+".join(map(str, value)) or "none"
-    return str(value) if isinstance(value, str | float) else json.dumps(value)

@@ -39,30 +39,26 @@ class Row:
 
 def make_rows(plan: Plan, results: Results, *, seeds: Sequence[int]) -> list[Row]:
     """A row for each point, in order."""
-    return [_row(plan, point, results, seeds=seeds) for point in plan.points]
-
-
-def _row(plan: Plan, point: Point, results: Results, *, seeds: Sequence[int]) -> Row:
-    found = [results[point.cell.name, s] for s in seeds if (point.cell.name, s) in results]
-    good = [result for result in found if "failed" not in result]
-    times = [result["seconds"] for result in good if not result["resumed"]]
-    return Row(
-        point=point,
-        words=tuple(a.say(v) for a, v in zip(plan.study.axes, point.values, strict=True)),
-        scores={name: summarise(values) for name, values in _columns(good).items()},
-        failed={result["seed"]: result["failed"] for result in found if "failed" in result},
-        seconds=statistics.fmean(times) if times else None,
-    )
-
-
-def _columns(results: Sequence[dict[str, Any]]) -> dict[str, list[float]]:
-    """{column: one score per run}: the whole model, then each of its streams alone."""
-    columns: dict[str, list[float]] = {}
-    for result in results:
-        columns.setdefault(MAIN, []).append(result["score"])
-        for name, values in list(result["rows"].items())[1:]:
-            columns.setdefault(name, []).append(values[result["score_name"]])
-    return columns
+    rows = []
+    for point in plan.points:
+        runs = [results[point.cell.name, s] for s in seeds if (point.cell.name, s) in results]
+        good = [result for result in runs if "failed" not in result]
+        times = [result["seconds"] for result in good if not result["resumed"]]
+        columns: dict[str, list[float]] = {}  # a score per run: the whole model, streams alone
+        for result in good:
+            columns.setdefault(MAIN, []).append(result["score"])
+            for name, values in list(result["rows"].items())[1:]:
+                columns.setdefault(name, []).append(values[result["score_name"]])
+        rows.append(
+            Row(
+                point=point,
+                words=tuple(a.say(v) for a, v in zip(plan.study.axes, point.values, strict=True)),
+                scores={name: summarise(values) for name, values in columns.items()},
+                failed={result["seed"]: result["failed"] for result in runs if "failed" in result},
+                seconds=statistics.fmean(times) if times else None,
+            )
+        )
+    return rows
 
 
 def summarise(values: Sequence[float]) -> Score:
@@ -97,12 +93,16 @@ def markdown(plan: Plan, rows: Sequence[Row], results: Results, *, seeds: Sequen
     study = plan.study
     own = {p.cell.name for p in plan.points}
     results = {key: result for key, result in results.items() if key[0] in own}
-    word = score_word(results)
+    word, streams = score_word(results), _stream_columns(rows)
     lines = [f"# {study.title}", "", f"Study `{study.name}` ({study.source}). {study.note}"]
-    lines += ["", _scored_on(results, word, seeds=seeds), "", *_aligned(_cells(plan, rows, word))]
-    reasons = _failures(rows)
-    if reasons:
-        lines += ["", "Failed:", "", *reasons]
+    header = [*_axis_labels(plan), word, *streams, "n", "GFLOP", "parameters (M)", "s per run"]
+    table = [header, *(_cell_texts(row, streams) for row in rows)]
+    lines += ["", _scored_on(results, word, seeds=seeds), "", *_aligned(table)]
+    # A cell that stands at several points fails once.
+    failed = {(row.point.cell.name, s): why for row in rows for s, why in row.failed.items()}
+    if failed:
+        lines += ["", "Failed:", ""]
+        lines += [f"* {name}, seed {seed}: {why}" for (name, seed), why in failed.items()]
     lines += ["", *_provenance(results)]
     return "\n".join(line.rstrip() for line in lines).rstrip() + "\n"
 
@@ -130,13 +130,6 @@ def points_table(plan: Plan) -> list[str]:
         size = (f"{cell.parameters:,}", f"{cell.flops / 1e9:.4g}")
         table.append([*_axis_words(row), *size, cell.name])
     return _aligned(table)
-
-
-def _cells(plan: Plan, rows: Sequence[Row], word: str) -> list[list[str]]:
-    """Header and body of the table as text."""
-    streams = _stream_columns(rows)
-    header = [*_axis_labels(plan), word, *streams, "n", "GFLOP", "parameters (M)", "s per run"]
-    return [header, *(_cell_texts(row, streams) for row in rows)]
 
 
 def _axis_labels(plan: Plan) -> list[str]:
@@ -188,34 +181,20 @@ def _aligned(table: Sequence[Sequence[str]]) -> list[str]:
     return [lines[0], "|" + "|".join("-" * (w + 2) for w in widths) + "|", *lines[1:]]
 
 
-def _failures(rows: Sequence[Row]) -> list[str]:
-    """One line per failed run; a cell that stands at several points once."""
-    found = {
-        (row.point.cell.name, seed): reason for row in rows for seed, reason in row.failed.items()
-    }
-    return [f"* {name}, seed {seed}: {reason}" for (name, seed), reason in found.items()]
-
-
 def _provenance(results: Results) -> list[str]:
     """Versions, hardware and command of the runs, each different one once."""
-    found = [result["environment"] for result in results.values()]
-    commands = [f"Command: `{_command(values['command'])}`" for values in found]
-    return list(dict.fromkeys([*map(_environment, found), *commands]))
-
-
-def _command(argv: Sequence[str]) -> str:
-    name = Path(argv[0]).name.replace("__main__.py", "sightsound")
-    return shlex.join([name, *argv[1:]])
-
-
-def _environment(values: Mapping[str, Any]) -> str:
-    packages = values["packages"]
-    commit = f", commit {values['commit'][:12]}" if values["commit"] else ""
-    machine = values["gpu"] or f"{values['cpu_count']} CPU cores"
-    return (
-        f"sightsound {packages['sightsound']}{commit}, torch {packages['torch']}, Python "
-        f"{values['python']}, {machine}."
-    )
+    machines, commands = [], []
+    for values in (result["environment"] for result in results.values()):
+        packages = values["packages"]
+        commit = f", commit {values['commit'][:12]}" if values["commit"] else ""
+        machine = values["gpu"] or f"{values['cpu_count']} CPU cores"
+        machines.append(
+            f"sightsound {packages['sightsound']}{commit}, torch {packages['torch']}, Python "
+            f"{values['python']}, {machine}."
+        )
+        name = Path(values["command"][0]).name.replace("__main__.py", "sightsound")
+        commands.append(f"Command: `{shlex.join([name, *values['command'][1:]])}`")
+    return list(dict.fromkeys([*machines, *commands]))
 
 
 def csv_text(plan: Plan, rows: Sequence[Row]) -> str:

@@ -89,21 +89,32 @@ def report(
     """
     folder, predictor = Path(model_source(model)).parent, Predictor(model, columns=columns)
     path = Path(output) if output is not None else folder / "report.html"
-    _make_room(path, figures)
+    if path.is_dir():
+        raise ValueError(f"{str(path)!r} is a folder; name the page, such as {path}/report.html")
+    for parent in (path.parent, *([Path(figures)] if figures is not None else [])):
+        parent.mkdir(parents=True, exist_ok=True)  # before anything takes long
     if late or not _is_evaluated(folder / "evaluation", data, predictor):
         say(f"evaluating {model} ...")
         evaluate_saved(model, data, late=late, columns=columns, num_workers=num_workers, seed=seed)
     settings = read_summary(folder / "evaluation")["settings"]
-    evaluation, found = _counted(folder / "evaluation", settings["bootstrap"], seed=seed)
+    resamplings = settings["bootstrap"]
+    evaluation = read_evaluation(folder / "evaluation")
+    evaluation = with_average(evaluation, resamplings=resamplings, seed=seed)
+    found = numbers(evaluation, resamplings=resamplings or RESAMPLINGS, seed=seed)
     clips, log = _clips(evaluation, predictor, say), read_metrics(folder / "metrics.jsonl")
-    drawings = _drawings(evaluation, found, log)
+    drawings = {
+        "classes": class_drawings(evaluation, found["classes"]),
+        "calibration": calibration_drawings(evaluation),
+        "curves": curve_drawings(log),
+    }
     if clips is not None:
         say("looking at clips ...")
         places = vectors(predictor, clips.manifest, [*clips.rows.values()], num_workers=num_workers)
         drawings["plane"] = embedding_drawings(evaluation, on_the_plane(places))
     if figures is not None:
         write_figures(drawings, Path(figures))
-    origin = {"folder": folder, "settings": settings, "command": command or [str(model)]}
+    wanted = dict.fromkeys(clip["id"] for kind in found["clips"].values() for clip in kind)
+    rows = {} if clips is None else clips.rows
     write_page(
         Path(__file__).with_name("page.html"),
         path,
@@ -113,30 +124,21 @@ def report(
         shown=shown_scores(evaluation),
         class_word=CLASS_WORDS[CLASS_SCORE[evaluation.task]],
         drawings={part: [*map(_embedded, some.values())] for part, some in drawings.items()},
-        media=_media(found["clips"], clips, players=players),
+        media=media_of([rows[clip] for clip in wanted if clip in rows], players=players),
         has_clips=clips is not None,
         checks=[line for line in log if line["kind"] == "validation"][-MOST_CHECKS:],
         check_names=check_names(log),
-        provenance=provenance(predictor, evaluation, **origin),
+        provenance=provenance(
+            predictor,
+            evaluation,
+            folder=folder,
+            settings=settings,
+            command=command or [str(model)],
+        ),
         results=list(results(folder, beside=path.parent)),
         **WORDS,
     )
     return path
-
-
-def _make_room(path: Path, figures: str | Path | None) -> None:
-    """The folders to write to, before anything takes long."""
-    if path.is_dir():
-        raise ValueError(f"{str(path)!r} is a folder; name the page, such as {path}/report.html")
-    for folder in (path.parent, *([Path(figures)] if figures is not None else [])):
-        folder.mkdir(parents=True, exist_ok=True)
-
-
-def _counted(folder: Path, resamplings: int, *, seed: int) -> tuple[Evaluation, dict[str, Any]]:
-    """The evaluation in `folder`, with a late average, and its numbers."""
-    evaluation = read_evaluation(folder)
-    evaluation = with_average(evaluation, resamplings=resamplings, seed=seed)
-    return evaluation, numbers(evaluation, resamplings=resamplings or RESAMPLINGS, seed=seed)
 
 
 def _is_evaluated(folder: Path, data: str | None, predictor: Predictor) -> bool:
@@ -160,26 +162,7 @@ def _clips(evaluation: Evaluation, predictor: Predictor, say: Say) -> Clips | No
     return Clips(manifest, rows) if rows else None
 
 
-def _media(
-    kinds: Mapping[str, Sequence[dict[str, Any]]], clips: Clips | None, *, players: bool
-) -> dict[str, dict[str, str]]:
-    wanted = dict.fromkeys(clip["id"] for some in kinds.values() for clip in some)
-    rows = {} if clips is None else clips.rows
-    return media_of([rows[clip] for clip in wanted if clip in rows], players=players)
-
-
 # --- figures ------------------------------------------------------------------------------------
-
-
-def _drawings(
-    evaluation: Evaluation, found: dict[str, Any], log: Sequence[dict[str, Any]]
-) -> dict[str, dict[str, Drawing]]:
-    """{part of the page: {name: figure}} of all that needs no clips."""
-    return {
-        "classes": class_drawings(evaluation, found["classes"]),
-        "calibration": calibration_drawings(evaluation),
-        "curves": curve_drawings(log),
-    }
 
 
 def write_figures(drawings: Mapping[str, Mapping[str, Drawing]], folder: Path) -> None:
@@ -224,16 +207,12 @@ def results(folder: Path, *, beside: Path) -> Iterator[dict[str, Any]]:
                 link = quote(Path(os.path.relpath(path, beside)).as_posix())
                 links.append({"name": str(path.relative_to(folder / name)), "link": link})
         if pictures or links:
-            sentences = _sentences(folder / name / "probe.json")
+            checks, remedy = folder / name / "probe.json", "probe again with 'sightsound probe'"
+            sentences = []
+            if checks.is_file():
+                probed = read_object(checks, remedy=remedy, needs=["checks"])
+                sentences = [check["sentence"] for check in probed["checks"]]
             yield {"name": name, "sentences": sentences, "pictures": pictures, "links": links}
-
-
-def _sentences(path: Path) -> list[str]:
-    """What the checks of `probe` came to; nothing where there is no such file."""
-    if not path.is_file():
-        return []
-    probed = read_object(path, remedy="probe again with 'sightsound probe'", needs=["checks"])
-    return [check["sentence"] for check in probed["checks"]]
 
 
 # --- in words -----------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -33,60 +34,38 @@ def provenance(
     remedy = "put back a copy, or remove it: the page then does without"
     environment = read_object(path, remedy=remedy) if path.is_file() else {}
     config, info = predictor.config, predictor.model.info
-    packages = environment.get("packages", {})
+    packages, decoder, hardware = environment.get("packages", {}), "", ""
+    if config is not None:
+        decoder = config.data.decoder + (", approximate" if config.data.approximate else "")
+    if environment:
+        machine = environment["gpu"] or f"{environment['cpu_count']} CPU cores"
+        hardware = f"{machine}, Python {environment['python']}, {environment['platform']}"
+    millions = sum(p.numel() for p in predictor.model.parameters()) / 1e6
     found = {
         "data": f"{evaluation.source}, split {evaluation.split}",
         "clips": f"{len(evaluation.ids)}, ids {id_hash(evaluation.ids)}",
         "files with problems": str(len(evaluation.problems)),
-        "evaluation": _in_words(settings),
-        "model": f"{info.name}, {_millions(predictor)} M parameters",
+        "evaluation": ", ".join(f"{name} {value}" for name, value in settings.items()),
+        "model": f"{info.name}, {millions:.3g} M parameters",
         "streams": " and ".join(predictor.modalities),
         "front end": predictor.front_end.id,
-        "decoder": _decoder(predictor),
+        "decoder": decoder,
         "seed": str(config.seed) if config is not None else "",
         "trained with": ", ".join(f"{name} {version}" for name, version in packages.items()),
         "commit": environment.get("commit") or "",
-        "hardware": _hardware(environment),
+        "hardware": hardware,
         "model written": _time_of(folder / "model" / "model.safetensors"),
         "evaluated": _time_of(evaluation.directory / "predictions.parquet"),
-        "this page": f"{_this_version()}, {time.strftime('%Y-%m-%d %H:%M')}",
+        "this page": f"{_THIS} {version(_THIS)}, {time.strftime('%Y-%m-%d %H:%M')}",
         "commands": "\n".join(_commands(environment, evaluation, settings, command)),
     }
     return {name: words for name, words in found.items() if words}
-
-
-def _in_words(settings: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in settings.items())
-
-
-def _millions(predictor: Predictor) -> str:
-    return f"{sum(p.numel() for p in predictor.model.parameters()) / 1e6:.3g}"
-
-
-def _decoder(predictor: Predictor) -> str:
-    if predictor.config is None:
-        return ""
-    data = predictor.config.data
-    return data.decoder + (", approximate" if data.approximate else "")
-
-
-def _hardware(environment: dict[str, Any]) -> str:
-    if not environment:
-        return ""
-    machine = environment["gpu"] or f"{environment['cpu_count']} CPU cores"
-    return f"{machine}, Python {environment['python']}, {environment['platform']}"
 
 
 def _time_of(path: Path) -> str:
     if not path.is_file():
         return ""
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(path.stat().st_mtime))
-
-
-def _this_version() -> str:
-    from importlib.metadata import version
-
-    return f"{_THIS} {version(_THIS)}"
 
 
 def _commands(
