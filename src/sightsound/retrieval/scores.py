@@ -133,7 +133,12 @@ def score_pairs(
     if not losses:
         cause = loader.problems[0].cause
         raise ValueError(f"none of the {number} clips could be read: {cause}")
-    return _means(losses) | _recalls_of(found, sources), loader.problems
+    scores = _means(losses)
+    if found:
+        both = {name: torch.cat([x[name] for x in found]).cpu().numpy() for name in MODALITIES}
+        here = ~np.isnan(both[AUDIO][:, 0]) & ~np.isnan(both[VIDEO][:, 0])
+        scores |= recalls(both, here.nonzero()[0], sources=sources)
+    return scores, loader.problems
 
 
 def _means(losses: Sequence[tuple[int, Mapping[str, Tensor]]]) -> dict[str, float]:
@@ -148,12 +153,3 @@ def _means(losses: Sequence[tuple[int, Mapping[str, Tensor]]]) -> dict[str, floa
             sums[name] += number * float(value)
             clips[name] += number
     return {name: value / clips[name] for name, value in sums.items()}
-
-
-def _recalls_of(found: Sequence[Mapping[str, Tensor]], sources: Sequence[str]) -> dict[str, float]:
-    """Recall over all batches, of the clips that have both streams."""
-    if not found:
-        return {}
-    both = {name: torch.cat([each[name] for each in found]).cpu().numpy() for name in MODALITIES}
-    here = ~np.isnan(both[AUDIO][:, 0]) & ~np.isnan(both[VIDEO][:, 0])
-    return recalls(both, here.nonzero()[0], sources=sources)

@@ -6,7 +6,6 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from torch import nn
@@ -80,18 +79,13 @@ def search(
     best = np.argsort(-similarities, kind="stable")[: min(top, number)]
     rows = index.clips.take(best).to_pylist()
     file = Path(query).resolve()
-    hits = [
-        _hit(rank, similarities[place], row, file=file)
-        for rank, (place, row) in enumerate(zip(best, rows, strict=True), start=1)
-    ]
+    hits = []
+    for rank, (index_of_clip, row) in enumerate(zip(best, rows, strict=True), start=1):
+        paths = [Path(path).resolve() for path in (row["path"], row["audio_path"]) if path]
+        about = {name: row[name] for name in ("id", "path", "start_seconds", "end_seconds")}
+        similarity = round(float(similarities[index_of_clip]), 4)
+        hits.append(Hit(rank, similarity, **about, is_query=file in paths))
     return Found(str(query), by, within, number, tuple(hits))
-
-
-def _hit(rank: int, similarity: float, row: dict[str, Any], *, file: Path) -> Hit:
-    paths = [Path(path).resolve() for path in (row["path"], row["audio_path"]) if path]
-    names = ("id", "path", "start_seconds", "end_seconds")
-    about = {name: row[name] for name in names}
-    return Hit(rank, round(float(similarity), 4), **about, is_query=file in paths)
 
 
 def as_json(found: Found) -> str:
@@ -114,14 +108,9 @@ def as_table(found: Found) -> str:
         f"{'rank':>4}  {'similarity':>10}  {'clip':{width}}",
     ]
     for hit in found.hits:
-        mark = "  (the query itself)" if hit.is_query else ""
-        line = f"{hit.rank:4}  {hit.similarity:10.3f}  {hit.id:{width}}{_span(hit)}{mark}"
-        lines.append(line.rstrip())
+        line = f"{hit.rank:4}  {hit.similarity:10.3f}  {hit.id:{width}}"
+        if hit.start_seconds or hit.end_seconds is not None:
+            end = "end" if hit.end_seconds is None else f"{hit.end_seconds:g} s"
+            line += f"  {hit.start_seconds:g} s to {end}"
+        lines.append((line + "  (the query itself)" * hit.is_query).rstrip())
     return "\n".join(lines)
-
-
-def _span(hit: Hit) -> str:
-    if not hit.start_seconds and hit.end_seconds is None:
-        return ""
-    end = "end" if hit.end_seconds is None else f"{hit.end_seconds:g} s"
-    return f"  {hit.start_seconds:g} s to {end}"

@@ -62,7 +62,14 @@ def resume(folder: Path, timeline: Timeline, settings: dict[str, Any]) -> None:
         ValueError: it holds windows of something else.
     """
     if (folder / CSV).is_file():
-        _check_same(folder, settings)
+        file = folder / SETTINGS
+        found = json.loads(file.read_text()) if file.is_file() else {}
+        differing = [name for name in settings if found.get(name) != settings[name]]
+        if differing:
+            raise ValueError(
+                f"folder {str(folder)!r} holds a timeline with other settings "
+                f"({', '.join(differing)}); give another --output, or delete it to begin anew"
+            )
         timeline.add(_read(folder / CSV, timeline))
     write_whole(folder / SETTINGS, f"{json.dumps(settings, indent=2)}\n")
     rewrite(folder, timeline)
@@ -73,17 +80,6 @@ def resume(folder: Path, timeline: Timeline, settings: dict[str, Any]) -> None:
 def rewrite(folder: Path, timeline: Timeline) -> None:
     """Write all lines again: none that was cut off is left."""
     write_whole(folder / CSV, as_csv(timeline))
-
-
-def _check_same(folder: Path, settings: dict[str, Any]) -> None:
-    file = folder / SETTINGS
-    found = json.loads(file.read_text()) if file.is_file() else {}
-    differing = [name for name in settings if found.get(name) != settings[name]]
-    if differing:
-        raise ValueError(
-            f"folder {str(folder)!r} holds a timeline with other settings "
-            f"({', '.join(differing)}); give another --output, or delete it to begin anew"
-        )
 
 
 def _read(file: Path, timeline: Timeline) -> Scored:
@@ -109,9 +105,7 @@ def append(folder: Path, timeline: Timeline, *, number: int) -> None:
 
 def write_results(folder: Path, timeline: Timeline, *, threshold: float) -> None:
     """Everything but `timeline.csv`."""
-    texts = {"json": as_json, "srt": as_srt, "vtt": as_vtt}
-    for name, text_of in texts.items():
-        text = text_of(timeline, threshold=threshold)
-        write_whole(folder / f"timeline.{name}", text)
+    for name, text_of in {"json": as_json, "srt": as_srt, "vtt": as_vtt}.items():
+        write_whole(folder / f"timeline.{name}", text_of(timeline, threshold=threshold))
     timeline_picture(folder / "timeline.png", timeline)
     timeline_page(folder / "timeline.html", timeline, threshold=threshold)

@@ -6,7 +6,6 @@ import base64
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,9 +14,6 @@ from sightsound.pages.write import write_page
 from sightsound.timeline.events import cell_scores, cell_times, find_events
 from sightsound.timeline.score import Timeline
 from sightsound.timeline.text import extent, headline, notes, short_clock
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 MOST_CLASSES = 12
 MOST_COLUMNS = 1200  # of a strip: about as many as it has pixels
@@ -69,6 +65,7 @@ def alone(timeline: Timeline, stream: str) -> str:
 
 def timeline_picture(path: str | Path, timeline: Timeline) -> Path:
     """Draw the scores of the whole model and of each stream alone; the path of the PNG."""
+    from matplotlib.colors import LinearSegmentedColormap
     from matplotlib.figure import Figure
 
     from sightsound.figures.clips import save_picture
@@ -79,25 +76,18 @@ def timeline_picture(path: str | Path, timeline: Timeline) -> Path:
     figure = Figure(figsize=(12, size), layout="constrained")
     figure.suptitle(headline(timeline), fontsize=11, parse_math=False)
     panels = figure.subplots(number, 1, sharex=True, squeeze=False)[:, 0]
-    for axes, stream in zip(panels, strips.scores, strict=True):
-        _draw(axes, strips, stream=stream)
+    rows = np.arange(len(strips.classes) + 1)
+    for axes, (stream, scores) in zip(panels, strips.scores.items(), strict=True):
+        colours = LinearSegmentedColormap.from_list("scores", ["white", COLOURS[stream]])
+        axes.set_facecolor("#e4e4e4")  # where a stream is missing
+        axes.pcolormesh(strips.edges, rows, scores.T, cmap=colours, vmin=0, vmax=1)
+        axes.set_yticks(rows[:-1] + 0.5, strips.classes, fontsize=8, parse_math=False)
+        axes.tick_params(axis="y", length=0)
+        axes.invert_yaxis()
         axes.set_title(alone(timeline, stream), fontsize=10, loc="left")
     times = ticks(strips.edges[0], strips.edges[-1])
     panels[-1].set_xticks(times, [short_clock(time) for time in times])
     return save_picture(figure, path)
-
-
-def _draw(axes: Axes, strips: Strips, *, stream: str) -> None:
-    from matplotlib.colors import LinearSegmentedColormap
-
-    colours = LinearSegmentedColormap.from_list("scores", ["white", COLOURS[stream]])
-    axes.set_facecolor("#e4e4e4")  # where a stream is missing
-    rows = np.arange(len(strips.classes) + 1)
-    scores = strips.scores[stream].T
-    axes.pcolormesh(strips.edges, rows, scores, cmap=colours, vmin=0, vmax=1)
-    axes.set_yticks(rows[:-1] + 0.5, strips.classes, fontsize=8, parse_math=False)
-    axes.tick_params(axis="y", length=0)
-    axes.invert_yaxis()
 
 
 # --- page ---------------------------------------------------------------------------------------

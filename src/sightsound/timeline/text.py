@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 import json
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -52,7 +53,10 @@ def as_table(timeline: Timeline, *, threshold: float) -> str:
     console.out(headline(timeline))
     if shown:
         console.print(_table(sorted(shown, key=lambda event: event.start_seconds)))
-    for note in [*_num_left_out(events, shown), *notes(timeline)]:
+    if len(shown) < len(events):
+        left = len(events) - len(shown)
+        console.out(f"and {left} shorter events; --format csv or --output has all")
+    for note in notes(timeline):
         console.out(note)
     if not events:
         console.out(f"no class reaches {threshold:g}; take a lower --threshold")
@@ -71,11 +75,6 @@ def _table(events: Iterable[Event]) -> Any:
         scores = (f"{100 * score:.0f} %" for score in (event.mean, event.highest))
         table.add_row(*times, Text(event.label), *scores)
     return table
-
-
-def _num_left_out(events: Sequence[Event], shown: Sequence[Event]) -> Iterator[str]:
-    if len(shown) < len(events):
-        yield f"and {len(events) - len(shown)} shorter events; --format csv or --output has all"
 
 
 def headline(timeline: Timeline) -> str:
@@ -155,12 +154,7 @@ def as_json(timeline: Timeline, *, threshold: float) -> str:
         "notes": notes(timeline),
         "classes": timeline.classes,
     }
-    windows = ",\n".join(json.dumps(each) for each in _windows(timeline))
-    text = json.dumps(head | {"events": events}, indent=2)
-    return f'{text[:-2]},\n  "windows": [\n{windows}\n]\n}}\n'
-
-
-def _windows(timeline: Timeline) -> Iterator[dict[str, Any]]:
+    lines = []
     for index, problem in enumerate(timeline.problems):
         scores = {
             stream: [round(float(value), 6) for value in values]
@@ -169,7 +163,9 @@ def _windows(timeline: Timeline) -> Iterator[dict[str, Any]]:
         }
         window = timeline.grid.window(index)
         times = {"start_seconds": window.start_seconds, "end_seconds": window.stop_seconds}
-        yield times | {"scores": scores, "problem": problem}
+        lines.append(json.dumps(times | {"scores": scores, "problem": problem}))
+    windows, text = ",\n".join(lines), json.dumps(head | {"events": events}, indent=2)
+    return f'{text[:-2]},\n  "windows": [\n{windows}\n]\n}}\n'
 
 
 # --- subtitles ----------------------------------------------------------------------------------
@@ -187,7 +183,7 @@ def as_srt(timeline: Timeline, *, threshold: float) -> str:
 def as_vtt(timeline: Timeline, *, threshold: float) -> str:
     """WebVTT."""
     cues = cues_of(find_events(timeline, threshold=threshold))
-    texts = (f"{_span(cue, mark='.')}\n{_escaped(_lines(cue))}\n" for cue in cues)
+    texts = (f"{_span(cue, mark='.')}\n{escape(_lines(cue), quote=False)}\n" for cue in cues)
     return "\n".join(["WEBVTT\n", *texts])
 
 
@@ -199,7 +195,3 @@ def _lines(cue: Cue) -> str:
     """A line for each event; an arrow in a class name would look like a time, a break as an end."""
     texts = (f"{event.label} ({100 * event.mean:.0f} %)" for event in cue.events)
     return "\n".join(" ".join(text.replace("-->", "→").split()) for text in texts)
-
-
-def _escaped(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
