@@ -8,7 +8,6 @@ from media_files import grey, levels_at, regular, tone, write_clip
 from sightsound.media import frames as frames_module
 from sightsound.media.encode import write_video
 from sightsound.media.frames import read_frame_times, read_frames
-from sightsound.media.pixels import Converter
 
 
 def test_the_frame_shown_is_the_last_one_that_started(tmp_path):
@@ -174,24 +173,24 @@ def test_approximate_decodes_all_where_too_much_is_left_out(tmp_path, monkeypatc
     assert (exact.times_seconds == rough.times_seconds).all()
 
 
-# --- sparing ------------------------------------------------------------------------------------
+# --- skipped frames ------------------------------------------------------------------------------
 
 
 def decoded_and_plain(path, wanted, monkeypatch):
-    """The frames as always, the number decoded for them, and the frames without sparing."""
+    """The frames as always, the number decoded for them, and the frames without skipping any."""
     counts = []
-    decoded = frames_module.VideoTrack.decoded
+    decode = frames_module.VideoTrack.decode
 
-    def counting(track, packets):
-        for frame in decoded(track, packets):
+    def counting(track, packet):
+        for frame in decode(track, packet):
             counts.append(frame.pts)
             yield frame
 
     with monkeypatch.context() as patch:
-        patch.setattr(frames_module.VideoTrack, "decoded", counting)
+        patch.setattr(frames_module.VideoTrack, "decode", counting)
         frames = read_frames(path, wanted, (48, 64))
     with monkeypatch.context() as patch:
-        patch.setattr(frames_module, "SPARING", frames_module.FROM_KEYFRAME)
+        patch.setattr(frames_module, "SHORTCUTS", frames_module.SHORTCUTS[1:])
         return frames, len(counts), read_frames(path, wanted, (48, 64))
 
 
@@ -203,17 +202,17 @@ def assert_same_frames(first, second):
 
 
 @pytest.mark.parametrize("codec", ["libx264", "libx265"])
-def test_sparing_changes_no_frame(tmp_path, monkeypatch, codec):
+def test_skipping_changes_no_other_frame(tmp_path, monkeypatch, codec):
     options = {"crf": "8", "preset": "medium"}
     options |= {"x265-params": "bframes=3:log-level=none"} if codec == "libx265" else {"bf": "3"}
     path = moving(tmp_path, codec=codec, options=options)
     for wanted in (np.arange(8) * 0.31, np.arange(72) / 24, np.array([-0.1, 1.37, 2.99, 3.2])):
         frames, number, plain = decoded_and_plain(path, wanted, monkeypatch)
         assert_same_frames(frames, plain)
-        assert len(wanted) == 72 or number < 60, "nothing was spared"
+        assert len(wanted) == 72 or number < 60, "nothing was skipped"
 
 
-def test_frames_come_in_order_where_times_are_not_stored(tmp_path):
+def test_frames_come_in_order_where_times_are_not_stored(tmp_path, monkeypatch):
     """In AVI packets have the times of decoding: those of B frames are not when they are shown."""
     path = tmp_path / "clip.avi"
     options = {"crf": "8", "x264-params": "keyint=48:bframes=3:b-adapt=0:scenecut=0"}
@@ -226,8 +225,9 @@ def test_frames_come_in_order_where_times_are_not_stored(tmp_path):
     for start in np.arange(0.0, 1.9, 0.1):
         wanted = start + np.array([0.0, 0.04])
         ours = read_frames(path, wanted, (48, 64))
-        convert = Converter((48, 64), crop=None)
-        all_decoded = frames_module._read_frames(path, wanted, convert, frozenset())
+        with monkeypatch.context() as patch:
+            patch.setattr(frames_module, "SHORTCUTS", frames_module.SHORTCUTS[2:])
+            all_decoded = read_frames(path, wanted, (48, 64))
         np.testing.assert_array_equal(ours.times_seconds, all_decoded.times_seconds)
         np.testing.assert_array_equal(ours.pixels, all_decoded.pixels)
     times = read_frame_times(path)
@@ -236,8 +236,8 @@ def test_frames_come_in_order_where_times_are_not_stored(tmp_path):
     np.testing.assert_allclose(shown, 5.0 * np.arange(48), atol=4)
 
 
-def test_sparing_is_given_up_where_a_packet_is_damaged(tmp_path, monkeypatch):
-    """The frame before a lost one is shown instead: it may be one that was to be spared."""
+def test_skipping_is_given_up_where_a_packet_is_damaged(tmp_path, monkeypatch):
+    """The frame before a lost one is shown instead: it may be one that was to be skipped."""
     path = moving(tmp_path, spoil=(20, 21, 22, 23, 24, 25))
     wanted = np.array([0.2, *np.arange(16, 32, 2) / 24, 2.0])
     frames, _, plain = decoded_and_plain(path, wanted, monkeypatch)
@@ -245,8 +245,8 @@ def test_sparing_is_given_up_where_a_packet_is_damaged(tmp_path, monkeypatch):
     assert (wanted - plain.times_seconds).max() > 1.5 / 24, "no frame that was wanted is lost"
 
 
-def test_everything_is_decoded_where_sparing_gave_another_frame(tmp_path, monkeypatch):
-    monkeypatch.setattr(frames_module.Sparing, "delivered", lambda *_: False)
+def test_everything_is_decoded_where_skipping_gave_another_frame(tmp_path, monkeypatch):
+    monkeypatch.setattr(frames_module.SkipNonref, "is_right", lambda *_: False)
     frames, number, plain = decoded_and_plain(moving(tmp_path), np.arange(8) * 0.31, monkeypatch)
     assert_same_frames(frames, plain)
     assert number > 60

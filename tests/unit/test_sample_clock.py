@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from media_files import RATE, tone
 
-from sightsound.media.sample_clock import SampleClock, Stamped
+from sightsound.media.sample_clock import Stamped, timed
 from sightsound.media.sound import read_audio
 
 LENGTH = 0.021
@@ -15,7 +15,7 @@ LENGTH = 0.021
 
 def times(stamps):
     frames = [Stamped(stamp, LENGTH, None) for stamp in stamps]
-    return np.array([time for time, _ in SampleClock().timed(frames)])
+    return np.array([time for time, _ in timed(frames)])
 
 
 REGULAR = np.arange(100) * LENGTH

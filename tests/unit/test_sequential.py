@@ -97,19 +97,19 @@ def test_after_a_shortcut_fails_the_rest_is_read_without_it(tmp_path, monkeypatc
     write_clip(path, frames=moving(96), times=regular(96), options={"crf": "20", "bf": "3"})
     looks = windows(3.0)
     expected = [each.pixels for each, _ in compare(path, looks)]
-    check = sequential.VideoTrack.check_spared
+    check = sequential.VideoTrack.check_skipped
 
-    def doubtful(self, wanted, frames, *, approximate):
-        if self._sparing is not None and wanted[0] > 1.5:
+    def doubtful(self, wanted, frames, **how):
+        if self._skip is not None and wanted[0] > 1.5:
             raise sequential.NeedsAll
-        check(self, wanted, frames, approximate=approximate)
+        check(self, wanted, frames, **how)
 
-    monkeypatch.setattr(sequential.VideoTrack, "check_spared", doubtful)
+    monkeypatch.setattr(sequential.VideoTrack, "check_skipped", doubtful)
     reader, times = planned(path, looks)
     for wanted, pixels in zip(times, expected, strict=True):
         frames = reader.frames(path, wanted, SIZE, crop=CROP)
         np.testing.assert_array_equal(frames.pixels, pixels)
-    assert reader._pictures._track._sparing is None
+    assert reader._pictures._track._skip is None
 
 
 @pytest.mark.parametrize("missing", ["video", "audio"])
@@ -140,9 +140,9 @@ def test_a_single_sound_packet_with_a_false_time_hides_nothing(tmp_path, monkeyp
     whole = FileReader().sound(path, 3.0, 4.0, RATE)
     sound = sequential.AudioTrack.sound
 
-    def disturbed(self, start, stop):
-        for number, (time, frame) in enumerate(sound(self, start, stop)):
-            yield (5000.0 if number == 10 else time), frame
+    def disturbed(self, *arguments):
+        for number, piece in enumerate(sound(self, *arguments)):
+            yield piece._replace(seconds=5000.0) if number == 10 else piece
 
     monkeypatch.setattr(sequential.AudioTrack, "sound", disturbed)
     reader = SequentialReader(path)

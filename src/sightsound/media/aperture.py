@@ -39,25 +39,20 @@ def apertures(source: Source, formats: str) -> tuple[Cut, ...]:
 
 def _clean_apertures(data: memoryview) -> Iterator[Cut]:
     for moov in islice(_boxes(data, (0, len(data)), b"moov"), 1):
-        for trak in _boxes(data, moov, b"trak"):
-            for mdia in _boxes(data, trak, b"mdia"):
-                if any(data[at + 8 : at + 12] == b"vide" for at, _ in _boxes(data, mdia, b"hdlr")):
-                    yield _clean_aperture(data, mdia)
+        for mdia in _boxes(data, moov, b"trak", b"mdia"):
+            if any(bytes(data[k + 8 : k + 12]) == b"vide" for k, _ in _boxes(data, mdia, b"hdlr")):
+                cuts = (
+                    _cut_of_clap(data, clap, entry)
+                    for start, stop in _boxes(data, mdia, b"minf", b"stbl", b"stsd")
+                    for entry, end in _boxes(data, (start + 8, stop))  # past version and number
+                    for clap, _ in _boxes(data, (entry + _VISUAL_ENTRY, end), b"clap")
+                )
+                yield next(cuts, Cut())
 
 
-def _clean_aperture(data: memoryview, mdia: Span) -> Cut:
-    for minf in _boxes(data, mdia, b"minf"):
-        for stbl in _boxes(data, minf, b"stbl"):
-            for start, stop in _boxes(data, stbl, b"stsd"):
-                for at, end in _boxes(data, (start + 8, stop)):  # past version and number
-                    size = _number(data, at + 26, 2), _number(data, at + 24, 2)
-                    for clap, _ in _boxes(data, (at + _VISUAL_ENTRY, end), b"clap"):
-                        return _cut_of_clap(data, clap, *size)
-    return Cut()
-
-
-def _cut_of_clap(data: memoryview, at: int, height: int, width: int) -> Cut:
+def _cut_of_clap(data: memoryview, at: int, entry: int) -> Cut:
     """Eight numbers: width, height, and how far its centre is right of and below the middle."""
+    width, height = _number(data, entry + 24, 2), _number(data, entry + 26, 2)
     numbers = [_number(data, at + 4 * k, 4, signed=k in (4, 6)) for k in range(8)]
     if not all(numbers[1::2]):
         return Cut()
@@ -67,8 +62,11 @@ def _cut_of_clap(data: memoryview, at: int, height: int, width: int) -> Cut:
     return cut if min(cut.top, cut.bottom, cut.left, cut.right) >= 0 else Cut()
 
 
-def _boxes(data: memoryview, span: Span, name: bytes | None = None) -> Iterator[Span]:
-    """Where the content of each box in `span` is, of those called `name`."""
+def _boxes(data: memoryview, span: Span, name: bytes = b"", *inner: bytes) -> Iterator[Span]:
+    """Where the content of each box in `span` is: of those called `name`, or of all.
+
+    With `inner` names, of the boxes inside them, and so on.
+    """
     at, stop = span
     while at + 8 <= stop:
         size, header = _number(data, at, 4), 8
@@ -77,8 +75,9 @@ def _boxes(data: memoryview, span: Span, name: bytes | None = None) -> Iterator[
         end = stop if size == 0 else at + size
         if size and size < header or end > stop:
             return
-        if name in (None, bytes(data[at + 4 : at + 8])):
-            yield at + header, end
+        if name in (b"", bytes(data[at + 4 : at + 8])):
+            content = at + header, end
+            yield from _boxes(data, content, *inner) if inner else (content,)
         at = end
 
 
@@ -86,39 +85,35 @@ def _boxes(data: memoryview, span: Span, name: bytes | None = None) -> Iterator[
 
 
 def _pixel_crops(data: memoryview) -> Iterator[Cut]:
-    for segment in _elements(data, (0, len(data)), _SEGMENT):
-        for tracks in _elements(data, segment, _TRACKS, before=_CLUSTER):
-            for entry in _elements(data, tracks, _ENTRY):
-                if any(_number(data, a, b - a) == 1 for a, b in _elements(data, entry, _TYPE)):
-                    yield _pixel_crop(data, entry)
+    for entry in _elements(data, (0, len(data)), _SEGMENT, _TRACKS, _ENTRY):
+        if any(_number(data, a, b - a) == 1 for a, b in _elements(data, entry, _TYPE)):
+            sides = {
+                side: _number(data, start, stop - start)
+                for number, side in _CROPS.items()
+                for start, stop in _elements(data, entry, _VIDEO, number)
+            }
+            yield Cut(**sides)
 
 
-def _pixel_crop(data: memoryview, entry: Span) -> Cut:
-    found = {}
-    for video in _elements(data, entry, _VIDEO):
-        for number, side in _CROPS.items():
-            for start, stop in _elements(data, video, number):
-                found[side] = _number(data, start, stop - start)
-    return Cut(**found)
+def _elements(data: memoryview, span: Span, number: int, *inner: int) -> Iterator[Span]:
+    """Where the content of each EBML element in `span` is, of those with a `number`.
 
-
-def _elements(
-    data: memoryview, span: Span, number: int, *, before: int | None = None
-) -> Iterator[Span]:
-    """Where the content of each EBML element in `span` is, of those with a `number`."""
+    With `inner` numbers, of the elements inside them, and so on; what follows a cluster is media.
+    """
     at, stop = span
     while at < stop:
         length = _length(data[at])
-        found, at = _number(data, at, length), at + length
-        if at >= stop or found == before:
+        own, at = _number(data, at, length), at + length
+        if at >= stop or own == _CLUSTER:
             return
         length = _length(data[at])
         size = _number(data, at, length) - (1 << 7 * length)
         unknown = size == (1 << 7 * length) - 1
         at += length
         end = stop if unknown else at + size
-        if found == number:
-            yield at, min(end, stop)
+        if own == number:
+            content = at, min(end, stop)
+            yield from _elements(data, content, *inner) if inner else (content,)
         at = end
 
 

@@ -32,13 +32,6 @@ BACK_SECONDS = 0.1
 _MPEG_TURN_SECONDS = 2**33 / 90000
 _LATE_SECONDS = 1.0  # a packet of the old recording comes at most that much after the new began
 _MAX_READ_ERRORS = 50
-# Flags of FFmpeg's demuxers (avformat.h): timestamps may jump; and there is no table of packets,
-# none in the container (so that FFmpeg makes one while it reads), or no timestamps at all.
-_MAY_JUMP = 0x0200
-_NO_TABLE = 0x0100 | 0x0080 | _MAY_JUMP
-# It has no table either, and stamps of its own accord: what live streams are recorded in.
-_LIVE = frozenset({"flv"})
-_COUNTED = frozenset({"wav", "w64", "aiff", "au"})  # of PCM every sample has as many bytes
 
 
 @dataclass(frozen=True)
@@ -49,11 +42,11 @@ class Jump:
     by_seconds: float  # what the container's clock did; `nan` where another file was appended
 
     def __str__(self) -> str:
-        how = "another recording is joined" if math.isnan(self.by_seconds) else self._leap()
+        leap = math.remainder(self.by_seconds, _MPEG_TURN_SECONDS)
+        how = f"the clock jumps by {leap:+.2f} s"
+        if math.isnan(self.by_seconds):
+            how = "another recording is joined"
         return f"at {self.at_seconds:.2f} s {how}; what follows is played on"
-
-    def _leap(self) -> str:
-        return f"the clock jumps by {math.remainder(self.by_seconds, _MPEG_TURN_SECONDS):+.2f} s"
 
 
 @dataclass(frozen=True)
@@ -77,31 +70,20 @@ class Clock:
     jumps: tuple[Jump, ...] = ()
 
 
-def may_jump(container: InputContainer) -> bool:
-    """Whether packets must be read before their times are known."""
-    return bool(container.format.flags & _MAY_JUMP) or container.format.name in _LIVE
+def read_clock(container: InputContainer, streams: list[Stream], *, may_jump: bool) -> Clock:
+    """Reads all packets of `streams` from here on, decodes nothing.
 
-
-def header_counts(container: InputContainer) -> bool:
-    """Whether the container stores where its streams end; elsewhere FFmpeg guesses."""
-    return not container.format.flags & _NO_TABLE and container.format.name not in _LIVE
-
-
-def counts_bytes(container: InputContainer, stream: Stream) -> bool:
-    """Whether a place in the file says which samples are there, and the other way round."""
-    return container.format.name in _COUNTED and stream.codec_context.name.startswith("pcm_")
-
-
-def read_clock(container: InputContainer, streams: list[Stream]) -> Clock:
-    """Reads all packets of `streams` from here on, decodes nothing."""
+    `may_jump`: whether packets must be read before their times are known.
+    """
     packets = list(_stamps(container, streams))
-    bases = {stream.index: float(stream.time_base) for stream in streams}
+    bases = {stream.index: float(stream.time_base or 0) for stream in streams}
     bridge = _Bridge(bases)
-    if may_jump(container) and _is_uneven(packets, bases):
+    if may_jump and _is_uneven(packets, bases):
         for index, stamp, _, duration in packets:
             bridge.add(index, stamp, duration)
     shifts = bridge.shifts()
-    ends, counts, after = {}, dict.fromkeys(bases, 0), dict.fromkeys(bases, 0)
+    ends: dict[int, float] = {}
+    counts, after = dict.fromkeys(bases, 0), dict.fromkeys(bases, 0)
     for index, _, start, duration in packets:
         shift = shifts[index].at(counts[index]) if index in shifts else 0
         counts[index] += 1
@@ -161,7 +143,7 @@ class _Line:
         early = time < self.last - BACK_SECONDS
         return not early and not time > self.next + FORWARD_SECONDS
 
-    def place(self, time: float, offset: float, duration: int) -> None:
+    def follow(self, time: float, offset: float, duration: int) -> None:
         """The next packet is at `time`, after `offset` was added to its stamp."""
         ticks = round(offset / self.base)
         if ticks != self.ticks[-1]:
@@ -187,16 +169,15 @@ class _Bridge:
         if stamp is not None:
             time = stamp * line.base
             offset = self._offset(line, time)
-            line.place(time + offset, offset, duration)
+            line.follow(time + offset, offset, duration)
             self._reached = line.last
         line.num_packets += 1
 
     def shifts(self) -> dict[int, Shifts]:
         """By stream index, of streams that are shifted at all."""
-        lines = self._lines.items()
         return {
             index: Shifts(tuple(line.numbers), tuple(line.ticks))
-            for index, line in lines
+            for index, line in self._lines.items()
             if any(line.ticks)
         }
 
@@ -205,18 +186,15 @@ class _Bridge:
         if math.isnan(line.last):
             apart = abs(time + latest - self._reached)
             return self._open(self._reached, time) if apart > FORWARD_SECONDS else latest
-        if line.fits(time + latest) and not self._is_late(line, time):
+        # A packet of an older recording may come after the latest one began.
+        nearer = abs(time + own - line.next) < abs(time + latest - line.next)
+        is_late = nearer and line.fits(time + own) and time + own <= self._opened + _LATE_SECONDS
+        if line.fits(time + latest) and not is_late:
             return latest
         for offset in (own, *self._offsets[-2:-1]):
             if line.fits(time + offset):
                 return offset
         return self._open(line.next, time)
-
-    def _is_late(self, line: _Line, time: float) -> bool:
-        """Whether a packet of an older recording comes after the latest one began."""
-        own, latest = time + line.offset, time + self._offsets[-1]
-        nearer = abs(own - line.next) < abs(latest - line.next)
-        return nearer and line.fits(own) and own <= self._opened + _LATE_SECONDS
 
     def _open(self, reached: float, time: float) -> float:
         """Another recording begins with a packet stamped `time`, which follows at `reached`."""

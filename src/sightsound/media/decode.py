@@ -14,7 +14,6 @@ clock, `links.py` finds files that were appended.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -24,19 +23,10 @@ from pathlib import Path
 
 import av
 from av.audio.stream import AudioStream
-from av.container import InputContainer
 from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
-from sightsound.media.clock import (
-    Clock,
-    Jump,
-    Shifts,
-    counts_bytes,
-    header_counts,
-    may_jump,
-    read_clock,
-)
+from sightsound.media.clock import Clock, Jump, Shifts, read_clock
 from sightsound.media.links import links
 from sightsound.media.source import Source, find
 
@@ -47,7 +37,13 @@ _OWN_LENGTHS = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "avi"})
 HOLD_SECONDS = 60.0
 MISSING_SECONDS = 0.25  # a stream that ends this much before its header says is truncated
 _ROUNDING_SECONDS = 0.1  # a length that packets confirm so far is kept: it leaves out padding
-
+# Flags of FFmpeg's demuxers (avformat.h): timestamps may jump; and there is no table of packets,
+# none in the container (so that FFmpeg makes one while it reads), or no timestamps at all.
+_MAY_JUMP = 0x0200
+_NO_TABLE = 0x0100 | 0x0080 | _MAY_JUMP
+# It has no table either, and stamps of its own accord: what live streams are recorded in.
+_LIVE = frozenset({"flv"})
+_COUNTED = frozenset({"wav", "w64", "aiff", "au"})  # of PCM every sample has as many bytes
 
 _KINDS = {"video": VideoStream, "audio": AudioStream}
 
@@ -71,10 +67,13 @@ def opened(path: str | Path, *, start_seconds: float) -> Iterator[Media]:
     try:
         source = find(path)
         first, *following = links(source) or (source,)
-        with closing(Media(path, first, following=tuple(following))) as media:
-            if not media.real_streams():
+        media = Media(path, first, following=tuple(following))
+        try:
+            if not media.streams():
                 raise DecodeError(path, start_seconds, "no video and no audio stream")
             yield media
+        finally:
+            media.container.close()
     except (av.FFmpegError, OSError) as error:
         raise DecodeError(path, start_seconds, cause_of(error)) from error
 
@@ -82,10 +81,6 @@ def opened(path: str | Path, *, start_seconds: float) -> Iterator[Media]:
 def cause_of(error: Exception) -> str:
     """What went wrong, in FFmpeg's words, without the path (it is in the message anyway)."""
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
-
-
-def _container(source: Source) -> InputContainer:
-    return av.open(source.location(), metadata_errors="replace")
 
 
 class Media:
@@ -108,17 +103,18 @@ class Media:
     ) -> None:
         self.path = path
         self.source = source
-        self.container = _container(source)
+        self.container = av.open(source.location(), metadata_errors="replace")
         self.following = following
         self.begins = begins
-        streams = [s for s in self.real_streams() if s.start_time is not None]
-        start = min((s.start_time * s.time_base for s in streams), default=Fraction(0))
-        self.origin = start - begins  # time 0 on the clock of the container
-
-    @property
-    def can_be_sought(self) -> bool:
-        """Whether the time of a packet is known without those before it."""
-        return not self.is_joined
+        kind, streams = self.container.format, self.streams()
+        # Whether packets must be read before their times are known.
+        self.may_jump = bool(kind.flags & _MAY_JUMP) or kind.name in _LIVE
+        # Whether the container stores where its streams end; elsewhere FFmpeg guesses.
+        self.has_table = not kind.flags & _NO_TABLE and kind.name not in _LIVE
+        # Subtitles, data or attached pictures, which may last longer than pictures and sound.
+        self.has_other_streams = len(streams) < len(self.container.streams)
+        starts = [s.start_time * s.time_base for s in streams if s.start_time is not None]
+        self.origin = min(starts, default=Fraction(0)) - begins  # time 0 on the container's clock
 
     @property
     def is_joined(self) -> bool:
@@ -132,13 +128,12 @@ class Media:
 
     def jumps(self) -> list[Jump]:
         """Where the container's clock leaps, in seconds after time 0."""
-        found = self.clock.jumps if may_jump(self.container) else ()
+        found = self.clock.jumps if self.may_jump else ()
         return [Jump(jump.at_seconds - float(self.origin), jump.by_seconds) for jump in found]
 
     def shifts(self, stream: Stream) -> Shifts:
         """What bridges these leaps for the packets of a stream."""
-        bridged = self.clock.shifts if may_jump(self.container) else {}
-        return bridged.get(stream.index, Shifts())
+        return (self.clock.shifts if self.may_jump else {}).get(stream.index, Shifts())
 
     def recordings(self) -> Iterator[Media]:
         """This one, then those that follow it, each open until the next is asked for."""
@@ -147,31 +142,31 @@ class Media:
         last = self
         for link in self.following:
             begins += last.read_seconds()
-            with closing(Media(self.path, link, begins=begins)) as last:
+            last = Media(self.path, link, begins=begins)
+            with closing(last.container):
                 yield last
-
-    def close(self) -> None:
-        """Close the file."""
-        self.container.close()
 
     def reopen(self) -> None:
         """Back to the start, with all streams new."""
-        self.close()
-        self.container = _container(self.source)
+        self.container.close()
+        self.container = av.open(self.source.location(), metadata_errors="replace")
 
-    def real_streams(self) -> list[Stream]:
-        """Video, without attached pictures, and audio."""
-        return [*self.streams("video"), *self.streams("audio")]
-
-    def streams(self, kind: str) -> list[Stream]:
-        """All streams that were of a kind when the file was opened.
+    def streams(self, *kinds: str) -> list[Stream]:
+        """The streams of some kinds, of video and audio if none is named.
 
         Pictures attached to a sound file are no video. While an MPEG-TS file is read, FFmpeg may
-        make a stream of sound one of pictures, as its last program table says.
+        make a stream of sound one of pictures, as its last program table says: what counts is what
+        a stream was when the file was opened.
         """
         still = Disposition.attached_pic | Disposition.timed_thumbnails
-        streams = [s for s in self.container.streams if isinstance(s, _KINDS[kind])]
-        return [s for s in streams if not s.disposition & still and s.time_base]
+        return [
+            stream
+            for kind in kinds or _KINDS
+            for stream in self.container.streams
+            if isinstance(stream, _KINDS[kind])
+            and not stream.disposition & still
+            and stream.time_base
+        ]
 
     def stream(self, kind: str) -> Stream | None:
         """The stream of a kind that players take; `None` if there is none of this kind.
@@ -182,7 +177,12 @@ class Media:
         usable = [stream for stream in streams if stream.codec_context is not None]
         if streams and not usable:
             raise DecodeError(self.path, 0.0, f"no decoder for the {kind} stream")
-        return min(usable, key=lambda stream: not is_default(stream), default=None)
+        return min(usable, key=lambda s: not s.disposition & Disposition.default, default=None)
+
+    def counts_bytes(self, stream: Stream) -> bool:
+        """Whether a position in the file says which samples are there, and the other way round."""
+        is_counted = self.container.format.name in _COUNTED
+        return is_counted and stream.codec_context.name.startswith("pcm_")
 
     def duration_seconds(self) -> float:
         """From time 0 to the end of the longest stream of pictures or sound.
@@ -192,10 +192,15 @@ class Media:
         if self.following:
             *_, last = self.recordings()
             return float(last.begins + last.read_seconds())
-        known = self._header_seconds()
-        if known is not None:
-            return known
-        read, guess = float(self.read_seconds()), self._file_seconds()
+        guess = self._file_seconds()
+        if self.has_table or self._holds_all_samples():
+            ends = [guess]
+            if self.has_other_streams:
+                ends = [self.end_seconds(stream) for stream in self.streams()]
+            known = [end for end in ends if end is not None]
+            if len(known) == len(ends):
+                return max(known)
+        read = float(self.read_seconds())
         return read if guess is None or abs(guess - read) > _ROUNDING_SECONDS else guess
 
     def read_seconds(self) -> Fraction:
@@ -204,20 +209,23 @@ class Media:
         return max(Fraction(0), Fraction(round(end * 1e6), 10**6) - self.origin - self.begins)
 
     def end_seconds(self, stream: Stream) -> float | None:
-        """Where a stream ends if its header is right, in seconds after time 0."""
-        if not header_counts(self.container):
+        """Where a stream ends if its header is right, in seconds after time 0.
+
+        In Matroska its tag DURATION says so, such as 00:00:03.004000000; without one, that is where
+        its packets end, or the file if that was cut off.
+        """
+        if not self.has_table:
             return None
-        if self.container.format.name not in _OWN_LENGTHS:
-            tag = _matroska_end_seconds(stream.metadata.get("DURATION", ""), self.origin)
-            return self._unsaid_end_seconds(stream) if tag is None else tag
-        if stream.duration and stream.start_time is not None:
+        if self.container.format.name in _OWN_LENGTHS:
+            if not stream.duration or stream.start_time is None:
+                return None
             ticks = stream.start_time + stream.duration
             return float(ticks * stream.time_base - self.origin)
-        return None
-
-    def _unsaid_end_seconds(self, stream: Stream) -> float | None:
-        """Where the packets of a stream end; the end of the file if that was cut off."""
-        promised = None if self._has_other_streams() else self._file_seconds()
+        tag = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
+        if tag is not None:
+            hours, minutes, seconds = tag.groups()
+            return int(hours) * 3600 + int(minutes) * 60 + float(seconds) - float(self.origin)
+        promised = None if self.has_other_streams else self._file_seconds()
         if promised is not None and promised - self.read_seconds() > MISSING_SECONDS:
             return promised
         end = self.clock.ends.get(stream.index)
@@ -230,40 +238,26 @@ class Media:
         pictures are missing that the header promises.
         """
         promised = None if self.following else self.end_seconds(stream)
-        if promised is not None and promised - end > MISSING_SECONDS:
-            return end
-        return max(end, min(self._sound_end_seconds(), end + HOLD_SECONDS))
-
-    def _sound_end_seconds(self) -> float:
         sounds = [s for s in self.streams("audio") if s.codec_context is not None]
-        if not sounds:
-            return -math.inf
+        if not sounds or (promised is not None and promised - end > MISSING_SECONDS):
+            return end
+        sound_end: float | None
         if self.following:
-            return self.duration_seconds()
-        stream = self.stream("audio")
-        end = self.end_seconds(stream)
-        return self.clock.ends.get(stream.index, 0.0) - float(self.origin) if end is None else end
-
-    def _header_seconds(self) -> float | None:
-        """The length as the header says; `None` if it does not, or counts what is no picture."""
-        if not header_counts(self.container) and not self._holds_all_samples():
-            return None
-        if not self._has_other_streams():
-            return self._file_seconds()
-        ends = [self.end_seconds(stream) for stream in self.real_streams()]
-        return None if None in ends else max(ends)
+            sound_end = self.duration_seconds()
+        else:
+            sound = self.stream("audio") or sounds[0]
+            sound_end = self.end_seconds(sound)
+            if sound_end is None:
+                sound_end = self.clock.ends.get(sound.index, 0.0) - float(self.origin)
+        return max(end, min(sound_end, end + HOLD_SECONDS))
 
     def _holds_all_samples(self) -> bool:
         """Of PCM: whether the file has as many bytes as its header says, or more."""
         stream = self.container.streams[0]
-        if not counts_bytes(self.container, stream) or not stream.duration:
+        if not self.counts_bytes(stream) or not stream.duration:
             return False
         num_bits = stream.duration * stream.time_base * stream.codec_context.bit_rate
         return num_bits <= 8 * self.source.size
-
-    def _has_other_streams(self) -> bool:
-        """Whether there are subtitles, data or attached pictures, which may last longer."""
-        return len(self.real_streams()) < len(self.container.streams)
 
     def _file_seconds(self) -> float | None:
         """What FFmpeg takes for the length of the file, subtitles and all."""
@@ -272,31 +266,10 @@ class Media:
         start = Fraction(self.container.start_time or 0, av.time_base)
         return float(Fraction(self.container.duration, av.time_base) + start - self.origin)
 
-    def packets(self, streams: list[Stream]) -> Iterator[av.Packet]:
-        """The packets from here on, then an empty one for each stream: it flushes the decoder."""
-        try:
-            yield from self.container.demux(streams)
-        except IndexError:
-            # PyAV 18 trips over streams that were found while reading, when all has been read.
-            return
-
-
-def is_default(stream: Stream) -> bool:
-    """Whether the file marks the stream as the one to take."""
-    return bool(stream.disposition & Disposition.default)
-
 
 @lru_cache(maxsize=256)
 def _clock(source: Source) -> Clock:
     """See `Media.clock`."""
-    with closing(Media(source.file, source)) as media:
-        return read_clock(media.container, media.real_streams())
-
-
-def _matroska_end_seconds(tag: str, origin: Fraction) -> float | None:
-    """Where a stream ends by its tag DURATION, such as 00:00:03.004000000; `None` without one."""
-    found = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", tag)
-    if found is None:
-        return None
-    hours, minutes, seconds = found.groups()
-    return int(hours) * 3600 + int(minutes) * 60 + float(seconds) - float(origin)
+    media = Media(source.file, source)
+    with closing(media.container):
+        return read_clock(media.container, media.streams(), may_jump=media.may_jump)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
-from sightsound.media.geometry import Box, Crop
+from sightsound.media.geometry import Box
 
 # Beyond this, either way, it is a mistake (a guess): 480x576 on a wide screen, the most of cameras
 # and discs, is 2.1, and a film that FFmpeg scaled into a strip of 1600x90 is 1:10.
@@ -39,12 +39,6 @@ class Display:
         shown = width - self.cut.left - self.cut.right
         return height - self.cut.top - self.cut.bottom, max(1, round(shown * self.pixel_aspect))
 
-    def of_picture(self, height: int, width: int) -> Display:
-        """The same without a cut that leaves nothing of a picture of this size."""
-        cut = self.cut
-        inside = cut.top + cut.bottom < height and cut.left + cut.right < width
-        return self if inside else Display(self.pixel_aspect)
-
 
 AS_STORED = Display()
 
@@ -56,17 +50,12 @@ def sane_aspect(value: Fraction | None) -> Fraction:
     return Fraction(value)
 
 
-def crop_of_stored(crop: Crop, shown: tuple[int, int], cut: Cut) -> Crop:
-    """`crop`, of a picture (height, width) as `shown`, as a crop of the one stored, less `cut`.
+def box_of_stored(box: Box, shown: tuple[int, int], cut: Cut, height: int, width: int) -> Box:
+    """`box`, of a picture (height, width) as `shown`, on the one stored, of which `cut` is cut off.
 
-    Both are upright.
+    Both are upright; `height` and `width` are those of the stored one.
     """
-
-    def stored(height: int, width: int) -> Box:
-        box = crop(*shown)
-        down = (height - cut.top - cut.bottom) / shown[0]
-        across = (width - cut.left - cut.right) / shown[1]
-        top, left = cut.top + box.top * down, cut.left + box.left * across
-        return Box(top, left, box.height * down, box.width * across)
-
-    return stored
+    down = (height - cut.top - cut.bottom) / shown[0]
+    across = (width - cut.left - cut.right) / shown[1]
+    top, left = cut.top + box.top * down, cut.left + box.left * across
+    return Box(top, left, box.height * down, box.width * across)

@@ -22,7 +22,7 @@ import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from sightsound.media.decode import DecodeError, opened
-from sightsound.media.downmix import channels_of, counted, mono
+from sightsound.media.downmix import channels_of, counted
 from sightsound.media.fingerprint import RATE_HZ, SECONDS, fingerprint, likeness
 from sightsound.media.frames import VideoTrack, read_frames
 from sightsound.media.packets import Packets, Timing
@@ -213,11 +213,12 @@ def _looked_at(
         decoding = VideoTrack.find(media)
         packets = _numbered(decoding, known, since=float(known.times[pieces[0].start]))
         for piece in pieces:
-            for frame in decoding.decoded(_piece(decoding, packets, piece)):
-                ticks = frame.dts if frame.pts is None else frame.pts
-                time = math.nan if ticks is None else decoding.seconds(ticks)
-                if not time < timing.start_seconds and not time >= timing.end_seconds:
-                    look.add(time, frame, piece=piece.start)
+            for packet in _piece(decoding, packets, piece):
+                for frame in decoding.decode(packet):
+                    ticks = frame.dts if frame.pts is None else frame.pts
+                    time = math.nan if ticks is None else decoding.seconds(ticks)
+                    if not time < timing.start_seconds and not time >= timing.end_seconds:
+                        look.add(time, frame, piece=piece.start)
             decoding.stream.codec_context.flush_buffers()
     track.failures = list(dict(track.failures + decoding.failures).items())
     return look
@@ -366,8 +367,7 @@ def _levels(
     squares, count = np.zeros(1), 0
     for start, stop in stretches:
         with opened(path, start_seconds=start) as media:
-            for time, frame in AudioTrack.find(media).sound(start, stop):
-                mixed = mono(frame)
+            for time, _, mixed, frame in AudioTrack.find(media).sound(start, stop):
                 channels = _full_scale(channels_of(frame))[counted(frame.layout)]
                 rows = np.vstack([channels, mixed])
                 rows = rows[:, np.isfinite(mixed)]

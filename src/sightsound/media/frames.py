@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Callable, Iterator
+from bisect import bisect_left
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 
 import av
@@ -27,10 +30,8 @@ from sightsound.media.front_end import Picture
 from sightsound.media.geometry import Crop
 from sightsound.media.pixels import Converter
 from sightsound.media.seek import is_in_order
-from sightsound.media.skip_nonref import CODECS, Sparing
+from sightsound.media.skip_nonref import CODECS, SkipNonref
 from sightsound.media.track import Track
-
-Convert = Callable[..., None]  # a `Converter`, or what calls one in the same way
 
 _MAX_LATE = 0.25  # seconds; approximate frames that were shown longer ago are decoded exactly
 _LEAP_SECONDS = 1.0  # between frames; whether a later one is true shows the frame after it
@@ -40,6 +41,19 @@ TICK_SECONDS = 1e-6  # slack when times are compared: far below any frame, far a
 _MARKED_CONTAINERS = frozenset({"mov", "mp4", "matroska", "webm", "flv", "mpegts", "mpeg"})
 # Containers that know the order of decoding only: times of packets are guessed, wrong for B frames.
 _UNTIMED_CONTAINERS = frozenset({"avi"})
+
+Shortcuts = frozenset[str]
+# What may be left out: packets before the last keyframe, frames that no other refers to. Tried in
+# this order until one does not raise `NeedsAll`, as the last never does.
+SHORTCUTS: tuple[Shortcuts, ...] = (
+    frozenset({"packets", "frames"}),
+    frozenset({"packets"}),
+    frozenset(),
+)
+
+
+class NeedsAll(Exception):
+    """What was left out is needed: packets before a keyframe in name only, or too many frames."""
 
 
 @dataclass
@@ -84,14 +98,28 @@ def read_frames(
     if min(size) < 1:
         raise ValueError(f"size: got {size}; accepted: (height, width), both at least 1")
     convert = Converter(size, crop=crop)
-    for shortcuts in (SPARING, FROM_KEYFRAME):
-        try:
-            return _read_frames(
-                path, wanted, convert, shortcuts, approximate=approximate, picture=picture
-            )
-        except NeedsAll:
-            continue
-    return _read_frames(path, wanted, convert, frozenset(), picture=picture)
+    order, last = np.argsort(wanted, kind="stable"), float(wanted.max())
+    pixels = np.empty((len(wanted), 3, *convert.size), dtype=np.uint8)
+    times, valid = np.empty(len(wanted)), np.empty(len(wanted), dtype=bool)
+    for shortcuts in SHORTCUTS:
+        with suppress(NeedsAll), opened(path, start_seconds=float(wanted.min())) as media:
+            track = VideoTrack.find(media)
+            if track is None:
+                return None
+            done = 0
+            for stop, time, frame, is_valid in track.shown(
+                wanted[order], shortcuts, approximate=approximate
+            ):
+                rows = order[done:stop]
+                convert(frame, out=pixels[rows[0]], display=track.display_of(frame, picture))
+                pixels[rows[1:]] = pixels[rows[0]]
+                times[rows], valid[rows], done = time, is_valid, stop
+            if not done:
+                return None
+            frames = Frames(pixels, times, valid, track.problems(until=last))
+            track.check_skipped(wanted, frames, approximate=approximate)
+            return frames
+    raise AssertionError("frames were needed that nothing left out")
 
 
 def read_frame_times(path: str | Path) -> np.ndarray | None:
@@ -109,46 +137,6 @@ def read_frame_times(path: str | Path) -> np.ndarray | None:
         return np.array(times) if times else None
 
 
-# What `_read_frames` may leave out: packets before the last keyframe, frames nobody needs.
-FROM_KEYFRAME = frozenset({"packets"})
-SPARING = frozenset({"packets", "frames"})
-
-
-class NeedsAll(Exception):
-    """What was left out is needed: packets before a keyframe in name only, or too many frames."""
-
-
-def _read_frames(
-    path: str | Path,
-    wanted: np.ndarray,
-    convert: Converter,
-    shortcuts: frozenset[str],
-    *,
-    picture: Picture = "displayed",
-    approximate: bool = False,
-) -> Frames | None:
-    """See `read_frames`. Raises `NeedsAll` if a shortcut might change the result."""
-    first, last = float(wanted.min()), float(wanted.max())
-    with opened(path, start_seconds=first) as media:
-        track = VideoTrack.find(media)
-        if track is None:
-            return None
-        if "frames" in shortcuts:
-            track.spare(np.empty(0) if approximate else wanted + TICK_SECONDS)
-        picker = _Picker(wanted, convert=track.converter(convert, picture), size=convert.size)
-        for time, end, frame in track.pictures(first if shortcuts else -math.inf):
-            if picker.add(time, end, frame):
-                break
-        if track.num_frames == 0:
-            if track.is_empty:
-                return None
-            track.check_spared(wanted, None, approximate=approximate)
-            track.raise_nothing_decoded(first)
-        frames = picker.result(track.shown_until, problems=track.problems(until=last))
-        track.check_spared(wanted, frames, approximate=approximate)
-        return frames
-
-
 class VideoTrack(Track):
     """The video stream: its frames in order of time."""
 
@@ -156,75 +144,48 @@ class VideoTrack(Track):
 
     def __init__(self, media: Media, stream: Stream) -> None:
         super().__init__(media, stream)
-        self._first_aspect = stream.codec_context.sample_aspect_ratio  # before anything is decoded
+        # Of pixels: as the stream says before anything is decoded, and as the container does where
+        # that differs; then as the stream says from which tick on.
+        own, said = stream.codec_context.sample_aspect_ratio, stream.sample_aspect_ratio
+        self._first_aspect = own
+        self._container_aspect: Fraction | None = None if said == own else said
+        self._aspects: list[tuple[int, Fraction | None]] = []
         self._has_skipped = False  # packets before the keyframe
         self._keyframe_seconds = -math.inf  # where decoding starts if something was skipped
         rate = stream.average_rate
         self._frame_seconds = float(1 / rate) if rate else 0.0
-        self._sparing: Sparing | None = None
-        self._ticks: list[int] | None = None  # a heap: of packets whose frames are still to come
-        self._aspects: list[tuple[int, Fraction | None]] = []  # of pixels, from which tick on
+        self._skip: SkipNonref | None = None
 
-    def converter(self, convert: Converter, picture: Picture) -> Convert:
-        """`convert` for frames of this stream, told how each is shown."""
+    def display_of(self, frame: av.VideoFrame, picture: Picture = "displayed") -> Display:
+        """How a player shows a frame of this stream; as it is stored if `picture` says so."""
         if picture == "stored":
-            return convert
-        return lambda frame, *, out: convert(frame, out=out, display=self.display_of(frame))
-
-    def display_of(self, frame: av.VideoFrame) -> Display:
-        """How a player shows a frame of this stream."""
-        aspect = self._container_aspect or self._aspect_at(frame.pts)
-        return Display(sane_aspect(aspect), self._cut).of_picture(frame.height, frame.width)
+            return AS_STORED
+        aspect = self._container_aspect
+        if not aspect and self._aspects:
+            ticks = math.inf if frame.pts is None else frame.pts
+            before = [aspect for tick, aspect in self._aspects if tick <= ticks]
+            aspect = before[-1] if before else self._aspects[0][1]
+        elif not aspect:
+            aspect = self.stream.codec_context.sample_aspect_ratio
+        cut = self._cut
+        if cut.top + cut.bottom >= frame.height or cut.left + cut.right >= frame.width:
+            cut = Cut()  # nothing would be left
+        return Display(sane_aspect(aspect), cut)
 
     @property
     def is_shown_as_stored(self) -> bool:
         """Whether its first frames, as far as is known before they are decoded, are."""
-        return Display(sane_aspect(self._container_aspect or self._first_aspect), self._cut) == (
-            AS_STORED
-        )
-
-    @property
-    def _marks_keyframes(self) -> bool:
-        """Whether the container says where decoding can start, and when that is shown."""
-        names = set(self.media.container.format.name.split(","))
-        ordered = names & _UNTIMED_CONTAINERS and is_in_order(self.stream)
-        return bool(names & _MARKED_CONTAINERS or ordered)
-
-    def _aspect_at(self, ticks: int | None) -> Fraction | None:
-        """The shape of pixels that the stream itself gives for a frame."""
-        if not self._aspects:
-            return self.stream.codec_context.sample_aspect_ratio
-        ticks = math.inf if ticks is None else ticks
-        before = [aspect for tick, aspect in self._aspects if tick <= ticks]
-        return before[-1] if before else self._aspects[0][1]
-
-    @cached_property
-    def _container_aspect(self) -> Fraction | None:
-        """The shape of pixels that the container gives, if it differs from the stream's own."""
-        found = self.stream.sample_aspect_ratio
-        return None if found == self._first_aspect else found
+        aspect = sane_aspect(self._container_aspect or self._first_aspect)
+        return Display(aspect, self._cut) == AS_STORED
 
     @cached_property
     def _cut(self) -> Cut:
         media = self.media
-        found = apertures(media.source, media.container.format.name)
-        place = [stream.index for stream in media.streams(self.kind)].index(self.stream.index)
-        return found[place] if place < len(found) else Cut()
+        cuts = apertures(media.source, media.container.format.name)
+        number = [stream.index for stream in media.streams(self.kind)].index(self.stream.index)
+        return cuts[number] if number < len(cuts) else Cut()
 
-    def decoded(self, packets: Iterator[av.Packet]) -> Iterator[av.VideoFrame]:
-        """See `Track`; notes where the shape of pixels changes."""
-        return super().decoded(self._watched(packets))
-
-    def _watched(self, packets: Iterator[av.Packet]) -> Iterator[av.Packet]:
-        for packet in packets:
-            yield packet
-            if self._aspects and not packet.is_keyframe:  # only those may bring another
-                continue
-            aspect = packet.stream.codec_context.sample_aspect_ratio  # as of this packet
-            if packet.pts is not None and [aspect] != [a for _, a in self._aspects[-1:]]:
-                self._aspects.append((packet.pts, aspect))
-
-    def spare(self, wanted: np.ndarray) -> None:
+    def skip_nonref(self, wanted: np.ndarray) -> None:
         """From now on, decode frames that no other refers to only at `wanted` (T,) seconds.
 
         With none wanted, for every codec; otherwise where it is known to change nothing.
@@ -233,25 +194,26 @@ class VideoTrack(Track):
             return
         timed = self.media.container.format.name not in _UNTIMED_CONTAINERS
         if len(wanted) == 0 or (timed and self.stream.codec_context.name in CODECS):
-            self._sparing = Sparing(wanted, seconds=self.seconds)
+            self._skip = SkipNonref(wanted, self)
 
     @property
-    def has_spared(self) -> bool:
+    def has_skipped_frames(self) -> bool:
         """Whether a frame was perhaps not decoded because nobody wants it."""
-        return self._sparing is not None and self._sparing.has_spared
+        return self._skip is not None and self._skip.has_skipped
 
-    def check_spared(self, wanted: np.ndarray, frames: Frames | None, *, approximate: bool) -> None:
+    def check_skipped(
+        self, wanted: np.ndarray, frames: Frames | None, *, approximate: bool = False
+    ) -> None:
         """Raises `NeedsAll` unless `frames` are what decoding everything would have given."""
-        if self._sparing is None:
+        if self._skip is None:
             return
         if frames is None:
             raise NeedsAll
-        shown_at = np.minimum(wanted, self.end_seconds)  # from then on the last frame is held
-        late = (shown_at - frames.times_seconds)[frames.valid].max(initial=0)
-        if approximate and late > _MAX_LATE:
-            raise NeedsAll
-        shown = self._sparing.delivered(wanted + TICK_SECONDS, frames.times_seconds)
-        if not approximate and (self.failures or not shown):
+        if approximate:
+            shown_at = np.minimum(wanted, self.end_seconds)  # from then on the last frame is held
+            if (shown_at - frames.times_seconds)[frames.valid].max(initial=0) > _MAX_LATE:
+                raise NeedsAll
+        elif self.failures or not self._skip.is_right(wanted + TICK_SECONDS, frames.times_seconds):
             raise NeedsAll
 
     def shown_until(self) -> float:
@@ -266,51 +228,83 @@ class VideoTrack(Track):
             self.raise_nothing_decoded(0.0)
         return None
 
+    def shown(
+        self, wanted: np.ndarray, shortcuts: Shortcuts, *, approximate: bool = False
+    ) -> Iterator[tuple[int, float, av.VideoFrame, np.ndarray]]:
+        """The frames shown at `wanted` (T,) seconds, which ascend; none if the stream is empty.
+
+        Yields for each frame up to which of the times it is shown, when it was shown first, the
+        frame, and at which of these times it is valid, (n,) bool. Raises `NeedsAll` if a shortcut
+        might change the result; `check_skipped` looks at the frames given.
+        """
+        first, ticks = float(wanted[0]), wanted + TICK_SECONDS
+        if "frames" in shortcuts:
+            self.skip_nonref(np.empty(0) if approximate else ticks)
+        done, last = 0, None
+        for time, _, frame in self.pictures(first if shortcuts else -math.inf):
+            stop = bisect_left(ticks, time, lo=done)
+            if stop > done:
+                yield stop, *(last or (time, frame)), np.full(stop - done, last is not None)
+                done = stop
+                if done == len(wanted):
+                    return
+            last = time, frame
+        if last is not None:
+            yield len(wanted), *last, ticks[done:] < self.shown_until()
+        elif not self.is_empty:
+            self.check_skipped(wanted, None, approximate=approximate)
+            self.raise_nothing_decoded(first)
+
     def pictures(self, from_seconds: float) -> Iterator[tuple[float, float, av.VideoFrame]]:
         """(start, end, frame) in order of time, beginning at or before `from_seconds`.
 
         Raises `NeedsAll` if what was left out before it turns out to be needed.
         """
-        last = -math.inf
-        if self._marks_keyframes:
-            packets = self._from_last_keyframe(self.packets(from_seconds), from_seconds)
+        names = set(self.media.container.format.name.split(","))
+        is_ordered = names & _UNTIMED_CONTAINERS and is_in_order(self.stream)
+        if names & _MARKED_CONTAINERS or is_ordered:
+            packets = self._from_last_keyframe(from_seconds)
         else:
             packets = self.packets()
-        if self._sparing is not None:
-            packets = self._spared(packets)
-        elif self.media.container.format.name in _UNTIMED_CONTAINERS:
-            packets = self._noted(packets)
-        for time, frame in self._timed(self.decoded(packets)):
-            if self._sparing is not None and time < last:
-                raise NeedsAll  # the times are not those of the pictures: no plan can be made
+        if self._skip is not None:
+            packets = self._skip.packets(packets)
+        last = -math.inf
+        for time, frame in self._timed(packets):
+            if self._skip is not None and (time < last or frame.interlaced_frame):
+                # The times are not those of the pictures, so that no plan can be made; or of a pair
+                # of fields one may be referred to and the other not.
+                raise NeedsAll
             if time < max(last, self._keyframe_seconds - TICK_SECONDS):
                 continue  # the clock jumped back, or a frame that leads an open group
-            if self._sparing is not None and frame.interlaced_frame:
-                raise NeedsAll  # of a pair of fields, one may be referred to and the other not
-            if last == -math.inf:
-                self._check_keyframe(time, frame)
+            if last == -math.inf and self._has_skipped:
+                # With x264's intra-refresh, say, keyframes in name only are P frames of rubbish.
+                is_keyframe = abs(time - self._keyframe_seconds) < TICK_SECONDS
+                if not is_keyframe or frame.pict_type != PictureType.I:
+                    raise NeedsAll
             if frame.duration:
                 self._frame_seconds = self.seconds(frame.duration) - self.seconds(0)
             elif not self._frame_seconds and last > -math.inf:
                 self._frame_seconds = time - last
             last = time
             end = time + self._frame_seconds
-            self.end_seconds = end if self._sparing is None else max(end, self.end_seconds or end)
+            self.end_seconds = end if self._skip is None else max(end, self.end_seconds or end)
             yield time, end, frame
         if last == -math.inf and self._has_skipped:
             raise NeedsAll
 
-    def _timed(self, frames: Iterator[av.VideoFrame]) -> Iterator[tuple[float, av.VideoFrame]]:
+    def _timed(self, packets: Iterator[av.Packet]) -> Iterator[tuple[float, av.VideoFrame]]:
         """(start, frame), but for those alone far ahead of both neighbours: their time is false.
 
         They would hide everything up to that time. Only such leaps are held until the next frame.
         """
         last, held = -math.inf, None
-        for frame in frames:
-            ticks = self._ticks_of(frame)
-            time = self._next_seconds(last) if ticks is None else self.seconds(ticks)
+        for ticks, frame in self._decoded(packets):
+            if ticks is not None:
+                time = self.seconds(ticks)
+            else:
+                time = last + self._frame_seconds if last > -math.inf else 0.0
             if held is not None and last <= time < held[0]:
-                if self._sparing is not None:
+                if self._skip is not None:
                     raise NeedsAll
             elif held is not None:
                 yield held
@@ -322,114 +316,48 @@ class VideoTrack(Track):
         if held is not None:
             yield held
 
-    def _ticks_of(self, frame: av.VideoFrame) -> int | None:
-        """When a frame starts. Frames come in the order of showing; where only the order of
-        decoding is known, so do the times of the packets, once sorted."""
-        if self._ticks:
-            return heapq.heappop(self._ticks)
-        return frame.pts if frame.pts is not None else frame.dts
+    def _decoded(self, packets: Iterator[av.Packet]) -> Iterator[tuple[int | None, av.VideoFrame]]:
+        """(timestamp, frame); notes where the shape of pixels changes.
 
-    def _noted(self, packets: Iterator[av.Packet]) -> Iterator[av.Packet]:
-        """Notes the times of packets, but for those that fail: no frame comes of them."""
-        self._ticks = []
+        Frames come in the order of showing. Where only the order of decoding is known, so do the
+        times of the packets once sorted, but for those that fail: no frame comes of them.
+        """
+        is_untimed = self.media.container.format.name in _UNTIMED_CONTAINERS
+        waiting: list[int] = []  # a heap: of packets whose frames are still to come
         for packet in packets:
+            is_noted = is_untimed and self._skip is None and packet.pts is not None
+            is_noted = is_noted and packet.size > 0
+            if is_noted:
+                heapq.heappush(waiting, packet.pts)
             before = len(self.failures), self.num_frames
-            timed = packet.pts is not None and packet.size > 0
-            if timed:
-                heapq.heappush(self._ticks, packet.pts)
-            yield packet
-            failed = len(self.failures) > before[0] and self.num_frames == before[1]
-            if timed and failed and packet.pts in self._ticks:
-                self._ticks.remove(packet.pts)
-                heapq.heapify(self._ticks)
+            for frame in self.decode(packet):
+                ticks = frame.dts if frame.pts is None else frame.pts
+                yield heapq.heappop(waiting) if waiting else ticks, frame
+            has_failed = len(self.failures) > before[0] and self.num_frames == before[1]
+            if is_noted and has_failed and packet.pts in waiting:
+                waiting.remove(packet.pts)
+                heapq.heapify(waiting)
+            if packet.is_keyframe or not self._aspects:  # only those may bring another
+                aspect = packet.stream.codec_context.sample_aspect_ratio  # as of this packet
+                if packet.pts is not None and [aspect] != [a for _, a in self._aspects[-1:]]:
+                    self._aspects.append((packet.pts, aspect))
 
-    def _spared(self, packets: Iterator[av.Packet]) -> Iterator[av.Packet]:
-        """Tells the decoder what each packet is for; notes how far the stream reaches."""
-        for packet, needed in self._sparing.planned(packets):
-            self.stream.codec_context.skip_frame = "DEFAULT" if needed else "NONREF"
-            if packet.pts is not None:
-                end = self.seconds(packet.pts + (packet.duration or 0))
-                self.end_seconds = max(end, self.end_seconds or end)
-            yield packet
-
-    def _check_keyframe(self, time: float, frame: av.VideoFrame) -> None:
-        """With x264's intra-refresh, say, keyframes in name only are P frames that show rubbish."""
-        shown = abs(time - self._keyframe_seconds) < TICK_SECONDS
-        if self._has_skipped and not (shown and frame.pict_type == PictureType.I):
-            raise NeedsAll
-
-    def _next_seconds(self, last: float) -> float:
-        return last + self._frame_seconds if last > -math.inf else 0.0
-
-    def _from_last_keyframe(
-        self, packets: Iterator[av.Packet], from_seconds: float
-    ) -> Iterator[av.Packet]:
-        """Leaves out what lies before the last keyframe that is shown by `from_seconds`.
+    def _from_last_keyframe(self, from_seconds: float) -> Iterator[av.Packet]:
+        """The packets, but for what lies before the last keyframe that is shown by `from_seconds`.
 
         Packets are held until one is shown later than that. The frames wanted are shown at or after
         the keyframe and do not refer to anything before it: in an open group, only frames that are
-        shown before the keyframe do. `_check_keyframe` looks at whether it is one.
+        shown before the keyframe do. `pictures` looks at whether it is one.
         """
+        packets = self.packets(from_seconds)
         held: list[av.Packet] = []
         for packet in packets:
             if packet.pts is None or self.seconds(packet.pts) > from_seconds:
-                yield from held
-                yield packet
-                yield from packets
-                return
+                return chain(held, (packet,), packets)
             if packet.is_keyframe:
                 self._has_skipped |= self.is_sought or bool(held)
-                self._keyframe_seconds = (
-                    self.seconds(packet.pts) if self._has_skipped else -math.inf
-                )
+                if self._has_skipped:
+                    self._keyframe_seconds = self.seconds(packet.pts)
                 held.clear()
             held.append(packet)
-        yield from held
-
-
-class _Picker:
-    """Chooses from frames in order of time those shown at the wanted times."""
-
-    def __init__(self, wanted: np.ndarray, *, convert: Convert, size: tuple[int, int]) -> None:
-        self._wanted = wanted
-        self._order = np.argsort(wanted, kind="stable")
-        self._next = 0  # position in `_order`
-        self._convert = convert
-        self._shown: tuple[float, float, av.VideoFrame] | None = None
-        self._pixels = np.empty((len(wanted), 3, *size), dtype=np.uint8)
-        self._times = np.empty(len(wanted))
-        self._valid = np.empty(len(wanted), dtype=bool)
-
-    def add(self, time: float, end: float, frame: av.VideoFrame) -> bool:
-        """Take the next frame; true once nothing more is wanted."""
-        if self._shown is not None:
-            self._give(self._shown, before=time, valid_before=math.inf)
-        elif self._wanted.min() + TICK_SECONDS < time:
-            self._give((time, end, frame), before=time, valid_before=-math.inf)
-        self._shown = (time, end, frame)
-        return self._next == len(self._order)
-
-    def result(self, shown_until: Callable[[], float], *, problems: tuple[str, ...]) -> Frames:
-        """Everything wanted; what is still open gets the last frame, valid while it is shown."""
-        if self._next < len(self._order):
-            assert self._shown is not None
-            self._give(self._shown, before=math.inf, valid_before=shown_until())
-        return Frames(self._pixels, self._times, self._valid, problems)
-
-    def _give(
-        self, shown: tuple[float, float, av.VideoFrame], *, before: float, valid_before: float
-    ) -> None:
-        """The frame shown, to all times still open that lie before another time."""
-        first = None
-        while self._next < len(self._order):
-            index = self._order[self._next]
-            if self._wanted[index] + TICK_SECONDS >= before:
-                return
-            if first is None:
-                first = index
-                self._convert(shown[2], out=self._pixels[index])
-            else:
-                self._pixels[index] = self._pixels[first]
-            self._times[index] = shown[0]
-            self._valid[index] = self._wanted[index] + TICK_SECONDS < valid_before
-            self._next += 1
+        return iter(held)

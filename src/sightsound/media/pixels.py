@@ -14,7 +14,7 @@ import numpy as np
 from av.sidedata.sidedata import Type as SideData
 from av.video.reformatter import Interpolation, VideoReformatter
 
-from sightsound.media.display import AS_STORED, Cut, Display, crop_of_stored
+from sightsound.media.display import AS_STORED, Cut, Display, box_of_stored
 from sightsound.media.geometry import Box, Crop, full_box
 
 _MAX_SCALED_PIXELS = 1 << 24  # above this a crop is cut out before it is enlarged
@@ -83,18 +83,20 @@ class Converter:
         key = (shape, display, turn.transposed, turn.flipped_rows, turn.flipped_columns)
         if key not in self._boxes:
             shown = turn.displayed(*display.size(frame.height, frame.width))
-            crop = crop_of_stored(self._crop, shown, turn.turned(display.cut))
-            self._boxes[key] = _checked(crop(*shape), *shape)
+            box = box_of_stored(self._crop(*shown), shown, turn.turned(display.cut), *shape)
+            slack = 1e-6 * max(shape)
+            is_inside = (
+                min(box.top, box.left) >= -slack
+                and min(box.height, box.width) > 0
+                and box.top + box.height <= shape[0] + slack
+                and box.left + box.width <= shape[1] + slack
+            )
+            if not is_inside:
+                raise ValueError(
+                    f"crop: got {box} for a frame of {shape[0]}x{shape[1]}; accepted: a box inside"
+                )
+            self._boxes[key] = box
         return self._boxes[key]
-
-
-def _checked(box: Box, height: int, width: int) -> Box:
-    slack = 1e-6 * max(height, width)
-    inside = box.top >= -slack and box.left >= -slack and box.height > 0 and box.width > 0
-    inside = inside and box.top + box.height <= height + slack
-    if not (inside and box.left + box.width <= width + slack):
-        raise ValueError(f"crop: got {box} for a frame of {height}x{width}; accepted: a box inside")
-    return box
 
 
 @dataclass(frozen=True)

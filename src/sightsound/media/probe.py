@@ -114,11 +114,11 @@ def _probe_audio(media: Media, *, problems: list[str]) -> AudioStreamInfo | None
         return None
     if track is None:
         return None
-    context = track.stream.codec_context
+    context, start = track.stream.codec_context, track.stream.start_time
     return AudioStreamInfo(
         codec=context.codec.name,
         rate_hz=context.sample_rate,
         num_channels=context.layout.nb_channels,
-        start_seconds=track.header_start_seconds,
+        start_seconds=0.0 if start is None else track.seconds(start),
         duration_seconds=track.header_duration_seconds,
     )

@@ -18,10 +18,9 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
 from itertools import islice
 from statistics import median
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 BELIEVED_SECONDS = 0.1
 _GAP_SECONDS = 0.02  # no packet in use is much shorter
@@ -32,8 +31,7 @@ _NUM_AROUND = 8  # frames before and after a step that are looked at; a guess, a
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Stamped(Generic[T]):
+class Stamped(NamedTuple, Generic[T]):
     """A frame with what its file says about it."""
 
     seconds: float  # when it starts; nan where nothing is said
@@ -56,65 +54,58 @@ def counted(leading: list[Stamped[T]], *, beginning: float) -> list[Stamped[T]]:
     start = beginning + round((last.seconds - beginning) / length) * length
     if abs(start - last.seconds) > _ROUNDED_SECONDS:
         return leading
-    exact = [replace(last, seconds=start)]
+    exact = [last._replace(seconds=start)]
     for each in reversed(leading[:-1]):
         ends = start - each.length_seconds
         follows = abs(each.seconds - ends) < _ROUNDING_SECONDS
-        exact.insert(0, replace(each, seconds=ends) if follows else each)
+        exact.insert(0, each._replace(seconds=ends) if follows else each)
     return exact
 
 
-class SampleClock:
-    """Gives frames their times, in the order of decoding."""
+def timed(frames: Iterable[Stamped[T]]) -> Iterator[tuple[float, Stamped[T]]]:
+    """(start in seconds, frame) of frames in the order of decoding.
 
-    def __init__(self) -> None:
-        self._expected = math.nan  # where the last frame ended
-        self._before: deque[float] = deque(maxlen=_NUM_AROUND)  # how late the last stamps were
-
-    def timed(self, frames: Iterable[Stamped[T]]) -> Iterator[tuple[float, Stamped[T]]]:
-        """(start in seconds, frame); looks a few frames ahead where a stamp is off."""
-        frames, ahead = iter(frames), deque()
-        while (frame := ahead.popleft() if ahead else next(frames, None)) is not None:
-            late = frame.seconds - self._expected
-            if _GAP_SECONDS <= late < BELIEVED_SECONDS:
-                ahead.extend(islice(frames, _NUM_AROUND - len(ahead)))
-            yield self._time(frame, late, ahead), frame
-
-    def _time(self, frame: Stamped, late: float, ahead: Iterable[Stamped]) -> float:
-        """When the frame starts; the next one is expected at its end."""
-        time = self._expected
+    Looks a few frames ahead where a stamp is off.
+    """
+    frames, ahead = iter(frames), deque[Stamped[T]]()
+    expected = math.nan  # where the last frame ended
+    before: deque[float] = deque(maxlen=_NUM_AROUND)  # how late the last stamps were
+    while (frame := ahead.popleft() if ahead else next(frames, None)) is not None:
+        late = frame.seconds - expected
+        if _GAP_SECONDS <= late < BELIEVED_SECONDS:
+            ahead.extend(islice(frames, _NUM_AROUND - len(ahead)))
+        time = expected
         if math.isnan(time):
             time = 0.0 if math.isnan(frame.seconds) else frame.seconds
-        elif abs(late) >= BELIEVED_SECONDS or self._is_loss(frame, late, ahead):
+        elif abs(late) >= BELIEVED_SECONDS or (
+            late >= _GAP_SECONDS and _is_loss([frame, *ahead], expected, [*before] or [0.0])
+        ):
             time = frame.seconds
-            self._before.clear()
+            before.clear()
         elif not math.isnan(late):
-            self._before.append(late)
-        self._expected = time + frame.length_seconds
-        return time
+            before.append(late)
+        expected = time + frame.length_seconds
+        yield time, frame
 
-    def _is_loss(self, frame: Stamped, late: float, ahead: Iterable[Stamped]) -> bool:
-        """Whether sound is missing before a frame that comes `late` seconds late."""
-        if not late >= _GAP_SECONDS:
-            return False
-        before, after = [*self._before] or [0.0], [late, *self._lateness(frame, ahead)]
-        step = min(after) - max(before)
-        if step < _GAP_SECONDS - _ROUNDING_SECONDS:
-            return False
-        step = median(after) - median(before)
-        lengths = {round(each.length_seconds, 6) for each in (frame, *ahead)}
-        packets = step / max(frame.length_seconds, 1e-6)
-        noise = max(after) - min(after) + max(before) - min(before)
-        odd = abs(packets - round(packets)) * frame.length_seconds
-        return len(lengths) > 1 or (round(packets) > 0 and odd <= _ROUNDING_SECONDS + noise)
 
-    def _lateness(self, frame: Stamped, ahead: Iterable[Stamped]) -> Iterator[float]:
-        """How late those after a frame are, up to one whose stamp is believed anyway."""
-        expected = self._expected + frame.length_seconds
-        for following in ahead:
-            late = following.seconds - expected
-            if abs(late) >= BELIEVED_SECONDS:
-                return
-            if not math.isnan(late):
-                yield late
-            expected += following.length_seconds
+def _is_loss(frames: list[Stamped], expected: float, before: list[float]) -> bool:
+    """Whether sound is missing before the first of some frames, `expected` where the last ended.
+
+    `before`: how late the frames before it came.
+    """
+    first, after = frames[0], []
+    for frame in frames:  # up to one whose stamp is believed anyway
+        late = frame.seconds - expected
+        if abs(late) >= BELIEVED_SECONDS:
+            break
+        if not math.isnan(late):
+            after.append(late)
+        expected += frame.length_seconds
+    if min(after) - max(before) < _GAP_SECONDS - _ROUNDING_SECONDS:
+        return False
+    step = median(after) - median(before)
+    lengths = {round(each.length_seconds, 6) for each in frames}
+    packets = step / max(first.length_seconds, 1e-6)
+    noise = max(after) - min(after) + max(before) - min(before)
+    odd = abs(packets - round(packets)) * first.length_seconds
+    return len(lengths) > 1 or (round(packets) > 0 and odd <= _ROUNDING_SECONDS + noise)

@@ -20,7 +20,6 @@ from typing import Protocol
 import av
 from av.stream import Discard, Stream
 
-from sightsound.media.clock import counts_bytes
 from sightsound.media.decode import Media
 
 NEAR_SECONDS = 30.0  # what lies before is read in a few milliseconds
@@ -49,7 +48,7 @@ class Seekable(Protocol):
         """A timestamp in seconds after time 0."""
         ...
 
-    def use_alone(self) -> None:
+    def use(self, media: Media, stream: Stream) -> None:
         """Read no other stream."""
         ...
 
@@ -60,12 +59,12 @@ class Seekable(Protocol):
 
 def can_seek(track: Seekable) -> bool:
     """Whether reading from the middle gives the packets that reading from the start would."""
-    if not track.media.can_be_sought:
+    if track.media.is_joined:
         return False
     names = set(track.media.container.format.name.split(","))
     return bool(
         names & (_INDEXED | _NUMBERED | _SEARCHED | _FOLLOWING)
-        or counts_bytes(track.media.container, track.stream)
+        or track.media.counts_bytes(track.stream)
         or (names & _ORDERED and is_in_order(track.stream))
     )
 
@@ -86,7 +85,7 @@ def seek(track: Seekable, since: float) -> av.Packet | None:
     for back in _BACK_SECONDS:
         aim = since - _MARGIN_SECONDS - back
         packet = _landed(track, aim) if aim > NEAR_SECONDS / 2 else None
-        while packet is not None and _time(track, packet) <= since:
+        while packet is not None and packet.pts is not None and track.seconds(packet.pts) <= since:
             if packet.is_keyframe:
                 return packet
             packet = _next(track)
@@ -96,34 +95,25 @@ def seek(track: Seekable, since: float) -> av.Packet | None:
 
 def _landed(track: Seekable, aim: float) -> av.Packet | None:
     """The first packet after a jump to `aim` seconds; `None` if that fails or nothing follows."""
-    guide = _guide(track)
+    guide = track.stream  # the stream whose index is used
+    if _INDEXED_BY_PICTURES & set(track.media.container.format.name.split(",")):
+        guide = next(iter(track.media.streams("video")), guide)
     ticks = math.floor((aim + float(track.media.origin)) / float(guide.time_base))
     guide.discard = Discard.default  # FFmpeg does not index what it discards
     try:
         track.media.container.seek(ticks, stream=guide)
     except av.FFmpegError:
         return None
-    track.use_alone()
+    track.use(track.media, track.stream)
     return _next(track)
 
 
 def _next(track: Seekable, *, shown: bool = False) -> av.Packet | None:
     """The next packet, of those that are `shown` if edit lists cut off others; `None`: no more."""
     try:
-        for packet in track.media.packets([track.stream]):
+        for packet in track.media.container.demux([track.stream]):
             if not (shown and packet.is_discard):
                 return packet
-    except av.FFmpegError:
+    except (av.FFmpegError, IndexError):  # as in `Track.packets`
         return None
     return None
-
-
-def _guide(track: Seekable) -> Stream:
-    """The stream whose index is used."""
-    if _INDEXED_BY_PICTURES & set(track.media.container.format.name.split(",")):
-        return next(iter(track.media.streams("video")), track.stream)
-    return track.stream
-
-
-def _time(track: Seekable, packet: av.Packet) -> float:
-    return math.inf if packet.pts is None else track.seconds(packet.pts)

@@ -16,21 +16,14 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import av
 import numpy as np
 
 from sightsound.media.decode import DecodeError, opened
-from sightsound.media.frames import (
-    FROM_KEYFRAME,
-    SPARING,
-    TICK_SECONDS,
-    Frames,
-    NeedsAll,
-    VideoTrack,
-)
+from sightsound.media.frames import SHORTCUTS, Frames, NeedsAll, Shortcuts, VideoTrack
 from sightsound.media.front_end import Downmix, Picture
 from sightsound.media.geometry import Crop
 from sightsound.media.pixels import Converter
@@ -41,7 +34,6 @@ from sightsound.media.sound import (
     AudioTrack,
     Samples,
     SoundWindow,
-    sample_at,
 )
 
 _PIECE_SECONDS = 0.5  # of sound that is kept together: few pieces are few steps
@@ -183,65 +175,31 @@ class _Pictures:
 
         If a shortcut turns out to change the result, what is left is done without it.
         """
-        for shortcuts in (SPARING, FROM_KEYFRAME, frozenset()):
-            try:
+        for shortcuts in SHORTCUTS:
+            with suppress(NeedsAll):
                 yield from self._pass(shortcuts)
                 return
-            except NeedsAll:
-                continue
 
-    def _pass(self, shortcuts: frozenset[str]) -> Iterator[int]:
+    def _pass(self, shortcuts: Shortcuts) -> Iterator[int]:
         """The frames still wanted, as `read_frames` chooses them, with `shortcuts`."""
         wanted = self._wanted[self._num_given :]
         if not len(wanted):
             return
-        with opened(self._path, start_seconds=wanted[0]) as media:
+        with opened(self._path, start_seconds=float(wanted[0])) as media:
             track = self._track = VideoTrack.find(media)
             if track is None:
                 return
-            if "frames" in shortcuts:
-                track.spare(wanted + TICK_SECONDS)
-            shown = None
-            for time, _, frame in track.pictures(wanted[0] if shortcuts else -math.inf):
-                first = shown is None
-                earlier = (time, frame) if first else shown
-                yield from self._give(earlier, before=time, valid=not first)
-                shown = (time, frame)
-            if shown is None and track.is_empty:
-                return
-            if shown is None:
-                track.check_spared(wanted, None, approximate=False)
-                track.raise_nothing_decoded(wanted[0])
-            yield from self._give(shown, before=track.shown_until(), valid=True)
-            yield from self._give(shown, before=math.inf, valid=False)
-
-    def _give(
-        self, shown: tuple[float, av.VideoFrame], *, before: float, valid: bool
-    ) -> Iterator[int]:
-        """Keeps the frame for the times still open that lie before another time."""
-        picture = None
-        while self._num_given < len(self._wanted):
-            time = float(self._wanted[self._num_given])
-            if time + TICK_SECONDS >= before:
-                return
-            if picture is None:
-                picture = _Picture(self._pixels(shown[1]), shown[0], valid)
-            self._check_spared(time, picture)
-            self._kept[time] = picture
-            self._num_given += 1
-            yield self._num_given
-
-    def _pixels(self, frame: av.VideoFrame) -> np.ndarray:
-        pixels = np.empty((3, *self._convert.size), dtype=np.uint8)
-        self._track.converter(self._convert, self._picture)(frame, out=pixels)
-        return pixels
-
-    def _check_spared(self, time: float, picture: _Picture) -> None:
-        """`NeedsAll` unless decoding everything would have given this picture."""
-        found = Frames(
-            picture.pixels[None], np.array([picture.time_seconds]), np.array([picture.valid])
-        )
-        self._track.check_spared(np.array([time]), found, approximate=False)
+            done = 0
+            for stop, start, frame, valid in track.shown(wanted, shortcuts):
+                pixels = np.empty((3, *self._convert.size), dtype=np.uint8)
+                self._convert(frame, out=pixels, display=track.display_of(frame, self._picture))
+                for time, is_valid in zip(wanted[done:stop].tolist(), valid.tolist(), strict=True):
+                    found = Frames(pixels[None], np.array([start]), np.array([is_valid]))
+                    track.check_skipped(np.array([time]), found)
+                    self._kept[time] = _Picture(pixels, start, is_valid)
+                    self._num_given += 1
+                    yield self._num_given
+                done = stop
 
 
 # --- sound --------------------------------------------------------------------------------------
@@ -278,8 +236,7 @@ class _Sound:
         window = SoundWindow(start, stop, rate)
         for own_rate, position, samples in self._pieces:
             window.write(own_rate, position, samples)
-        problems = self._track.problems(since=start, until=stop) + window.problems()
-        return Samples(*window.result(), problems)
+        return window.result(self._track.problems(since=start, until=stop))
 
     def _advance(self, until: float) -> None:
         """Decode until what follows is later than `until`; a failure is one for good."""
@@ -299,13 +256,9 @@ class _Sound:
             track = self._track = AudioTrack.find(media)
             if track is None:
                 return
-            for time, frame in track.sound(self._start, math.inf):
-                self._keep(
-                    frame.sample_rate,
-                    sample_at(time, frame.sample_rate),
-                    track.mono(frame, self._downmix),
-                )
-                yield time
+            for piece in track.sound(self._start, math.inf, self._downmix):
+                self._keep(piece.frame.sample_rate, piece.position, piece.samples)
+                yield piece.seconds
             if not track.has_sound(self._start):
                 self._track = None
                 return

@@ -15,16 +15,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import av
 import numpy as np
 import soxr
-from av.stream import Stream
 
-from sightsound.media.decode import DecodeError, Media, opened
+from sightsound.media.decode import DecodeError, opened
 from sightsound.media.downmix import mono
 from sightsound.media.front_end import Downmix
-from sightsound.media.sample_clock import SampleClock, Stamped, counted
+from sightsound.media.sample_clock import Stamped, counted, timed
 from sightsound.media.track import Track
 
 PREROLL_SECONDS = 1.0  # sound decoded ahead of a window: covers overlap, reservoirs, start-up
@@ -72,26 +72,32 @@ def read_audio(
         if track is None:
             return None
         window = SoundWindow(start_seconds, stop_seconds, rate)
-        for time, frame in track.sound(start_seconds, stop_seconds):
-            place = sample_at(time, frame.sample_rate)
-            window.write(frame.sample_rate, place, track.mono(frame, downmix))
+        for piece in track.sound(start_seconds, stop_seconds, downmix):
+            window.write(piece.frame.sample_rate, piece.position, piece.samples)
         try:
             if not track.has_sound(start_seconds):
                 return None
         except DecodeError:
             if not _has_any_sound(path, downmix):
                 raise
-        samples, valid = window.result()
-        problems = track.problems(since=start_seconds, until=stop_seconds)
-        return Samples(samples, valid, problems + window.problems())
+        return window.result(track.problems(since=start_seconds, until=stop_seconds))
 
 
 def _has_any_sound(path: str | Path, downmix: Downmix) -> bool:
     """Whether a sample of the stream decodes anywhere: then a window without any is a gap."""
     with opened(path, start_seconds=0.0) as media:
         track = AudioTrack.find(media)
-        heard = (mono(frame, downmix) for _, frame in track.sound(0.0, math.inf))
-        return any(np.isfinite(samples).any() for samples in heard)
+        pieces = () if track is None else track.sound(0.0, math.inf, downmix)
+        return any(np.isfinite(piece.samples).any() for piece in pieces)
+
+
+class Piece(NamedTuple):
+    """A decoded frame of sound."""
+
+    seconds: float  # when it starts, after time 0
+    position: int  # the same in samples at its own rate
+    samples: np.ndarray  # (S,) float32, all channels as one, not finite where a sample is lost
+    frame: av.AudioFrame
 
 
 class AudioTrack(Track):
@@ -99,37 +105,49 @@ class AudioTrack(Track):
 
     kind = "audio"
 
-    def __init__(self, media: Media, stream: Stream) -> None:
-        super().__init__(media, stream)
-        self._has_numbers: bool | None = None  # whether a sample is one; None: there is none
+    _has_numbers: bool | None = None  # whether a sample is one; None: there is none
 
-    def mono(self, frame: av.AudioFrame, downmix: Downmix) -> np.ndarray:
-        """(S,) float32 of a frame of `sound`, not finite where a sample is lost."""
-        samples = mono(frame, downmix)
-        if self._has_numbers is not True and len(samples):
-            self._has_numbers = bool(np.isfinite(samples).any())
-        return samples
-
-    def sound(self, start: float, stop: float) -> Iterator[tuple[float, av.AudioFrame]]:
-        """(start, frame) of what may be heard in [start, stop), and a little around it."""
+    def sound(self, start: float, stop: float, downmix: Downmix = "itu") -> Iterator[Piece]:
+        """What may be heard in [start, stop), and a little around it."""
         first = start - PREROLL_SECONDS if start > FROM_START_SECONDS else -math.inf
-        packets = self._around(self.packets(first), first=first, stop=stop)
-        frames = self._stamped(self.decoded(packets))
+        frames = self._stamped(first, stop)
         if first > -math.inf:
             frames = self._counted(frames)
-        for time, stamped in SampleClock().timed(frames):
-            self.end_seconds = time + stamped.length_seconds
-            yield time, stamped.frame
+        for time, (_, length, frame) in timed(frames):
+            self.end_seconds = time + length
+            samples = mono(frame, downmix)
+            if self._has_numbers is not True and len(samples):
+                self._has_numbers = bool(np.isfinite(samples).any())
+            # The nearest sample, the later one of two that are equally near: 5 ms are 220.5 samples
+            # at 44,100 Hz. The slack keeps frames that follow one another from being rounded
+            # differently.
+            position = math.floor(time * frame.sample_rate + 0.5 + 1e-3)
+            yield Piece(time, position, samples, frame)
 
-    def _stamped(self, frames: Iterator[av.AudioFrame]) -> Iterator[Stamped[av.AudioFrame]]:
-        """Frames that may be sound, with what the file says about when."""
-        for frame in frames:
-            time = math.nan if frame.pts is None else self.seconds(frame.pts)
-            if 0 < frame.sample_rate <= _MAX_RATE_HZ and frame.layout.nb_channels:
-                yield Stamped(time, frame.samples / frame.sample_rate, frame)
-            else:
-                when = self.end_seconds or 0.0 if math.isnan(time) else time
-                self.failures.append((when, f"impossible rate of {frame.sample_rate} Hz"))
+    def _stamped(self, first: float, stop: float) -> Iterator[Stamped[av.AudioFrame]]:
+        """Frames that may be sound, with what the file says about when.
+
+        Leaves out packets that end before `first`, and ends well after `stop`.
+        """
+        num_late = 0
+        for packet in self.packets(first):
+            if self.beginning is None and packet.size > 0 and not packet.is_discard:
+                self.beginning = packet
+            if packet.pts is not None:
+                time = self.seconds(packet.pts)
+                length = self.seconds(packet.duration or 0) - self.seconds(0)
+                if time + length < first:
+                    continue
+                num_late = num_late + 1 if time > stop + PREROLL_SECONDS else 0
+                if num_late > MAX_LATE_PACKETS:
+                    return
+            for frame in self.decode(packet):
+                time = math.nan if frame.pts is None else self.seconds(frame.pts)
+                if 0 < frame.sample_rate <= _MAX_RATE_HZ and frame.layout.nb_channels:
+                    yield Stamped(time, frame.samples / frame.sample_rate, frame)
+                else:
+                    when = self.end_seconds or 0.0 if math.isnan(time) else time
+                    self.failures.append((when, f"impossible rate of {frame.sample_rate} Hz"))
 
     def _counted(
         self, frames: Iterator[Stamped[av.AudioFrame]]
@@ -156,23 +174,19 @@ class AudioTrack(Track):
             raise DecodeError(self.media.path, start_seconds, NO_NUMBERS)
         return True
 
-    def _around(
-        self, packets: Iterator[av.Packet], *, first: float, stop: float
-    ) -> Iterator[av.Packet]:
-        """Leaves out packets that end before `first`, and ends well after `stop`."""
-        num_late = 0
-        for packet in packets:
-            if self.beginning is None and packet.size > 0 and not packet.is_discard:
-                self.beginning = packet
-            if packet.pts is not None:
-                time = self.seconds(packet.pts)
-                length = self.seconds(packet.duration or 0) - self.seconds(0)
-                if time + length < first:
-                    continue
-                num_late = num_late + 1 if time > stop + PREROLL_SECONDS else 0
-                if num_late > MAX_LATE_PACKETS:
-                    return
-            yield packet
+
+@dataclass
+class _Line:
+    """Sound at a stream's own rate, sample n being at n / rate seconds after time 0.
+
+    The line starts where a sample of both rates falls on the same time, so that the result does not
+    depend on where the window starts.
+    """
+
+    first: int  # sample of the stream with which it begins
+    skip: int  # samples at the rate wanted that lie before the window
+    samples: np.ndarray  # (S,) float32
+    heard: np.ndarray  # (S,) bool
 
 
 class SoundWindow:
@@ -183,96 +197,52 @@ class SoundWindow:
         self._first = round(start * rate)
         self._num_samples = round((stop - start) * rate)
         # One line per rate found in the stream, which is nearly always one.
-        self._lines: dict[int, Line] = {}
+        self._lines: dict[int, _Line] = {}
 
     def write(self, rate: int, position: int, samples: np.ndarray) -> None:
         """Take decoded sound (S,) at `rate`, from sample `position` after time 0 on.
 
-        What is not a number is lost.
+        What is not finite is lost; what lies outside the window is left out.
         """
-        if rate not in self._lines:
-            self._lines[rate] = Line(self._first, self._num_samples, self._rate, rate)
-        self._lines[rate].write(position, samples)
-
-    def problems(self) -> tuple[str, ...]:
-        """What was written to the window but is no sound, in sentences."""
-        count = sum(line.num_lost for line in self._lines.values())
-        return (not_numbers(count),) if count else ()
-
-    def result(self) -> tuple[np.ndarray, np.ndarray]:
-        """samples (S,) float32 and valid (S,) bool."""
-        samples = np.zeros(self._num_samples, dtype=np.float32)
-        valid = np.zeros(self._num_samples, dtype=bool)
-        for line in self._lines.values():
-            part, heard = line.resampled()
-            samples[heard] = part[heard]
-            valid |= heard
-        return samples, valid
-
-
-class Line:
-    """Sound at the stream's own rate, sample n being at n / rate seconds after time 0.
-
-    The line starts where a sample of both rates falls on the same time, so that the result does not
-    depend on where the window starts.
-    """
-
-    def __init__(self, first: int, num_samples: int, out_rate: int, rate: int) -> None:
-        self._rate, self._out_rate = rate, out_rate
-        self._out_first, self._num_samples = first, num_samples
-        step, out_step = _ratio(rate, out_rate)
-        edge = math.ceil(_EDGE_SECONDS * out_rate / out_step)
-        block = first // out_step - edge  # blocks of `step` samples last as long as of `out_step`
-        stop_block = -(-(first + num_samples) // out_step) + edge
-        self._first = block * step
-        self._skip = first - block * out_step
-        self._samples = np.zeros((stop_block - block) * step, dtype=np.float32)
-        self._heard = np.zeros(len(self._samples), dtype=bool)
-
-    def write(self, position: int, samples: np.ndarray) -> None:
-        """Sound (S,) from sample `position` on, not finite where it is lost.
-
-        What lies outside the window is left out.
-        """
-        begin = position - self._first
-        low, high = max(begin, 0), min(begin + len(samples), len(self._samples))
+        line = self._lines.get(rate)
+        if line is None:
+            common = math.gcd(rate, self._rate)
+            step, out_step = rate // common, self._rate // common
+            edge = math.ceil(_EDGE_SECONDS * self._rate / out_step)
+            block = self._first // out_step - edge  # of `step` samples, as long as of `out_step`
+            stop_block = -(-(self._first + self._num_samples) // out_step) + edge
+            length, skip = (stop_block - block) * step, self._first - block * out_step
+            empty = np.zeros(length, dtype=np.float32), np.zeros(length, dtype=bool)
+            line = self._lines[rate] = _Line(block * step, skip, *empty)
+        begin = position - line.first
+        low, high = max(begin, 0), min(begin + len(samples), len(line.samples))
         if low < high:
-            self._samples[low:high] = samples[low - begin : high - begin]
-            self._heard[low:high] = True
+            line.samples[low:high] = samples[low - begin : high - begin]
+            line.heard[low:high] = True
 
-    @property
-    def num_lost(self) -> int:
-        """How many samples of the window, at the stream's own rate, are not numbers."""
-        ends = self._skip, self._skip + self._num_samples
-        low, high = (-(-n * self._rate // self._out_rate) for n in ends)
-        return int(np.count_nonzero(~np.isfinite(self._samples[low:high])))
-
-    def resampled(self) -> tuple[np.ndarray, np.ndarray]:
-        """samples (S,) in [-1, 1] and whether they were heard (S,), at the wanted rate."""
-        samples, heard = self._samples, self._heard
-        lost = ~np.isfinite(samples)
-        if lost.any():
-            samples, heard = np.where(lost, np.float32(0), samples), heard & ~lost
-        if self._rate != self._out_rate:
-            samples = soxr.resample(samples, self._rate, self._out_rate)
-        part = samples[self._skip : self._skip + self._num_samples]
-        out = np.arange(self._skip, self._skip + self._num_samples)
-        nearest = np.minimum(out * self._rate // self._out_rate, len(self._heard) - 1)
-        return np.clip(part, -1.0, 1.0), heard[nearest]
-
-
-def not_numbers(count: int) -> str:
-    """What to say of so many samples."""
-    return f"audio: {count} sample(s) are not numbers (nan, inf) and count as lost"
-
-
-def sample_at(seconds: float, rate: int) -> int:
-    """The sample nearest to a time, the later one of two that are equally near.
-
-    Half samples occur: 5 ms are 220.5 of them at 44,100 Hz. The slack keeps frames that follow one
-    another from being rounded differently.
-    """
-    return math.floor(seconds * rate + 0.5 + 1e-3)
+    def result(self, problems: tuple[str, ...] = ()) -> Samples:
+        """The sound of the window, with these `problems` and those of what was written to it."""
+        result = np.zeros(self._num_samples, dtype=np.float32)
+        valid = np.zeros(self._num_samples, dtype=bool)
+        num_lost = 0
+        for rate, line in self._lines.items():
+            samples, heard = line.samples, line.heard
+            ends = line.skip, line.skip + self._num_samples
+            lost = ~np.isfinite(samples)
+            if lost.any():
+                low, high = (-(-end * rate // self._rate) for end in ends)
+                num_lost += int(np.count_nonzero(lost[low:high]))
+                samples, heard = np.where(lost, np.float32(0), samples), heard & ~lost
+            if rate != self._rate:
+                samples = soxr.resample(samples, rate, self._rate)
+            nearest = np.minimum(np.arange(*ends) * rate // self._rate, len(heard) - 1)
+            heard = heard[nearest]
+            result[heard] = np.clip(samples[slice(*ends)], -1.0, 1.0)[heard]
+            valid |= heard
+        if num_lost:
+            text = f"audio: {num_lost} sample(s) are not numbers (nan, inf) and count as lost"
+            problems = (*problems, text)
+        return Samples(result, valid, problems)
 
 
 def _num_cut(packet: av.Packet) -> int:
@@ -280,8 +250,3 @@ def _num_cut(packet: av.Packet) -> int:
     if not packet.has_sidedata("skip_samples"):
         return 0
     return int.from_bytes(bytes(packet.get_sidedata("skip_samples"))[:4], "little")
-
-
-def _ratio(rate: int, out_rate: int) -> tuple[int, int]:
-    common = math.gcd(rate, out_rate)
-    return rate // common, out_rate // common

@@ -52,10 +52,8 @@ class Source(NamedTuple):
             return pyarrow.BufferReader(self._buffer())
         # "file:" keeps FFmpeg from reading a protocol or a pattern into a name.
         whole = (self.start, self.stop) == (0, self.version[1])
-        return f"{'' if whole else self._stretch()}file:{self.file}"
-
-    def _stretch(self) -> str:
-        return f"subfile,,start,{self.start},end,{self.stop},,:"
+        protocol = "" if whole else f"subfile,,start,{self.start},end,{self.stop},,:"
+        return f"{protocol}file:{self.file}"
 
     def head(self, number: int) -> bytes:
         """The first bytes."""
@@ -63,7 +61,7 @@ class Source(NamedTuple):
             return bytes(memoryview(self._buffer())[:number])
         with open(self.file, "rb") as file:
             file.seek(self.start)
-            return file.read(min(number, self.size))
+            return file.read(number)[: None if self.stop is None else self.stop - self.start]
 
     @contextmanager
     def content(self) -> Iterator[memoryview]:
@@ -71,7 +69,7 @@ class Source(NamedTuple):
         if self.cell is not None:
             yield memoryview(self._buffer()).cast("B")  # Arrow's own bytes are signed
             return
-        if not self.size:  # cannot be mapped
+        if self.start == self.stop:  # nothing cannot be mapped
             yield memoryview(b"")
             return
         with (
@@ -88,9 +86,9 @@ class Source(NamedTuple):
         while row >= about.row_group(group).num_rows:
             row -= about.row_group(group).num_rows
             group += 1
-        place = self.file, self.version, column, group
+        position = self.file, self.version, column, group
         is_small = about.row_group(group).total_byte_size <= _KEPT_BYTES
-        cell = _group(*place)[row] if is_small else _one(*place, row)
+        cell = _group(*position)[row] if is_small else _one(*position, row)
         if not cell.is_valid:
             raise FileNotFoundError(f"row {self.cell} of {self.file!r} has no bytes")
         whole = cell.as_buffer()
@@ -104,39 +102,36 @@ def find(path: str | Path) -> Source:
     Raises:
         OSError: there is no such file, or nothing of that name in it.
     """
-    if os.path.isfile(path):
-        return _whole(os.fspath(path))
-    path = Path(path)
-    for above in path.parents:
-        if above.suffix.lower() in (_TAR, _TABLE) and above.is_file():
-            return _inside(_whole(str(above)), path.relative_to(above).as_posix())
-    raise FileNotFoundError("not a file" if path.exists() else "no such file")
+    file, name = os.fspath(path), ""
+    if not os.path.isfile(path):
+        path = Path(path)
+        for above in path.parents:
+            if above.suffix.lower() in (_TAR, _TABLE) and above.is_file():
+                file, name = str(above), path.relative_to(above).as_posix()
+                break
+        else:
+            raise FileNotFoundError("not a file" if path.exists() else "no such file")
+    about = os.stat(file)
+    whole = Source(file, (about.st_mtime_ns, about.st_size), 0, about.st_size)
+    if not name:
+        return whole
+    found: Source | None
+    if file.lower().endswith(_TAR):
+        member = _members(file, whole.version).get(name)
+        found = whole.part(*member) if member is not None else None
+    else:
+        found = _cell(whole, name)
+    if found is None:
+        raise FileNotFoundError(f"nothing called {name!r} in {file!r}")
+    return found
 
 
 def exists(path: str | Path) -> bool:
     """Whether `path` is a file, or a clip inside one that can be read."""
-    if os.path.isfile(path):
-        return True
     try:
         return bool(find(path))
     except OSError:
         return False
-
-
-def _whole(file: str) -> Source:
-    about = os.stat(file)
-    return Source(file, (about.st_mtime_ns, about.st_size), 0, about.st_size)
-
-
-def _inside(archive: Source, name: str) -> Source:
-    if archive.file.lower().endswith(_TAR):
-        place = _members(archive.file, archive.version).get(name)
-        found = archive.part(*place) if place is not None else None
-    else:
-        found = _cell(archive, name)
-    if found is None:
-        raise FileNotFoundError(f"nothing called {name!r} in {archive.file!r}")
-    return found
 
 
 # --- tars ---------------------------------------------------------------------------------------
@@ -160,15 +155,14 @@ def tar_members(archive: str | Path) -> Iterator[tuple[tarfile.TarInfo, BinaryIO
     """
     try:
         with tarfile.open(archive, "r:") as tar, open(archive, "rb") as file:
-            yield from ((member, file) for member in tar if _regular(member))
+            for member in tar:
+                # Its bytes lie in one piece, under a name that stays below the tar.
+                parts = Path(member.name).parts
+                is_below = ".." not in parts and parts[:1] != ("/",)
+                if member.isreg() and not member.sparse and is_below:
+                    yield member, file
     except tarfile.TarError as error:
         raise OSError(f"{str(archive)!r} is no tar that can be read in place: {error}") from error
-
-
-def _regular(member: tarfile.TarInfo) -> bool:
-    """Whether the bytes of a member lie in one piece, under a name that stays below the tar."""
-    parts = Path(member.name).parts
-    return member.isreg() and not member.sparse and ".." not in parts and parts[:1] != ("/",)
 
 
 # --- tables -------------------------------------------------------------------------------------

@@ -35,9 +35,8 @@ from sightsound.media.sound import (
     FROM_START_SECONDS,
     NO_NUMBERS,
     PREROLL_SECONDS,
-    Line,
     Samples,
-    not_numbers,
+    SoundWindow,
 )
 from sightsound.optional import require
 
@@ -133,8 +132,7 @@ class TorchcodecReader:
         with _failures(path, start_seconds):
             decoder = _decoders().AudioDecoder(str(path), stream_index=found.index)
             own = decoder.metadata.sample_rate
-            num_samples = round((stop_seconds - start_seconds) * rate)
-            line = Line(round(start_seconds * rate), num_samples, rate, own)
+            window = SoundWindow(start_seconds, stop_seconds, rate)
             # As in `sound.py`, so that both take their clock from the same packet; on a whole
             # sample, so that it is known which one comes first.
             late = start_seconds > FROM_START_SECONDS
@@ -145,10 +143,8 @@ class TorchcodecReader:
                 mono = numbers_only(heard.data.numpy(), weights)
                 if not np.isfinite(mono).any():
                     raise DecodeError(path, start_seconds, NO_NUMBERS)
-                line.write(round((heard.pts_seconds - origin) * own), mono)
-        samples, valid = line.resampled()
-        problems = (not_numbers(line.num_lost),) if line.num_lost else ()
-        return Samples(np.where(valid, samples, np.float32(0)), valid, problems)
+                window.write(own, round((heard.pts_seconds - origin) * own), mono)
+        return window.result()
 
     def close(self) -> None:
         """See `Reader`: nothing is held."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -21,7 +22,14 @@ from sightsound.media.clips import is_outside
 from sightsound.media.decode import DecodeError, opened
 from sightsound.media.display import AS_STORED
 from sightsound.media.flac import as_16_bits, encode_flac
-from sightsound.media.frames import TICK_SECONDS, Frames, NeedsAll, VideoTrack
+from sightsound.media.frames import (
+    SHORTCUTS,
+    TICK_SECONDS,
+    Frames,
+    NeedsAll,
+    Shortcuts,
+    VideoTrack,
+)
 from sightsound.media.jpeg import JpegEncoder
 from sightsound.media.pixels import orientation_of
 from sightsound.media.probe import read_duration
@@ -132,16 +140,14 @@ def _stop(stretch: Stretch, duration: float) -> float:
 
 def _pictures(stretch: Stretch, stop: float, settings: ShardSettings) -> Pictures | None:
     """The frames to keep; `None` without a video stream."""
-    for spare in (True, False):
-        try:
-            return _decoded(stretch, stop, settings, from_keyframe=True, spare=spare)
-        except NeedsAll:
-            continue
-    return _decoded(stretch, stop, settings, from_keyframe=False, spare=False)
+    for shortcuts in SHORTCUTS:
+        with suppress(NeedsAll):
+            return _decoded(stretch, stop, settings, shortcuts)
+    raise AssertionError("frames were needed that nothing left out")
 
 
 def _decoded(
-    stretch: Stretch, stop: float, settings: ShardSettings, *, from_keyframe: bool, spare: bool
+    stretch: Stretch, stop: float, settings: ShardSettings, shortcuts: Shortcuts
 ) -> Pictures | None:
     """See `_pictures`. Raises `NeedsAll` if something was left out that is needed."""
     start, end = stretch.start_seconds, stretch.end_seconds
@@ -151,12 +157,12 @@ def _decoded(
             return None
         wanted = _wanted(track, start, stop, settings.frames_per_second, open_end=end is None)
         approximate = settings.approximate and wanted is not None
-        if spare and wanted is not None:
-            track.spare(np.empty(0) if approximate else wanted + TICK_SECONDS)
+        if "frames" in shortcuts and wanted is not None:
+            track.skip_nonref(np.empty(0) if approximate else wanted + TICK_SECONDS)
         keeper = _Keeper(wanted, start, settings, track=track)
         limit = math.inf if end is None else end
         ended = True
-        for time, _, frame in track.pictures(start if from_keyframe else -math.inf):
+        for time, _, frame in track.pictures(start if shortcuts else -math.inf):
             keeper.add(time, frame)
             if time >= limit:
                 ended = False
@@ -164,15 +170,15 @@ def _decoded(
         if track.num_frames == 0:
             if track.is_empty:
                 return None
-            track.check_spared(wanted, None, approximate=approximate)
+            track.check_skipped(np.empty(0), None)
             track.raise_nothing_decoded(start)
         pictures = keeper.result(
             track.shown_until() if ended else None,
             track.problems(until=limit),
-            spared=track.has_spared,
+            skipped=track.has_skipped_frames,
         )
         if wanted is not None:
-            track.check_spared(wanted, keeper.shown(pictures), approximate=approximate)
+            track.check_skipped(wanted, keeper.shown(pictures), approximate=approximate)
         return pictures if pictures.jpegs else None
 
 
@@ -217,11 +223,11 @@ class _Keeper:
         self._seen.append(time)
 
     def result(
-        self, end_seconds: float | None, problems: tuple[str, ...], *, spared: bool
+        self, end_seconds: float | None, problems: tuple[str, ...], *, skipped: bool
     ) -> Pictures:
         """Everything that was kept; `end_seconds` is `None` if the last frame was not wanted.
 
-        `spared`: some frames were not even decoded.
+        `skipped`: some frames were not even decoded.
         """
         if end_seconds is not None:
             self._keep(before=math.inf)
@@ -230,7 +236,7 @@ class _Keeper:
             self._times,
             end_seconds,
             self._jpegs,
-            left_out=self._left_out or spared,
+            left_out=self._left_out or skipped,
             problems=list(problems),
         )
 
