@@ -95,8 +95,8 @@ def check(monkeypatch):
     class Counted:
         """A container that counts the packets that are read."""
 
-        def __init__(self, *args, **kwargs):
-            self.container = av_open(*args, **kwargs)
+        def __init__(self, container):
+            self.container = container
 
         def __getattr__(self, name):
             return getattr(self.container, name)
@@ -106,11 +106,16 @@ def check(monkeypatch):
                 num_read[0] += 1
                 yield packet
 
+    def open_counted(file, mode="r", **options):
+        container = av_open(file, mode, **options)
+        return Counted(container) if mode == "r" else container
+
     def answer(question):
         num_read[0] = 0
         return question(), num_read[0]
 
     def run(*questions):
+        questions[0]()  # a clock that may jump is read once for each file
         shares = []
         for question in questions:
             found, num_sought = answer(question)
@@ -123,7 +128,7 @@ def check(monkeypatch):
             shares.append(num_sought / num_all)
         return np.mean(shares)
 
-    monkeypatch.setattr("sightsound.media.decode.av.open", Counted)
+    monkeypatch.setattr(av, "open", open_counted)
     return run
 
 

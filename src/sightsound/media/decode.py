@@ -113,7 +113,9 @@ class Media:
         self.has_table = not kind.flags & _NO_TABLE and kind.name not in _LIVE
         # Subtitles, data or attached pictures, which may last longer than pictures and sound.
         self.has_other_streams = len(streams) < len(self.container.streams)
-        starts = [s.start_time * s.time_base for s in streams if s.start_time is not None]
+        starts = [
+            s.start_time * s.time_base for s in streams if s.start_time is not None and s.time_base
+        ]
         self.origin = min(starts, default=Fraction(0)) - begins  # time 0 on the container's clock
 
     @property
@@ -217,7 +219,7 @@ class Media:
         if not self.has_table:
             return None
         if self.container.format.name in _OWN_LENGTHS:
-            if not stream.duration or stream.start_time is None:
+            if not stream.duration or stream.start_time is None or not stream.time_base:
                 return None
             ticks = stream.start_time + stream.duration
             return float(ticks * stream.time_base - self.origin)
@@ -254,9 +256,10 @@ class Media:
     def _holds_all_samples(self) -> bool:
         """Of PCM: whether the file has as many bytes as its header says, or more."""
         stream = self.container.streams[0]
-        if not self.counts_bytes(stream) or not stream.duration:
+        base = stream.time_base
+        if not self.counts_bytes(stream) or not stream.duration or not base:
             return False
-        num_bits = stream.duration * stream.time_base * stream.codec_context.bit_rate
+        num_bits = stream.duration * base * (stream.codec_context.bit_rate or 0)
         return num_bits <= 8 * self.source.size
 
     def _file_seconds(self) -> float | None:

@@ -71,22 +71,19 @@ def numbers_only(samples: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
     if len(samples) == 1 and samples.dtype == np.float32:
         return samples[0]
     with np.errstate(over="ignore", invalid="ignore"):
-        mixed = _mixed(samples, weights)
+        if len(samples) == 1:
+            mixed = samples[0].astype(np.float32, copy=False)
+        elif weights is None and len(samples) == 2:  # the mean to the bit, in a fifth of its time
+            left, right = samples.astype(np.float32, copy=False)
+            mixed = (left + right) / 2
+        elif weights is None:
+            mixed = samples.mean(axis=0, dtype=np.float32)
+        else:
+            heard = weights > 0  # a channel that does not count may hold anything
+            mixed = (weights[heard] @ samples[heard].astype(np.float64)).astype(np.float32)
         if math.isfinite(np.dot(mixed, mixed)):  # nearly always, and quicker than to look at each
             return mixed
     return np.where(np.isfinite(mixed), mixed, np.float32(np.nan))
-
-
-def _mixed(samples: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
-    if len(samples) == 1:
-        return samples[0].astype(np.float32, copy=False)
-    if weights is None and len(samples) == 2:  # the mean to the bit, in a fifth of its time
-        left, right = samples.astype(np.float32, copy=False)
-        return (left + right) / 2
-    if weights is None:
-        return samples.mean(axis=0, dtype=np.float32)
-    heard = weights > 0  # a channel that does not count may hold anything
-    return (weights[heard] @ samples[heard].astype(np.float64)).astype(np.float32)
 
 
 def channel_names(layout: av.AudioLayout) -> tuple[str, ...]:
@@ -98,12 +95,19 @@ def channel_weights(names: Sequence[str]) -> np.ndarray | None:
     """(channels,) float64: what each channel counts; `None` for the mean of all."""
     if _UNSAID.issuperset(names):
         names = _USUAL.get(len(names), names)
-    placed = [name for name in names if name not in _LOW and not _is_ambisonic(name)]
-    averaged = _is_averaged(placed)
-    if len(names) == 1 or (averaged and len(placed) == len(names)):
+    placed = [name for name in names if name not in _LOW and not name.startswith("AMBI")]
+    # One channel, a left and a right alone, or channels of which nothing is known.
+    is_alone = len(placed) < 2 or any(pair.issuperset(placed) for pair in _PAIRS)
+    is_averaged = is_alone or _UNSAID.issuperset(placed)
+    if len(names) == 1 or (is_averaged and len(placed) == len(names)):
         return None
-    share = 1 / len(placed) if averaged and placed else None
-    return np.array([_weight(name, share=share) for name in names])
+    shares = dict.fromkeys(_FRONT, math.sqrt(0.5)) | {"FC": 1.0}
+    if is_averaged:
+        shares = dict.fromkeys(placed, 1 / max(1, len(placed)))
+    known = dict.fromkeys(_LOW, 0.0) | shares
+    # Of ambisonics, the first component is what one microphone for all sides hears.
+    known |= {name: float(name == "AMBI0") for name in names if name.startswith("AMBI")}
+    return np.array([known.get(name, _SURROUND) for name in names])
 
 
 def counted(layout: av.AudioLayout) -> np.ndarray:
@@ -114,27 +118,6 @@ def counted(layout: av.AudioLayout) -> np.ndarray:
     return weights > 0
 
 
-def _is_averaged(names: Sequence[str]) -> bool:
-    """One channel, a left and a right alone, or channels of which nothing is known."""
-    known = not _UNSAID.issuperset(names)
-    return len(names) < 2 or not known or any(pair.issuperset(names) for pair in _PAIRS)
-
-
-def _weight(name: str, *, share: float | None) -> float:
-    """What a channel counts; `share`: what one counts that is averaged."""
-    if name in _LOW:
-        return 0.0
-    if _is_ambisonic(name):  # the first component is what one microphone for all sides hears
-        return float(name == "AMBI0")
-    if share is not None or name == "FC":
-        return share or 1.0
-    return math.sqrt(0.5) if name in _FRONT else _SURROUND
-
-
-def _is_ambisonic(name: str) -> bool:
-    return name.startswith("AMBI")
-
-
 def channels_of(frame: av.AudioFrame) -> np.ndarray:
     """Samples as decoded, (channels, S).
 
@@ -143,13 +126,12 @@ def channels_of(frame: av.AudioFrame) -> np.ndarray:
     """
     num_channels, num_samples = frame.layout.nb_channels, frame.samples
     kind = _SAMPLE_TYPES[frame.format.name.removesuffix("p")]
-    if frame.format.is_planar:
-        planes = frame.planes[:num_channels]
-        if num_channels == 1:
-            return np.frombuffer(planes[0], kind, num_samples)[None]
-        samples = np.empty((num_channels, num_samples), kind)
-        for row, plane in zip(samples, planes, strict=True):
-            row[:] = np.frombuffer(plane, kind, num_samples)
-        return samples
-    packed = np.frombuffer(frame.planes[0], kind, num_samples * num_channels)
-    return packed.reshape(num_samples, num_channels).T
+    is_planar = frame.format.is_planar
+    length = num_samples if is_planar else num_samples * num_channels
+    rows = [
+        np.frombuffer(plane, kind, length)  # type: ignore[call-overload]  # planes are buffers
+        for plane in frame.planes[: num_channels if is_planar else 1]
+    ]
+    if not is_planar:
+        return rows[0].reshape(num_samples, num_channels).T
+    return rows[0][None] if num_channels == 1 else np.stack(rows)

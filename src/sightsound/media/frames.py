@@ -22,6 +22,7 @@ import av
 import numpy as np
 from av.stream import Stream
 from av.video.frame import PictureType
+from av.video.stream import VideoStream
 
 from sightsound.media.aperture import apertures
 from sightsound.media.decode import Media, opened
@@ -137,16 +138,18 @@ def read_frame_times(path: str | Path) -> np.ndarray | None:
         return np.array(times) if times else None
 
 
-class VideoTrack(Track):
+class VideoTrack(Track[av.VideoFrame]):
     """The video stream: its frames in order of time."""
 
     kind = "video"
+    stream: VideoStream
 
     def __init__(self, media: Media, stream: Stream) -> None:
         super().__init__(media, stream)
         # Of pixels: as the stream says before anything is decoded, and as the container does where
         # that differs; then as the stream says from which tick on.
-        own, said = stream.codec_context.sample_aspect_ratio, stream.sample_aspect_ratio
+        own = self.stream.codec_context.sample_aspect_ratio
+        said = self.stream.sample_aspect_ratio
         self._first_aspect = own
         self._container_aspect: Fraction | None = None if said == own else said
         self._aspects: list[tuple[int, Fraction | None]] = []
@@ -210,7 +213,8 @@ class VideoTrack(Track):
         if frames is None:
             raise NeedsAll
         if approximate:
-            shown_at = np.minimum(wanted, self.end_seconds)  # from then on the last frame is held
+            end = math.inf if self.end_seconds is None else self.end_seconds
+            shown_at = np.minimum(wanted, end)  # from then on the last frame is held
             if (shown_at - frames.times_seconds)[frames.valid].max(initial=0) > _MAX_LATE:
                 raise NeedsAll
         elif self.failures or not self._skip.is_right(wanted + TICK_SECONDS, frames.times_seconds):
@@ -218,7 +222,7 @@ class VideoTrack(Track):
 
     def shown_until(self) -> float:
         """Once all frames are decoded: until when the last is shown; see `Media.shown_until`."""
-        return self.media.shown_until(self.stream, self.end_seconds)
+        return self.media.shown_until(self.stream, self.end_seconds or 0.0)
 
     def first_picture(self) -> tuple[float, av.VideoFrame] | None:
         """Start and first frame, `None` if the stream is empty; `DecodeError` if none decodes."""
@@ -325,17 +329,16 @@ class VideoTrack(Track):
         is_untimed = self.media.container.format.name in _UNTIMED_CONTAINERS
         waiting: list[int] = []  # a heap: of packets whose frames are still to come
         for packet in packets:
-            is_noted = is_untimed and self._skip is None and packet.pts is not None
-            is_noted = is_noted and packet.size > 0
-            if is_noted:
-                heapq.heappush(waiting, packet.pts)
+            noted = packet.pts if is_untimed and self._skip is None and packet.size > 0 else None
+            if noted is not None:
+                heapq.heappush(waiting, noted)
             before = len(self.failures), self.num_frames
             for frame in self.decode(packet):
                 ticks = frame.dts if frame.pts is None else frame.pts
                 yield heapq.heappop(waiting) if waiting else ticks, frame
             has_failed = len(self.failures) > before[0] and self.num_frames == before[1]
-            if is_noted and has_failed and packet.pts in waiting:
-                waiting.remove(packet.pts)
+            if noted is not None and has_failed and noted in waiting:
+                waiting.remove(noted)
                 heapq.heapify(waiting)
             if packet.is_keyframe or not self._aspects:  # only those may bring another
                 aspect = packet.stream.codec_context.sample_aspect_ratio  # as of this packet

@@ -72,7 +72,9 @@ class Converter:
             threads=1,
         )
         green, blue, red = (
-            np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:height, :width]
+            np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[  # type: ignore[call-overload]  # planes are buffers
+                :height, :width
+            ]
             for plane in scaled.planes
         )
         return [red, green, blue]
@@ -139,10 +141,10 @@ _UPRIGHT = Orientation()
 
 def orientation_of(frame: av.VideoFrame) -> Orientation:
     """From the display matrix: x' = a x + c y, y' = b x + d y (ISO 14496-12, section 6.2.2)."""
-    side_data = frame.side_data.get(SideData.DISPLAYMATRIX)
-    if side_data is None:
+    found = frame.side_data.get(SideData.DISPLAYMATRIX)  # type: ignore[call-overload]  # by name
+    if found is None:
         return _UPRIGHT
-    a, b, _, c, d = struct.unpack("=5i", bytes(side_data)[:20])
+    a, b, _, c, d = struct.unpack("=5i", bytes(found)[:20])
     if abs(a) + abs(d) >= abs(b) + abs(c):
         return Orientation(False, flipped_rows=d < 0, flipped_columns=a < 0)
     return Orientation(True, flipped_rows=b < 0, flipped_columns=c < 0)

@@ -68,8 +68,14 @@ class FileReader:
         crop: Crop | None = None,
     ) -> Frames | None:
         """See `Reader`."""
-        how = {"approximate": self.approximate, "picture": self.picture}
-        return read_frames(path, times_seconds, size, crop=crop, **how)
+        return read_frames(
+            path,
+            times_seconds,
+            size,
+            crop=crop,
+            approximate=self.approximate,
+            picture=self.picture,
+        )
 
     def sound(
         self, path: str | Path, start_seconds: float, stop_seconds: float, rate: int

@@ -19,6 +19,7 @@ from typing import Protocol
 
 import av
 from av.stream import Discard, Stream
+from av.video.stream import VideoStream
 
 from sightsound.media.decode import Media
 
@@ -71,7 +72,7 @@ def can_seek(track: Seekable) -> bool:
 
 def is_in_order(stream: Stream) -> bool:
     """Whether packets come in the order in which they are shown, as far as FFmpeg has seen."""
-    return stream.type != "video" or not stream.codec_context.has_b_frames
+    return not (isinstance(stream, VideoStream) and stream.codec_context.has_b_frames)
 
 
 def seek(track: Seekable, since: float) -> av.Packet | None:
@@ -98,6 +99,7 @@ def _landed(track: Seekable, aim: float) -> av.Packet | None:
     guide = track.stream  # the stream whose index is used
     if _INDEXED_BY_PICTURES & set(track.media.container.format.name.split(",")):
         guide = next(iter(track.media.streams("video")), guide)
+    assert guide.time_base is not None  # `Media.streams` takes no others
     ticks = math.floor((aim + float(track.media.origin)) / float(guide.time_base))
     guide.discard = Discard.default  # FFmpeg does not index what it discards
     try:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +21,7 @@ from typing import NamedTuple
 import av
 import numpy as np
 import soxr
+from av.audio.stream import AudioStream
 
 from sightsound.media.decode import DecodeError, opened
 from sightsound.media.downmix import mono
@@ -100,10 +102,11 @@ class Piece(NamedTuple):
     frame: av.AudioFrame
 
 
-class AudioTrack(Track):
+class AudioTrack(Track[av.AudioFrame]):
     """The audio stream: its frames in order of reading."""
 
     kind = "audio"
+    stream: AudioStream
 
     _has_numbers: bool | None = None  # whether a sample is one; None: there is none
 
@@ -157,7 +160,8 @@ class AudioTrack(Track):
         packet = self.beginning  # known now that packets were read
         if packet is not None and packet.pts is not None and leading and not self.jumps:
             cut = _num_cut(packet) / leading[0].frame.sample_rate
-            ticks = packet.pts + math.floor(cut / self.stream.time_base + 0.5)  # as FFmpeg rounds
+            base = self.stream.time_base or Fraction(1)
+            ticks = packet.pts + math.floor(cut / base + 0.5)  # as FFmpeg rounds
             if self.stream.codec_context.name not in _UNEQUAL_CODECS:
                 leading = counted(leading, beginning=self.seconds(ticks) - cut)
         yield from leading

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import ClassVar, Literal, NoReturn, Self
+from typing import ClassVar, Generic, Literal, NoReturn, Self, TypeVar
 
 import av
 from av.stream import Discard, Disposition, Stream
@@ -17,7 +17,10 @@ _MAX_READ_ERRORS = 50  # in a row, without one packet between them: then the res
 _JOIN_SECONDS = 1.0  # around a join, where an MPEG transport stream's counters do not go on
 
 
-class Track:
+FrameT = TypeVar("FrameT", bound=av.VideoFrame | av.AudioFrame)
+
+
+class Track(Generic[FrameT]):
     """One stream while it is being decoded, with a record of what failed."""
 
     kind: ClassVar[Literal["video", "audio"]]
@@ -38,6 +41,7 @@ class Track:
         """From now on, read this stream of this recording alone, and decode in this thread."""
         # Seconds are (ticks * scale - offset) / divisor: whole numbers until the last step.
         base, origin = stream.time_base, media.origin
+        assert base is not None  # `Media.streams` takes no others
         self._scale = base.numerator * origin.denominator
         self._offset = origin.numerator * base.denominator
         self._divisor = base.denominator * origin.denominator
@@ -66,7 +70,8 @@ class Track:
     @property
     def header_duration_seconds(self) -> float | None:
         """How long the stream is if its header is right."""
-        return float(self.stream.duration * self.stream.time_base) if self.stream.duration else None
+        length, base = self.stream.duration, self.stream.time_base
+        return float(length * base) if length and base else None
 
     @property
     def is_empty(self) -> bool:
@@ -158,10 +163,10 @@ class Track:
                     # PyAV 18 trips over streams found while reading, when all has been read.
                     break
 
-    def decode(self, packet: av.Packet) -> Iterator[av.VideoFrame | av.AudioFrame]:
+    def decode(self, packet: av.Packet) -> Iterator[FrameT]:
         """The frames that come out of the decoder for a packet; what fails is noted."""
         try:
-            frames = packet.decode()
+            frames: list[FrameT] = packet.decode()  # type: ignore[assignment]  # of the stream
         except av.FFmpegError as error:
             if packet.size > 0:
                 self._note_failure(packet, cause=cause_of(error))
