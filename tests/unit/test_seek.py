@@ -101,8 +101,14 @@ def check(monkeypatch):
         def __getattr__(self, name):
             return getattr(self.container, name)
 
-        def demux(self, streams):
-            for packet in self.container.demux(streams):
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *exception):
+            self.container.close()
+
+        def demux(self, *streams):
+            for packet in self.container.demux(*streams):
                 num_read[0] += 1
                 yield packet
 
