@@ -1,4 +1,4 @@
-"""From a configuration to its parts: front end, model, objective and clips are made here alone."""
+"""Builds the parts of a run from its configuration: front end, model, objective, clips."""
 
 from __future__ import annotations
 

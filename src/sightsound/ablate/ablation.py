@@ -1,4 +1,4 @@
-"""All cells of some studies, one after another, each with every seed.
+"""Runs every cell of the chosen studies with every seed; goes on after an interruption.
 
     OUTPUT/base.yaml                     the configuration that everything is compared with
     OUTPUT/cells/CELL/seed_N/            one run and its result.json

@@ -1,4 +1,4 @@
-"""One cell with one seed: trained, scored, its result written; what is finished is kept.
+"""Trains and scores one cell (one configuration) with one seed; finished cells are kept.
 
     cells/model.fusion_layer=2/seed_0/    a run like any other (train/directory.py), and
     result.json                           scores, size, time, where they come from

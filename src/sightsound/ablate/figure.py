@@ -1,4 +1,4 @@
-"""The figure of a study in the paper's form: score over x, one line per variant, bars over seeds.
+"""Plots a study: score over x, one line per variant, error bars over seeds.
 
 Where the paper also shows the work (figure 3) a second panel has GFLOP per clip. Colours are those
 of Okabe and Ito, told apart by colour-blind readers; markers and dashes say the same in print.

@@ -1,4 +1,4 @@
-"""From a study to the cells that are trained: configurations, checked, with their size and work.
+"""Turns a study into cells: checked configurations with their parameters and FLOPs.
 
 A cell is named by what it changes in the base configuration, so that studies share the cells they
 have in common. Arguments that cannot matter (the fusion strategy of late fusion) are those of the

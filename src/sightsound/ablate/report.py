@@ -1,4 +1,4 @@
-"""The tables of a study: mean and deviation over seeds, failed runs included."""
+"""Tables of a study: mean and standard deviation over seeds, failed runs included."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is varied: a table of the papers' ablations, each a few axes of configuration overrides.
+"""The papers' ablations as a table: each study varies settings along one or two axes.
 
 MBT: NeurIPS 2021, section 4.3; figures 7 and 8 and table 4 are in the appendix of arXiv
 2107.00135v1. MAFnet: arXiv 2106.06736, section 4.5 (its table 1 is three recipes). AVT: arXiv

@@ -1,1 +1,1 @@
-"""Pages: one HTML file each, offline, for screen, phone and paper."""
+"""HTML pages of one file each that work offline, on screens, phones and paper."""

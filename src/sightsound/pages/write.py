@@ -1,4 +1,4 @@
-"""A page from its template; what all pages have in common is in base.html."""
+"""Writes a page from its Jinja template; `base.html` holds what all pages share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Thumbnails and small players of clips, for a page that has to hold them."""
+"""Thumbnails and short players of clips, embedded in the page."""
 
 from __future__ import annotations
 

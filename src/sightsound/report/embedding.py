@@ -1,4 +1,4 @@
-"""Clips as the model sees them, before and after fusion, as points of the plane."""
+"""Pooled vectors of clips before and after fusion, brought to two dimensions by t-SNE."""
 
 from __future__ import annotations
 

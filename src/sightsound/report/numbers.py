@@ -1,4 +1,4 @@
-"""Every number of the page, from the predictions that `evaluate` has written.
+"""The numbers of the page, computed from the predictions that `evaluate` saved.
 
 Plain JSON values, also in the page itself: nothing is rounded here, and what does not exist is
 `None`.

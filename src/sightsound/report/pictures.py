@@ -1,4 +1,4 @@
-"""The figures of the page."""
+"""Builds the plots of the page."""
 
 from __future__ import annotations
 

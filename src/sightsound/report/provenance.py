@@ -1,4 +1,4 @@
-"""Where the numbers come from, and the commands that make them again."""
+"""The data, code, hardware and commands behind the numbers of a report."""
 
 from __future__ import annotations
 

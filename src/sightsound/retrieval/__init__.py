@@ -1,1 +1,1 @@
-"""Sound finds pictures and pictures find sound: embeddings, scores, an index, search."""
+"""Audio-visual retrieval: embeddings, an index on disk, search, recall."""

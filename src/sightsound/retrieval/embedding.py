@@ -1,4 +1,4 @@
-"""The space in which sound and pictures are compared: that of the contrastive loss.
+"""Embeddings of sound and of pictures in the shared space of the contrastive loss.
 
 Its vectors come from a run's best model and from the layers that the loss trained on top of it,
 which lie beside the model.

@@ -1,4 +1,4 @@
-"""Embeddings of many clips on disk.
+"""An index on disk: the embeddings of many clips, and which clips they are of.
 
     INDEX/index.json              which run, how clips were read, what was scored
     INDEX/clips.parquet           id, path and span of every clip, and which streams it has

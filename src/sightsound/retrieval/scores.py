@@ -1,4 +1,4 @@
-"""How often sound finds its own pictures among those of all clips, and pictures their sound."""
+"""Recall at k and median rank, from sound to pictures and from pictures to sound."""
 
 from __future__ import annotations
 

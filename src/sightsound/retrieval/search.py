@@ -1,4 +1,4 @@
-"""The clips of an index that are most like a file: in its other stream, or in the same one."""
+"""Finds the clips of an index that are most similar to a file."""
 
 from __future__ import annotations
 

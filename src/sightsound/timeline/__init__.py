@@ -1,1 +1,1 @@
-"""Scores of a long file over time: windows, events, and what is made of them."""
+"""Scores of long files over time: windows, events, subtitles, a page."""

@@ -1,4 +1,4 @@
-"""From scores of windows to events: what is there, from when to when.
+"""Finds events in the scores of windows: which class, from when to when.
 
 A cell is a hop long, and its score is the mean over the windows that hold its middle. So every
 cell is judged by as many windows, half of them reaching further back and half further ahead: where

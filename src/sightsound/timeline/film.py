@@ -1,4 +1,4 @@
-"""The film of one clip: what counts in it, with the scores of short windows meanwhile."""
+"""Renders a film of one clip: its maps over the frames, and scores over time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A timeline in a folder: `timeline.csv` grows while it is made, the rest follows at the end.
+"""Writes a timeline to a folder; its CSV grows window by window and can be resumed.
 
 `settings.json` says what the lines are of, so that the same command goes on after an interruption
 and another one does not mix with it.

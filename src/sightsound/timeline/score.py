@@ -1,4 +1,4 @@
-"""The scores of all windows of a file, for the whole model and each stream alone."""
+"""Scores every window of a file, with the whole model and with each stream alone."""
 
 from __future__ import annotations
 

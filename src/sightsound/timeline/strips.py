@@ -1,4 +1,4 @@
-"""Scores over time as strips, one for each class: a PNG, and the same in a page."""
+"""Plots scores over time, one row per class: a PNG and an HTML page."""
 
 from __future__ import annotations
 

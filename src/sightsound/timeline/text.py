@@ -1,4 +1,4 @@
-"""A timeline as text: table, CSV, JSON, subtitles."""
+"""A timeline as a table, CSV, JSON, or subtitles (SRT, WebVTT)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which windows of a file a model looks at, and what it is given of each.
+"""Which windows of a file are scored, and the model's input for each.
 
 A window gives what `predict --start_seconds --end_seconds` gives of the same stretch: the same
 frames to the bit, the same sound as far as decoders allow (see `media.sequential`), and a log-mel
