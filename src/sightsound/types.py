@@ -7,7 +7,6 @@ Modalities are "video" and "audio" everywhere.
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass, field
 
 import torch
@@ -85,15 +84,13 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """The same batch with every tensor on `device`."""
-
-        def move(value: object) -> object:
+        values = vars(self).copy()
+        for name, value in values.items():
             if isinstance(value, Tensor):
-                return value.to(device, non_blocking=True)
-            if isinstance(value, dict):
-                return {key: move(item) for key, item in value.items()}
-            return value
-
-        return Batch(**{f.name: move(getattr(self, f.name)) for f in dataclasses.fields(self)})
+                values[name] = value.to(device, non_blocking=True)
+            elif isinstance(value, dict):
+                values[name] = {k: v.to(device, non_blocking=True) for k, v in value.items()}
+        return Batch(**values)
 
 
 @dataclass

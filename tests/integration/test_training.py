@@ -99,7 +99,7 @@ def test_the_model_of_the_best_or_of_the_last_validation_is_kept(
 ):
     """Scores fall from validation to validation."""
     found = iter([0.9, 0.8, 0.7])
-    monkeypatch.setattr(loop, "_scores", lambda *_: ({"top1": next(found)}, []))
+    monkeypatch.setattr(loop, "score_clips", lambda *_, **__: ({"top1": next(found)}, []))
     options = {"steps": 3, "evaluate_every": 0.25, "batch_size": 8}  # four steps in an epoch
     run = train(configuration(clips, tmp_path / "run", keep=keep, **options))
     info = load_model(str(run / "model")).info

@@ -24,7 +24,7 @@ from sightsound.objectives.audio_visual import matching
 from sightsound.objectives.audio_visual.contrastive import Contrastive
 from sightsound.objectives.audio_visual.objective import AudioVisual
 from sightsound.train import loop
-from sightsound.train.distributed import average_gradients, average_statistics
+from sightsound.train.distributed import average_gradients, average_statistics, over_processes
 from sightsound.train.optim import build_optimizer
 from sightsound.types import AUDIO, VIDEO, Batch
 
@@ -199,7 +199,8 @@ def agreed(rank: int) -> list[str]:
     """What is left of two passes where one process lost the clips of its second."""
     parts = make_parts(statistics="own", devices=2)
     batches = [make_batch(1), make_batch(2)][: 2 - rank]
-    return [batch.id[0] for batch in loop._agreed(parts, batches)]
+    count = over_processes(len(batches), parts.fabric, by="min")
+    return [batch.id[0] for batch in batches[: int(count)]]
 
 
 def process(rank: int, folder: str) -> None:

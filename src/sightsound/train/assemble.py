@@ -1,4 +1,4 @@
-"""From a configuration to the parts of a run."""
+"""From a configuration to the parts of a run: devices, model, objective, optimiser and clips."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from sightsound.features.cache import FeatureDataset
 from sightsound.features.encoding import Encoding
 from sightsound.features.extract import Progress, with_features
 from sightsound.media.front_end import FrontEnd
+from sightsound.models.pretrained import Pretrained
 from sightsound.train.optim import build_optimizer, freeze
 from sightsound.train.schedule import total_steps
 from sightsound.train.skipping import check_paths
 from sightsound.weights.hub import initialise_from
 
-_PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed"}
 _OVERFIT_STEPS = 300  # enough for a tiny model to learn a handful of clips by heart
 
 
@@ -45,14 +45,14 @@ class Parts:
     fabric: Fabric
     front_end: FrontEnd
     manifest: Manifest
-    model: nn.Module
+    model: Pretrained
     objective: nn.Module
-    optimizer: torch.optim.Optimizer
-    train_clips: ClipDataset
-    val_clips: ClipDataset | None
+    optimizer: torch.optim.Optimizer  # as Fabric wraps it
+    train_clips: ClipDataset | FeatureDataset
+    val_clips: ClipDataset | FeatureDataset | None
     steps_per_epoch: int
-    total: int
-    notes: list[str]
+    total: int  # steps of the run
+    notes: list[str]  # for the log
 
     @functools.cached_property
     def encoding(self) -> Encoding:
@@ -84,7 +84,7 @@ def launch(settings: TrainSettings) -> Fabric:
         fabric = Fabric(
             accelerator=settings.accelerator,
             devices=settings.devices,
-            precision=_PRECISION[settings.precision],
+            precision="bf16-mixed" if settings.precision == "bf16" else "32-true",
         )
     except (RuntimeError, ValueError) as error:  # no such device, or not so many of them
         raise ValueError(
@@ -100,52 +100,40 @@ def assemble(config: RunConfig, fabric: Fabric, *, started: bool = False) -> Par
 
     A run that has `started` has a checkpoint: the weights of `train.init` are not read again.
     """
-    notes: list[str] = []
-    settings = config.train
+    settings, data = config.train, config.data
     front_end = build_front_end(config.front_end)
-    _check_features(config, front_end)
-    manifest = load_manifest(config.data, seed=config.seed)
-    if manifest.num_excluded:
-        notes.append(f"data.exclude: {manifest.num_excluded} clips are left out")
+    manifest = load_manifest(data, seed=config.seed)
     if config.evaluate.split != AUTO:
         manifest.split(config.evaluate.split)  # a name that nobody knows is an error now
-    for name in (name for name in manifest.splits if name not in SPLITS):
-        notes.append(f"split {name}: {len(manifest.split(name))} clips, not trained on")
-    _check_classes(manifest)
-    if manifest.task == UNLABELLED:
-        _check_trains_without_labels(settings)
+    _check_data(config, manifest, front_end)
+    notes = []
+    if manifest.num_excluded:
+        notes.append(f"data.exclude: {manifest.num_excluded} clips are left out")
+    for name in manifest.splits:
+        if name not in SPLITS:
+            notes.append(f"split {name}: {len(manifest.split(name))} clips, not trained on")
     torch.manual_seed(config.seed)
     model = build_model(config.model, manifest, front_end)
     for source in () if started else settings.init:
         report = initialise_from(model, model_source(source), faithful=settings.init_faithful)
         notes.append(f"from {source}: {report}")
-    model.info.provenance |= {
-        "crop": config.data.crop,
-        "wrap": config.data.wrap,
-        "windows": config.data.windows,
-        "seed": config.seed,
-    }
+    cuts = {"crop": data.crop, "wrap": data.wrap, "windows": data.windows}
+    model.info.provenance |= {**cuts, "seed": config.seed}
     check_paths(model, settings)
     frozen = freeze(model, settings.freeze, head_only=settings.head_only)
     if frozen:
-        notes += [f"frozen: {len(frozen)} of {len(list(model.parameters()))} parameters"]
+        notes.append(f"frozen: {len(frozen)} of {len(list(model.parameters()))} parameters")
     model.set_gradient_checkpointing(settings.gradient_checkpointing)
     objective = build_objective(config.objective, manifest, model)
     _check_mixing(config.augment, objective)
     train_clips, val_clips = _datasets(config, manifest, front_end, model.modalities)
-    if config.data.train_fraction < 1:
-        notes.append(
-            f"data.train_fraction {config.data.train_fraction:g}: {len(train_clips)} of "
-            f"{len(manifest.split('train'))} training clips"
-        )
-    steps_per_epoch = _steps_per_epoch(
-        len(train_clips),
-        batch_size=settings.batch_size,
-        repeats=config.data.repeats,
-        world_size=fabric.world_size,
-    )
+    if data.train_fraction < 1:
+        share = f"{len(train_clips)} of {len(manifest.split('train'))} training clips"
+        notes.append(f"data.train_fraction {data.train_fraction:g}: {share}")
+    steps_per_epoch = _steps_per_epoch(config, len(train_clips), world_size=fabric.world_size)
     fabric.to_device(model)
     optimizer = fabric.setup_optimizers(build_optimizer([model, objective], settings))
+    assert isinstance(optimizer, torch.optim.Optimizer)  # one for one; the wrapper is of its kind
     return Parts(
         config=config,
         fabric=fabric,
@@ -172,33 +160,48 @@ def with_stored_features(parts: Parts, *, progress: Progress | None = None) -> P
         return parts
     workers = parts.config.data.num_workers
 
-    def stored(clips: ClipDataset | None) -> ClipDataset | FeatureDataset | None:
-        if clips is None:
-            return None
+    def stored(clips: ClipDataset | FeatureDataset) -> FeatureDataset:
+        assert isinstance(clips, ClipDataset)  # they are not stored yet
         return with_features(clips, folder, parts.encoding, num_workers=workers, progress=progress)
 
     if not parts.fabric.is_global_zero:
         parts.fabric.barrier()
-    train_clips, val_clips = stored(parts.train_clips), stored(parts.val_clips)
+    train_clips = stored(parts.train_clips)
+    val_clips = stored(parts.val_clips) if parts.val_clips else None
     if parts.fabric.is_global_zero:
         parts.fabric.barrier()
     return dataclasses.replace(parts, train_clips=train_clips, val_clips=val_clips)
 
 
-def _check_features(config: RunConfig, front_end: FrontEnd) -> None:
-    """`ValueError` for changes to pixels or spectrograms where the model reads features."""
-    if front_end.features is None:
-        return
-    allowed = {"mixup_alpha", "modality_mixup", "drop_video", "drop_audio"}
-    off = AugmentSettings(flip=0.0)
-    for field in dataclasses.fields(AugmentSettings):
-        value = getattr(config.augment, field.name)
-        if field.name not in allowed and value != getattr(off, field.name):
+def _check_data(config: RunConfig, manifest: Manifest, front_end: FrontEnd) -> None:
+    """`ValueError` where settings ask of labels, or of features, what these do not have."""
+    if front_end.features is not None:  # pixels and spectrograms cannot change any more
+        allowed = {"mixup_alpha", "modality_mixup", "drop_video", "drop_audio"}
+        off = AugmentSettings(flip=0.0)
+        for name, accepted in vars(off).items():
+            value = getattr(config.augment, name)
+            if name not in allowed and value != accepted:
+                raise ValueError(
+                    f"--augment.{name} is {value}, but the model reads features of frozen "
+                    f"encoders, which are computed once; accepted: {accepted} "
+                    f"(what works on features: {', '.join(sorted(allowed))})"
+                )
+    for names in manifest.labels.values():
+        if manifest.task != "multi" and len(names) == 1:
             raise ValueError(
-                f"--augment.{field.name} is {value}, but the model reads features of frozen "
-                f"encoders, which are computed once; accepted: {getattr(off, field.name)} "
-                f"(what works on features: {', '.join(sorted(allowed))})"
+                f"{manifest.source} has one class only, {names[0]!r}: nothing to tell apart; "
+                "a class is a folder, or a value of the column label; where classes lie a folder "
+                "deeper, or a table names them, give that"
             )
+    if manifest.task == UNLABELLED and config.train.overfit:
+        raise ValueError(
+            "--train.overfit is a test with labels, which are not read here: leave it out"
+        )
+    if manifest.task == UNLABELLED and config.train.head_only:
+        raise ValueError(
+            "--train.head_only trains the classifier alone, but there are no labels for it to "
+            "learn from: leave it out, or take 'sightsound train' with labelled clips"
+        )
 
 
 def _check_mixing(augment: AugmentSettings, objective: nn.Module) -> None:
@@ -209,34 +212,15 @@ def _check_mixing(augment: AugmentSettings, objective: nn.Module) -> None:
     if not getattr(objective, "pairs_streams", False):
         return
     apart = augment.mixup_alpha > 0 and augment.modality_mixup
-    for name, value in (("cutmix_alpha", augment.cutmix_alpha), ("modality_mixup", apart)):
+    for name, value, off in (
+        ("cutmix_alpha", augment.cutmix_alpha, 0.0),
+        ("modality_mixup", apart, False),
+    ):
         if value:
             raise ValueError(
                 f"--augment.{name} is {value}, but contrastive_weight or matching_weight is above "
                 "0: sound and pictures of a clip mixed in this way do not go together; accepted: "
-                f"{type(value)()} (mixup_alpha alone mixes both streams alike), or both weights 0"
-            )
-
-
-def _check_trains_without_labels(settings: TrainSettings) -> None:
-    if settings.overfit:
-        raise ValueError(
-            "--train.overfit is a test with labels, which are not read here: leave it out"
-        )
-    if settings.head_only:
-        raise ValueError(
-            "--train.head_only trains the classifier alone, but there are no labels for it to "
-            "learn from: leave it out, or take 'sightsound train' with labelled clips"
-        )
-
-
-def _check_classes(manifest: Manifest) -> None:
-    for names in manifest.labels.values():
-        if manifest.task != "multi" and len(names) == 1:
-            raise ValueError(
-                f"{manifest.source} has one class only, {names[0]!r}: nothing to tell apart; "
-                "a class is a folder, or a value of the column label; where classes lie a folder "
-                "deeper, or a table names them, give that"
+                f"{off} (mixup_alpha alone mixes both streams alike), or both weights 0"
             )
 
 
@@ -255,26 +239,29 @@ def overfit(config: RunConfig) -> RunConfig:
         accumulate=1,
         evaluate_every=steps,
     )
-    crop = "full" if config.data.crop == "full" else "centre"
     data = dataclasses.replace(
         config.data,
         windows="centre",
-        crop=crop,
+        crop="full" if config.data.crop == "full" else "centre",
         balanced=False,
         repeats=1,
         cache=True,
         train_fraction=1.0,
     )
-    still = AugmentSettings(flip=0.0)
     rates = ("dropout", "attention_dropout", "stochastic_depth")
     model = {key: 0.0 if key in rates else value for key, value in config.model.items()}
     objective = {k: v for k, v in config.objective.items() if k != "label_smoothing"}
     return dataclasses.replace(
-        config, train=train, data=data, augment=still, model=model, objective=objective
+        config,
+        train=train,
+        data=data,
+        augment=AugmentSettings(flip=0.0),
+        model=model,
+        objective=objective,
     )
 
 
-def _steps_per_epoch(num_clips: int, *, batch_size: int, repeats: int, world_size: int) -> int:
+def _steps_per_epoch(config: RunConfig, num_clips: int, *, world_size: int) -> int:
     """Optimiser steps in an epoch, in which every clip comes in one batch, `repeats` times.
 
     The incomplete last batch is left out. Repeats lengthen the epoch (Hoffer et al. 2020 enlarge
@@ -283,6 +270,7 @@ def _steps_per_epoch(num_clips: int, *, batch_size: int, repeats: int, world_siz
     Raises:
         ValueError: there is not one whole batch, or repeats do not divide it.
     """
+    batch_size, repeats = config.train.batch_size, config.data.repeats
     if batch_size % repeats:
         raise ValueError(
             f"--train.batch_size {batch_size} must be a multiple of --data.repeats {repeats}: it "
@@ -310,14 +298,9 @@ def _datasets(
     if config.data.train_fraction < 1:
         train.rows = share_of(train.rows, share=config.data.train_fraction, seed=config.seed)
     if config.train.overfit:
-        train.rows = _spread(train.rows, config.train.overfit)
+        count = min(config.train.overfit, len(train.rows))  # at equal distances: several classes
+        train.rows = [train.rows[index * len(train.rows) // count] for index in range(count)]
         return train, train
     if not manifest.split("val"):
         return train, None
     return train, build_dataset(config, manifest, front_end, "val", modalities=modalities)
-
-
-def _spread(rows: list, count: int) -> list:
-    """`count` rows taken at equal distances, so that several classes are among them."""
-    count = min(count, len(rows))
-    return [rows[index * len(rows) // count] for index in range(count)]

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -39,14 +40,20 @@ def variants(config: RunConfig) -> dict[str, RunConfig]:
 
     Features are those of the run.
     """
-    folder = features_folder(config)
-    same = {**_TWO_STREAMS, "data.features": str(folder.absolute()) if folder else "none"}
-    models = {name: {"model.modalities": [name]} for name in (AUDIO, VIDEO)}
+    features = features_folder(config)
+    models: dict[str, dict[str, Any]] = {n: {"model.modalities": [n]} for n in (AUDIO, VIDEO)}
     if config.front_end.get("features"):
         models[_PROBE] = {"model.name": _PROBE, "train.init": [], "train.freeze": []}
-    output = Path(config.output) / "baselines"
     return {
-        name: changed(config, {**same, **model, "output": str(output / name)})
+        name: changed(
+            config,
+            {
+                **_TWO_STREAMS,
+                "data.features": str(features.absolute()) if features else "none",
+                **model,
+                "output": str(Path(config.output) / "baselines" / name),
+            },
+        )
         for name, model in models.items()
     }
 
@@ -89,12 +96,21 @@ def run(config: RunConfig, *, console: Console | None = None) -> Evaluation:
         console.print(f"Baseline {name}, with the same recipe", markup=False)
         begun = (folders[name] / "config.yaml").is_file()
         train(baseline, resume=begun, console=console)
-    late = [str(folders[name]) for name in (AUDIO, VIDEO)]
-    evaluation = _evaluated(config, Path(config.output), late=late)
+    output, late = Path(config.output), [str(folders[name]) for name in (AUDIO, VIDEO)]
+    evaluation = _evaluated(config, output, late=late)
     if _PROBE in folders:
         probe = _evaluated(config, folders[_PROBE])
         evaluation.rows[PROBE] = next(iter(probe.rows.values()))
-    _write(evaluation, Path(config.output))
+    content = {
+        "rows": evaluation.rows,
+        "verdict": evaluation.verdict,
+        "source": evaluation.source,
+        "split": evaluation.split,
+        "num_clips": len(evaluation.ids),
+        "ids": id_hash(evaluation.ids),
+    }
+    write_whole(output / "baselines.json", json.dumps(content, indent=1) + "\n")
+    write_whole(output / "baselines.md", markdown(evaluation))
     return evaluation
 
 
@@ -104,19 +120,6 @@ def _evaluated(config: RunConfig, run: Path, *, late: list[str] | None = None) -
     return evaluate_saved(
         run, late=late, num_workers=data.num_workers, bad_files=data.bad_files, seed=config.seed
     )
-
-
-def _write(evaluation: Evaluation, directory: Path) -> None:
-    """`baselines.json` and `baselines.md`."""
-    clips = {
-        "source": evaluation.source,
-        "split": evaluation.split,
-        "num_clips": len(evaluation.ids),
-        "ids": id_hash(evaluation.ids),
-    }
-    content = {"rows": evaluation.rows, "verdict": evaluation.verdict, **clips}
-    write_whole(directory / "baselines.json", json.dumps(content, indent=1) + "\n")
-    write_whole(directory / "baselines.md", markdown(evaluation))
 
 
 def markdown(evaluation: Evaluation) -> str:
@@ -130,8 +133,10 @@ def markdown(evaluation: Evaluation) -> str:
         "|---|---|---|---|",
     ]
     for row, values in evaluation.rows.items():
-        low, high = (values.get(f"{name}_{end}") for end in ("low", "high"))
-        interval = "" if low is None else f"{100 * low:.1f} to {100 * high:.1f}"
+        interval = ""
+        if f"{name}_low" in values:
+            low, high = (100 * values[f"{name}_{end}"] for end in ("low", "high"))
+            interval = f"{low:.1f} to {high:.1f}"
         cells = (row, f"{100 * values[name]:.1f}", interval, f"{values['num_clips']:.0f}")
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join([*lines, "", _MEANING, "", evaluation.verdict, ""])

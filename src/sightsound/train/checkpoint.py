@@ -109,7 +109,8 @@ def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 def _flatten(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict]:
     """State as named tensors, and the rest (groups, plain numbers) as JSON values."""
     state = optimizer.state_dict()
-    tensors, numbers = {}, {}
+    tensors: dict[str, Tensor] = {}
+    numbers: dict[str, float] = {}
     for index, entries in state["state"].items():
         for key, value in entries.items():
             if isinstance(value, Tensor):

@@ -1,4 +1,4 @@
-"""What a run tells while it works: progress bar, metrics.jsonl, log.txt, TensorBoard."""
+"""What a run reports while it works: progress bar, metrics.jsonl, log.txt, TensorBoard."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
+from typing import TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -53,7 +54,10 @@ class RunLog:
         folder = directory or Path(os.devnull)
         self._metrics = _reopen(folder / "metrics.jsonl" if directory else folder, first_step)
         self._text = (folder / "log.txt" if directory else folder).open("a")
-        self._board = _tensorboard(directory, first_step) if directory and tensorboard else None
+        self._board = None
+        if directory and tensorboard:
+            writer = require("torch.utils.tensorboard", extra="track").SummaryWriter
+            self._board = writer(str(directory / "tensorboard"), purge_step=first_step)
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=20),
@@ -111,9 +115,9 @@ class RunLog:
         self._text.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
         self._text.flush()
 
-    def problems(self, found: Iterable[Problem]) -> None:
+    def problems(self, problems: Iterable[Problem]) -> None:
         """Count files that could not be used (each once) and list them in problems.csv."""
-        new = {_key(problem): problem for problem in found}
+        new = {_key(problem): problem for problem in problems}
         if new.keys() <= self._problems.keys():
             return
         self._problems |= new
@@ -138,25 +142,14 @@ def _key(problem: Problem) -> tuple[str, str, str]:
     return problem.id, problem.modality, problem.cause
 
 
-def _reopen(path: Path, first_step: int):
+def _reopen(path: Path, first_step: int) -> TextIO:
     """`path` for appending, without the lines of `first_step` and later or a torn last line."""
     if path.is_file():
-        kept = [
-            line
-            for line in path.read_text(errors="replace").splitlines()
-            if _is_before(line, first_step)
-        ]
-        write_whole(path, "".join(line + "\n" for line in kept))
+        kept = ""
+        for line in path.read_text(errors="replace").splitlines():
+            try:
+                kept += f"{line}\n" if json.loads(line)["step"] < first_step else ""
+            except (ValueError, TypeError, KeyError):  # the process died while writing this line
+                continue
+        write_whole(path, kept)
     return path.open("a")
-
-
-def _is_before(line: str, first_step: int) -> bool:
-    try:
-        return json.loads(line)["step"] < first_step
-    except (ValueError, TypeError, KeyError):  # the process died while writing this line
-        return False
-
-
-def _tensorboard(directory: Path, first_step: int):
-    writer = require("torch.utils.tensorboard", extra="track").SummaryWriter
-    return writer(str(directory / "tensorboard"), purge_step=first_step)

@@ -42,18 +42,16 @@ def build_optimizer(modules: list[nn.Module], settings: TrainSettings) -> torch.
 
     Parameters that a module lists in `no_weight_decay()`, vectors and scalars are not decayed.
     """
-    decayed, spared = [], []
+    decayed: list[nn.Parameter] = []
+    not_decayed: list[nn.Parameter] = []
     for module in modules:
-        exempt = module.no_weight_decay() if hasattr(module, "no_weight_decay") else set()
+        exempt: set[str] = getattr(module, "no_weight_decay", set)()
         for name, parameter in module.named_parameters():
             if parameter.requires_grad:
-                is_spared = parameter.ndim < 2 or name in exempt
-                (spared if is_spared else decayed).append(parameter)
-    groups = [
-        {"params": decayed, "weight_decay": settings.weight_decay},
-        {"params": spared, "weight_decay": 0.0},
-    ]
-    groups = [group for group in groups if group["params"]]
+                group = not_decayed if parameter.ndim < 2 or name in exempt else decayed
+                group.append(parameter)
+    decays = ((decayed, settings.weight_decay), (not_decayed, 0.0))
+    groups = [{"params": some, "weight_decay": decay} for some, decay in decays if some]
     if settings.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=settings.learning_rate, momentum=settings.momentum)
     if settings.skip_released:

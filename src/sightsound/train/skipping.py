@@ -11,11 +11,15 @@ anything is skipped.
 
 from __future__ import annotations
 
+from typing import Protocol, runtime_checkable
+
 import numpy as np
 import torch
+from lightning_fabric.wrappers import _FabricOptimizer
 from torch import nn
 
 from sightsound.config.settings import TrainSettings
+from sightsound.models.pretrained import Pretrained
 from sightsound.seeding import stable_seed
 from sightsound.types import AUDIO, VIDEO
 
@@ -35,6 +39,8 @@ def skip(model: nn.Module, optimizer: torch.optim.Optimizer, path: str | None) -
 
     `model` names the parameters of each path in `update_paths`; see the module's text.
     """
+    if isinstance(optimizer, _FabricOptimizer):
+        optimizer = optimizer.optimizer
     if isinstance(optimizer, ReleasedAdam):
         optimizer.list_name = {VIDEO: AUDIO, AUDIO: VIDEO, None: "all"}[path]
         optimizer.members = _parameters(model, optimizer.list_name, released=True)
@@ -48,9 +54,18 @@ def skips(settings: TrainSettings) -> bool:
     return bool(settings.skip_video or settings.skip_audio or settings.skip_released)
 
 
-def check_paths(model: nn.Module, settings: TrainSettings) -> None:
+@runtime_checkable
+class TwoPaths(Protocol):
+    """A model that says which of its parameters belong to the path of a modality."""
+
+    def update_paths(self, *, released: bool = False) -> dict[str, list[str]]:
+        """{modality: names of its parameters}; `released`: as the released training has it."""
+        ...
+
+
+def check_paths(model: Pretrained, settings: TrainSettings) -> None:
     """`ValueError` if paths are to be skipped of a model that has none."""
-    if skips(settings) and not hasattr(model, "update_paths"):
+    if skips(settings) and not isinstance(model, TwoPaths):
         raise ValueError(
             f"train.skip_video and train.skip_audio need a model with two paths such as mafnet; "
             f"{model.info.name} names none: set both to 0"
@@ -59,6 +74,7 @@ def check_paths(model: nn.Module, settings: TrainSettings) -> None:
 
 def _parameters(model: nn.Module, name: str, *, released: bool) -> list[nn.Parameter]:
     named = dict(model.named_parameters())
+    assert isinstance(model, TwoPaths)  # `check_paths` has looked
     paths = {"all": list(named), **model.update_paths(released=released)}
     return [named[key] for key in paths[name]]
 
@@ -75,9 +91,9 @@ class ReleasedAdam(torch.optim.Optimizer):
         self.members: list[nn.Parameter] | None = None  # None: all
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:
+    def step(self, closure: None = None) -> None:  # type: ignore[override]  # takes no closure
         """One step of the list's own Adam, over its members that have a gradient."""
-        members = None if self.members is None else {id(member) for member in self.members}
+        members = None if self.members is None else set(map(id, self.members))
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None and (members is None or id(parameter) in members):
