@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sightsound.config.settings import RunConfig
-from sightsound.media.front_end import FeatureFrontEnd, FrontEnd, check_features_part
+from sightsound.media.front_end import (
+    AudioFrontEnd,
+    FeatureFrontEnd,
+    FrontEnd,
+    VideoFrontEnd,
+    check_features_part,
+)
 from sightsound.registry import MODELS, OBJECTIVES, resolve, unknown_name
 
 if TYPE_CHECKING:  # torch is imported when something is built, not when a command is parsed
@@ -15,7 +21,9 @@ if TYPE_CHECKING:  # torch is imported when something is built, not when a comma
 
     from sightsound.data.dataset import ClipDataset
     from sightsound.data.rows import Manifest
+    from sightsound.models.pretrained import Pretrained
 
+Part = TypeVar("Part", AudioFrontEnd, VideoFrontEnd, FeatureFrontEnd)
 OBJECTIVE_FILE = "objective.safetensors"  # layers of the losses, beside the best model in a run
 
 
@@ -27,7 +35,16 @@ def build_front_end(section: dict[str, Any]) -> FrontEnd:
     """
     for key in section.keys() - {"name", "audio", "video", "features"}:
         raise unknown_name("field in front_end", key, ("name", "audio", "video", "features"))
-    base = _base_front_end(section["name"], section.get("features"))
+    name, features = section["name"], section.get("features")
+    check_features_part(name, features)
+    if features:
+        from sightsound.features.encoding import feature_front_end
+
+        base = feature_front_end(_replace(FeatureFrontEnd(), features, part="features"))
+    else:
+        from sightsound.media.logmel import front_end
+
+        base = front_end(name)
     return dataclasses.replace(
         base,
         audio=_replace(base.audio, section.get("audio") or {}, part="audio"),
@@ -35,36 +52,24 @@ def build_front_end(section: dict[str, Any]) -> FrontEnd:
     )
 
 
-def _base_front_end(name: str, features: dict[str, Any] | None) -> FrontEnd:
-    check_features_part(name, features)
-    if not features:
-        from sightsound.media.logmel import front_end
-
-        return front_end(name)
-    from sightsound.features.encoding import feature_front_end
-
-    return feature_front_end(_replace(FeatureFrontEnd(), features, part="features"))
-
-
-def _replace(part_values: Any, changes: dict[str, Any], *, part: str) -> Any:
-    """`part_values` with `changes`; unknown names are errors, lists become tuples."""
-    known = [f.name for f in dataclasses.fields(part_values)]
+def _replace(values: Part, changes: dict[str, Any], *, part: str) -> Part:
+    """`values` with `changes`; unknown names are errors, lists become tuples."""
+    known = [f.name for f in dataclasses.fields(values)]
     for key in changes:
         if key not in known:
             raise unknown_name(f"field in front_end.{part}", key, known)
-    tuples = {k: tuple(v) if isinstance(v, list) else v for k, v in changes.items()}
-    return dataclasses.replace(part_values, **tuples)
+    tuples: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in changes.items()}
+    return dataclasses.replace(values, **tuples)
 
 
-def build_model(section: dict[str, Any], manifest: Manifest, front_end: FrontEnd) -> nn.Module:
+def build_model(section: dict[str, Any], manifest: Manifest, front_end: FrontEnd) -> Pretrained:
     """A fresh model for the classes of `manifest`, sized for what `front_end` delivers."""
     from sightsound.types import ModelInfo
 
     arguments = {key: value for key, value in section.items() if key != "name"}
-    model_class = resolve(MODELS, section["name"], kind="model")
     shapes = {f"{name}_shape": shape for name, shape in front_end.shapes.items()}
     arguments |= {"heads": manifest.num_classes, **shapes}
-    model = model_class(**arguments)
+    model: Pretrained = resolve(MODELS, section["name"], kind="model")(**arguments)
     model.info = ModelInfo(
         name=section["name"],
         arguments=model.info.arguments,
@@ -93,21 +98,17 @@ def build_objective(
     arguments = {key: value for key, value in section.items() if key != "name"}
     task = manifest.task
     if task == UNLABELLED:
-        _check_needs_no_labels(section)
+        if section.get("classification_weight", 1.0):
+            raise ValueError(
+                f"there are no labels to learn from (data.task is none), but objective "
+                f"{section['name']!r} reads them; give labelled clips, or learn without labels: "
+                "'sightsound pretrain DATA', that is objective avt with classification_weight 0"
+            )
         task = "single"  # of a loss that is switched off
     objective = objective_class(task=task, heads=manifest.num_classes, **arguments)
     if model is not None and hasattr(objective, "prepare"):
         objective.prepare(model)
     return objective
-
-
-def _check_needs_no_labels(section: dict[str, Any]) -> None:
-    if section.get("classification_weight", 1.0):
-        raise ValueError(
-            f"there are no labels to learn from (data.task is none), but objective "
-            f"{section['name']!r} reads them; give labelled clips, or learn without labels: "
-            "'sightsound pretrain DATA', that is objective avt with classification_weight 0"
-        )
 
 
 def build_dataset(

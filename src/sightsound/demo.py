@@ -47,11 +47,13 @@ def run_demo(
     console = Console(highlight=False, soft_wrap=True)
     console.print(INTRODUCTION)
     _step(console, 1, f"writing clips to {output / 'clips'}")
-    clips = write_clips(output / "clips", seed=seed, console=console, **(numbers or NUM_CLIPS))
+    clips = write_clips(output / "clips", numbers or NUM_CLIPS, seed=seed, console=console)
     _step(console, 2, "training a tiny MBT")
-    run = _trained(output / "run", clips, seed=seed, overrides=overrides or {})
+    here = {"data.path": str(clips.absolute()), "output": str(output / "run"), "seed": seed}
+    config = load_config("demo", overrides=(overrides or {}) | here)
+    run = train(config, resume=(output / "run" / "config.yaml").is_file())
     _step(console, 3, "scoring the test clips: both streams, then one of them hidden")
-    evaluation = _evaluated(run)
+    evaluation = evaluate_saved(run, num_workers=load_config(run).data.num_workers)
     console.print(evaluation.text(), markup=False)
     _step(console, 4, "looking at a clip that was never seen before")
     clip = fresh_clip(output, seed=seed)
@@ -69,7 +71,7 @@ def _step(console: Console, number: int, text: str) -> None:
     console.print(f"\n[bold]{number}. {text}[/bold]")
 
 
-def write_clips(folder: Path, *, seed: int, console: Console, **numbers: int) -> Path:
+def write_clips(folder: Path, numbers: dict[str, int], *, seed: int, console: Console) -> Path:
     """The manifest of a generated set, with a bar while it is written."""
     with Progress(console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task("clips", total=None)
@@ -79,17 +81,6 @@ def write_clips(folder: Path, *, seed: int, console: Console, **numbers: int) ->
             progress=lambda done, total: progress.update(task, completed=done, total=total),
             **numbers,
         )
-
-
-def _trained(output: Path, clips: Path, *, seed: int, overrides: dict[str, object]) -> Path:
-    """The finished run; one that was begun is continued."""
-    here = {"data.path": str(clips.absolute()), "output": str(output), "seed": seed}
-    config = load_config("demo", overrides=overrides | here)
-    return train(config, resume=(output / "config.yaml").is_file())
-
-
-def _evaluated(run: Path) -> Evaluation:
-    return evaluate_saved(run, num_workers=load_config(run).data.num_workers)
 
 
 def fresh_clip(folder: Path, *, seed: int) -> SyntheticClip:

@@ -1,7 +1,7 @@
-"""The work of one forward pass, part by part.
+"""FLOPs of one forward pass, part by part.
 
 Counted by torch's flop counter on the meta device: no memory, no time, and exact for attention
-(on CPU tensors the counter takes SDPA for nothing). A multiply-add is two operations. Matrix
+(on CPU tensors the counter takes SDPA as 0). A multiply-add is two operations. Matrix
 products and convolutions are counted by torch, norms, softmax, GELU, biases and sums by the table
 below: 0.8 % of a ViT-B.
 """
@@ -11,20 +11,22 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from sightsound.build import build_front_end, build_model
 from sightsound.config.settings import RunConfig
 from sightsound.data.rows import Manifest
+from sightsound.models.pretrained import Pretrained
 
 aten = torch.ops.aten
+Argument = TypeVar("Argument")
+Result = TypeVar("Result")
 
 AUDIOSET, EPIC = {"label": 527}, {"verb": 97, "noun": 300}  # classes where nothing says how many
 
@@ -63,7 +65,7 @@ class PartFlops:
         return self.flops // 2
 
 
-def count_flops(build: Callable[[], nn.Module]) -> list[PartFlops]:
+def count_flops(build: Callable[[], Pretrained]) -> list[PartFlops]:
     """Rows for each stream up to fusion, for fusion with classifier, and for the whole.
 
     `build` makes the model; it is called on the meta device. The model needs `example_inputs`.
@@ -74,16 +76,16 @@ def count_flops(build: Callable[[], nn.Module]) -> list[PartFlops]:
     rows = []
     with torch.inference_mode():
         for name, values in inputs.items():
-            encoded, *work = _counted(model.encode, {name: values})
-            rows.append(PartFlops(f"encode {name}", *work, encoded.tokens[name].shape[1]))
-        _, *work = _counted(model.fuse, model.encode(inputs))
-    tokens = sum(row.tokens for row in rows)
-    rows.append(PartFlops("fuse", *work, tokens))
-    whole = [sum(getattr(row, name) for row in rows) for name in ("flops", "products")]
-    return [*rows, PartFlops("total", *whole, tokens)]
+            encoded, flops, products = _counted(model.encode, {name: values})
+            tokens = encoded.tokens[name].shape[1]
+            rows.append(PartFlops(f"encode {name}", flops, products, tokens))
+        _, flops, products = _counted(model.fuse, model.encode(inputs))
+    rows.append(PartFlops("fuse", flops, products, sum(row.tokens for row in rows)))
+    flops, products = sum(row.flops for row in rows), sum(row.products for row in rows)
+    return [*rows, PartFlops("total", flops, products, rows[-1].tokens)]
 
 
-def _counted(call: Callable[[Any], Any], argument: Any) -> tuple[Any, int, int]:
+def _counted(call: Callable[[Argument], Result], argument: Argument) -> tuple[Result, int, int]:
     """`call(argument)`, all its operations, and those of matrix products and convolutions."""
     rules = {op: _per_element(number) for op, number in PER_ELEMENT.items()}
     everything = FlopCounterMode(display=False, custom_mapping=rules)
@@ -95,9 +97,9 @@ def _counted(call: Callable[[Any], Any], argument: Any) -> tuple[Any, int, int]:
 
 
 def _per_element(number: int) -> Callable[..., int]:
-    """A rule of torch's counter: `number` operations per element of the result."""
+    """A rule of torch's counter: `number` operations per element of the (first) result."""
 
-    def rule(*_shapes: object, out_shape: object, **_given: object) -> int:
+    def rule(*_shapes: object, out_shape: Sequence[Any], **_given: object) -> int:
         shape = out_shape[0] if out_shape and not isinstance(out_shape[0], int) else out_shape
         return number * math.prod(shape or ())
 
@@ -107,16 +109,6 @@ def _per_element(number: int) -> Callable[..., int]:
 def assumed_heads(config: RunConfig) -> dict[str, int]:
     """{name: number of classes} to count with where no data says: AudioSet's, or verb and noun."""
     return EPIC if config.data.task == "heads" else AUDIOSET
-
-
-def _check_features(config: RunConfig) -> None:
-    name = config.model["name"]
-    if name in READ_FEATURES and not config.front_end.get("features"):
-        raise ValueError(
-            f"model {name!r} reads features of frozen encoders, which front end "
-            f"{config.front_end['name']!r} does not give; take a recipe that names them, such as "
-            "--config mafnet/first"
-        )
 
 
 def made_up_manifest(heads: Mapping[str, int]) -> Manifest:
@@ -143,8 +135,13 @@ class Work:
         Raises:
             ValueError: the model reads features, and the front end has none.
         """
-        heads = heads or assumed_heads(config)
-        _check_features(config)
+        heads, name = heads or assumed_heads(config), config.model["name"]
+        if name in READ_FEATURES and not config.front_end.get("features"):
+            raise ValueError(
+                f"model {name!r} reads features of frozen encoders, which front end "
+                f"{config.front_end['name']!r} does not give; take a recipe that names them, such "
+                "as --config mafnet/first"
+            )
         front_end = build_front_end(config.front_end)
         with torch.device("meta"):
             model = build_model(config.model, made_up_manifest(heads), front_end)

@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-import sightsound
 from sightsound.build import model_source
 from sightsound.config.load import load_config
-from sightsound.config.settings import DataSettings, RunConfig
+from sightsound.config.settings import BadFiles, Crop, DataSettings, RunConfig, Windows
 from sightsound.data.dataset import ClipDataset
 from sightsound.data.loader import collate
 from sightsound.data.manifest import load_manifest, other_data
@@ -25,7 +24,9 @@ from sightsound.features.encoding import Encoding
 from sightsound.media.decode import DecodeError
 from sightsound.media.front_end import FrontEnd
 from sightsound.media.source import exists
+from sightsound.models.pretrained import Pretrained
 from sightsound.types import AUDIO, VIDEO, WORDS, Batch, Clip, Problem
+from sightsound.weights.hub import load_model
 
 BOTH = "audio+video"
 STREAMS = {BOTH: (AUDIO, VIDEO), AUDIO: (AUDIO,), VIDEO: (VIDEO,)}
@@ -53,7 +54,7 @@ class Prediction:
     @property
     def label(self) -> str:
         """The likeliest class, over all heads."""
-        return max(self.probabilities, key=self.probabilities.get)
+        return max(self.probabilities, key=self.probabilities.__getitem__)
 
 
 class Predictor:
@@ -71,21 +72,23 @@ class Predictor:
             was pre-trained without labels.
     """
 
+    config: RunConfig | None
+    """Of the run that the model is from, if it is from one."""
+
     def __init__(
         self,
-        model: nn.Module | str | Path,
+        model: Pretrained | str | Path,
         *,
         device: torch.device | str | None = None,
-        crop: str | None = None,
+        crop: Crop | None = None,
         classes: bool = True,
         columns: str | None = None,
     ) -> None:
         self.columns = columns
-        name = "this model" if isinstance(model, nn.Module) else str(model)
-        self.config: RunConfig | None = None
-        if not isinstance(model, nn.Module):
-            self.config = saved_config(model)
-            model = sightsound.load_model(model_source(model))
+        name, self.config = "this model", None
+        if isinstance(model, str | Path):
+            name, self.config = str(model), saved_config(model)
+            model = load_model(model_source(model))
         if model.info.front_end is None:
             raise ValueError(
                 "this model has no front end, the numbers that turn files into inputs: "
@@ -103,9 +106,9 @@ class Predictor:
         self.front_end = FrontEnd.from_dict(model.info.front_end)
         self.labels: dict[str, list[str]] = model.info.labels
         self.task: str = model.info.task
-        self.crop = crop or ("full" if self._trained("crop") == "full" else "centre")
+        self.crop: Crop = crop or ("full" if self._trained("crop") == "full" else "centre")
         self.wrap = bool(self._trained("wrap"))
-        self.windows = "start" if self._trained("windows") == "start" else "centre"
+        self.windows: Windows = "start" if self._trained("windows") == "start" else "centre"
         self.encoding = Encoding(self.front_end, device=self.device)
 
     @property
@@ -128,7 +131,7 @@ class Predictor:
         data = self.config.data if self.config is not None else DataSettings()
         return self.model.info.provenance.get(name, getattr(data, name))
 
-    def manifest(self, data: str | None = None, *, bad_files: str = "error") -> Manifest:
+    def manifest(self, data: str | None = None, *, bad_files: BadFiles = "error") -> Manifest:
         """The clips of `data` with this model's classes; by default those of its run.
 
         Splits of data that names none are drawn as in training: with the run's seed and shares. The
@@ -151,35 +154,32 @@ class Predictor:
         rows: Sequence[Row],
         *,
         views: int = 4,
-        bad_files: str = "error",
+        bad_files: BadFiles = "error",
         front_end: FrontEnd | None = None,
     ) -> ClipDataset:
         """`rows` as this model sees them, or through another `front_end`.
 
         A model of features has one view.
         """
-        return ClipDataset(
-            manifest,
-            list(rows),
-            front_end or self.front_end,
-            self._reading(bad_files),
-            modalities=self.modalities,
-            train=False,
-            seed=0,
-            views=1 if self.front_end.features else views,
-        )
-
-    def _reading(self, bad_files: str) -> DataSettings:
-        """How files are cut, and decoded as in the run that the model is from."""
         data = self.config.data if self.config is not None else DataSettings()
-        return DataSettings(
+        settings = DataSettings(
             crop=self.crop,
             windows=self.windows,
             wrap=self.wrap,
             bad_files=bad_files,
-            decoder=data.decoder,
+            decoder=data.decoder,  # and what follows as in the run that the model is from
             time_limit_seconds=data.time_limit_seconds,
             approximate=data.approximate,
+        )
+        return ClipDataset(
+            manifest,
+            list(rows),
+            front_end or self.front_end,
+            settings,
+            modalities=self.modalities,
+            train=False,
+            seed=0,
+            views=1 if self.front_end.features else views,
         )
 
     def logits(self, batch: Batch, modalities: Sequence[str] | None = None) -> Tensor:
@@ -212,7 +212,7 @@ class Predictor:
                 "valid": {name: batch.valid[name][seen] for name in inputs},
             }
             chosen = {name: x[seen] for name, x in inputs.items()}
-            ids = [batch.id[place] for place in seen.nonzero().flatten().tolist()]
+            ids = [batch.id[index] for index in seen.nonzero().flatten().tolist()]
             logits[seen] = _finite(self.model(chosen, **masks).logits.float(), ids)
         return logits
 
@@ -228,8 +228,9 @@ class Predictor:
 
         Views that would be the same, of a clip no longer than the window, come once.
         """
-        span = {"start_seconds": start_seconds, "end_seconds": end_seconds}
-        dataset = self.files([path], views=views, **span)
+        dataset = self.files(
+            [path], views=views, start_seconds=start_seconds, end_seconds=end_seconds
+        )
         return [dataset[0, 0, view] for view in dataset.distinct_views(0)]
 
     def files(
@@ -244,15 +245,28 @@ class Predictor:
 
         Raises:
             FileNotFoundError: no such file.
-            ValueError: a stretch that is none.
+            ValueError: a start below 0, or an end that does not come after it.
         """
         for path in paths:
             if not exists(path):
                 folder = " (it is a folder; name the files in it)" if Path(path).is_dir() else ""
                 raise FileNotFoundError(f"no such file: {str(path)!r}{folder}")
-        _check_span(start_seconds or 0.0, end_seconds)
-        span = {"start_seconds": start_seconds or 0.0, "end_seconds": end_seconds}
-        rows = tuple(Row(str(path), Path(path).absolute(), (), **span) for path in paths)
+        start = start_seconds or 0.0
+        if start < 0 or (end_seconds is not None and end_seconds <= start):
+            raise ValueError(
+                f"start_seconds is {start:g} and end_seconds {end_seconds}; accepted: a start of 0 "
+                "or more and an end after it"
+            )
+        rows = tuple(
+            Row(
+                str(path),
+                Path(path).absolute(),
+                (),
+                start_seconds=start,
+                end_seconds=end_seconds,
+            )
+            for path in paths
+        )
         manifest = Manifest(rows, self.labels, self.task, Path(paths[0]))
         return self.dataset(manifest, rows, views=views, bad_files="mask")
 
@@ -270,8 +284,8 @@ class Predictor:
             FileNotFoundError: no such file.
             DecodeError: the file has nothing that the model looks at.
         """
-        span = {"start_seconds": start_seconds, "end_seconds": end_seconds}
-        return self.judge(path, self.read(path, views=views, **span))
+        batch = self.read(path, views=views, start_seconds=start_seconds, end_seconds=end_seconds)
+        return self.predict_batch(path, batch)
 
     def read(
         self,
@@ -287,8 +301,7 @@ class Predictor:
             FileNotFoundError: no such file.
             DecodeError: the file has nothing that the model looks at.
         """
-        span = {"start_seconds": start_seconds, "end_seconds": end_seconds}
-        clips = self.clips(path, views=views, **span)
+        clips = self.clips(path, views=views, start_seconds=start_seconds, end_seconds=end_seconds)
         batch = collate(clips)
         if batch is None:
             problems = [problem for clip in clips for problem in clip.problems]
@@ -296,8 +309,8 @@ class Predictor:
             raise DecodeError(path, start_seconds or 0.0, causes)
         return self.encoding(batch.to(self.device))
 
-    def judge(self, path: str | Path, batch: Batch) -> Prediction:
-        """What the model says about a file that was `read`."""
+    def predict_batch(self, path: str | Path, batch: Batch) -> Prediction:
+        """What the model says about a file that was `read`: a batch of its views."""
         present = {
             name: name in batch.present and bool(batch.present[name].any())
             for name in self.modalities
@@ -309,14 +322,6 @@ class Predictor:
             if not x.isnan().any()
         }
         return Prediction(str(path), scores, present, tuple(dict.fromkeys(batch.problems)))
-
-
-def _check_span(start_seconds: float, end_seconds: float | None) -> None:
-    if start_seconds < 0 or (end_seconds is not None and end_seconds <= start_seconds):
-        raise ValueError(
-            f"start_seconds is {start_seconds:g} and end_seconds {end_seconds}; accepted: a start "
-            "of 0 or more and an end after it"
-        )
 
 
 def saved_config(model: str | Path) -> RunConfig | None:
@@ -370,58 +375,50 @@ def named_scores(values: Tensor, labels: dict[str, list[str]]) -> dict[str, floa
 
 def as_json(predictions: Sequence[Prediction]) -> str:
     """One object per file in a list; all classes, likeliest first."""
-    return json.dumps([_record(prediction) for prediction in predictions], indent=2)
-
-
-def _record(prediction: Prediction) -> dict[str, Any]:
-    scores = {
-        name: {k: round(v, 6) for k, v in sorted(values.items(), key=lambda item: -item[1])}
-        for name, values in prediction.scores.items()
-    }
-    record = {
-        "file": prediction.id,
-        "label": prediction.label,
-        "present": prediction.present,
-        "scores": scores,
-        "problems": [dataclasses.asdict(problem) for problem in prediction.problems],
-    }
-    return record | ({"explanation": prediction.explanation} if prediction.explanation else {})
+    records = []
+    for prediction in predictions:
+        record = {
+            "file": prediction.id,
+            "label": prediction.label,
+            "present": prediction.present,
+            "scores": {
+                name: {k: round(v, 6) for k, v in sorted(values.items(), key=lambda item: -item[1])}
+                for name, values in prediction.scores.items()
+            },
+            "problems": [dataclasses.asdict(problem) for problem in prediction.problems],
+        }
+        if prediction.explanation:
+            record["explanation"] = prediction.explanation
+        records.append(record)
+    return json.dumps(records, indent=2)
 
 
 def as_table(predictions: Sequence[Prediction], *, top: int = 5) -> str:
     """The `top` likeliest classes of each file, with what each stream alone would say."""
     from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
 
     buffer = io.StringIO()
     console = Console(file=buffer, width=100)
     for prediction in predictions:
         console.out(prediction.id)
-        console.print(_table(prediction, top=top))
-        for note in _notes(prediction):
-            console.out(note)
+        table = Table(box=None, pad_edge=False)
+        table.add_column("class")
+        whole = next(iter(prediction.scores))
+        for name in prediction.scores:
+            table.add_column(name if name == whole else f"{name} alone", justify="right")
+        shares = prediction.probabilities
+        for label in sorted(shares, key=shares.__getitem__, reverse=True)[:top]:
+            cells = [f"{100 * scores[label]:.1f} %" for scores in prediction.scores.values()]
+            table.add_row(Text(label), *cells)
+        console.print(table)
+        if prediction.explanation:
+            console.out(prediction.explanation["sentence"])
+        for name, present in prediction.present.items():
+            if not present:
+                console.out(f"no {WORDS[name]} in this file")
+        for problem in prediction.problems:
+            console.out(f"{problem.modality}: {problem.cause}")
         console.out()
     return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()).rstrip()
-
-
-def _table(prediction: Prediction, *, top: int) -> Any:
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False)
-    table.add_column("class")
-    for name in prediction.scores:
-        alone = len(prediction.scores) > 1 and name != next(iter(prediction.scores))
-        table.add_column(f"{name} alone" if alone else name, justify="right")
-    best = sorted(prediction.probabilities, key=prediction.probabilities.get, reverse=True)[:top]
-    for label in best:
-        cells = [f"{100 * scores[label]:.1f} %" for scores in prediction.scores.values()]
-        table.add_row(Text(label), *cells)
-    return table
-
-
-def _notes(prediction: Prediction) -> list[str]:
-    missing = [WORDS[name] for name, present in prediction.present.items() if not present]
-    notes = [f"no {word} in this file" for word in missing]
-    if prediction.explanation:
-        notes.insert(0, prediction.explanation["sentence"])
-    return notes + [f"{problem.modality}: {problem.cause}" for problem in prediction.problems]

@@ -4,17 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from sightsound.commands.terminal import say
-
-if TYPE_CHECKING:
-    from sightsound.config.parser import Parser
 
 
 def compare(argv: Sequence[str]) -> None:
     """Say which of several evaluated models is better, and whether it may be chance."""
-    options = _compare_parser().parse_args(list(argv))
+    from sightsound.config.parser import Parser
+
+    parser = Parser(
+        prog="sightsound compare",
+        usage="sightsound compare RUN RUN [RUN ...] [options]",
+        description=f"{compare.__doc__}\n{_TEXT}",
+        epilog=_EXAMPLES,
+    )
+    add = parser.add_argument
+    add("runs", nargs="+", metavar="RUN", help=_RUNS)
+    add("--stream", metavar="ROW", help=_STREAM)
+    add("--format", choices=["table", "json", "csv"], default="table", help="What is printed.")
+    add("--output", metavar="DIR", help="Folder for tables of scores, classes and clips.")
+    add("--bootstrap", type=int, default=1000, metavar="N", help="Resampled sets of clips.")
+    add("--seed", type=int, default=0, help="Seed of the bootstrap.")
+    options = parser.parse_args(list(argv))
 
     from sightsound.evaluation.compare import (
         as_json,
@@ -40,25 +51,6 @@ def compare(argv: Sequence[str]) -> None:
         say(as_text(comparison) + (f"\nTables: {options.output}" if options.output else ""))
     else:
         say(as_json(comparison) if options.format == "json" else csv_text(score_lines(comparison)))
-
-
-def _compare_parser() -> Parser:
-    from sightsound.config.parser import Parser
-
-    parser = Parser(
-        prog="sightsound compare",
-        usage="sightsound compare RUN RUN [RUN ...] [options]",
-        description=f"{compare.__doc__}\n{_TEXT}",
-        epilog=_EXAMPLES,
-    )
-    add = parser.add_argument
-    add("runs", nargs="+", metavar="RUN", help=_RUNS)
-    add("--stream", metavar="ROW", help=_STREAM)
-    add("--format", choices=["table", "json", "csv"], default="table", help="What is printed.")
-    add("--output", metavar="DIR", help="Folder for tables of scores, classes and clips.")
-    add("--bootstrap", type=int, default=1000, metavar="N", help="Resampled sets of clips.")
-    add("--seed", type=int, default=0, help="Seed of the bootstrap.")
-    return parser
 
 
 _TEXT = """

@@ -46,7 +46,11 @@ def extract(argv: Sequence[str]) -> None:
         return
     with progress_bar("features", Console(stderr=True)) as progress:
         done = extraction.extract(clips, cache, encoding, num_workers=workers, progress=progress)
-    say(_summary(done, clips, config, recipe=options.config or "mafnet/first"))
+    shapes = ", ".join(f"{name} {shape}" for name, shape in clips.front_end.shapes.items())
+    say(f"{done.num_clips} clips, {done.num_new} of them new, in {config.output}: {shapes}")
+    if done.problems:
+        say(f"{len(done.problems)} problems with files, such as: {done.problems[0].cause}")
+    say(f"Train on them:\n  {_next_command(config, recipe=options.config or 'mafnet/first')}")
 
 
 def _front_end(config: RunConfig, options: object) -> dict:
@@ -80,16 +84,6 @@ def _parts(config: RunConfig) -> tuple[ClipDataset, Encoding]:
     )
     device = "cuda" if torch.cuda.is_available() else "cpu"
     return clips, Encoding(front_end, device=device)
-
-
-def _summary(done: object, clips: ClipDataset, config: RunConfig, *, recipe: str) -> str:
-    shapes = ", ".join(f"{name} {shape}" for name, shape in clips.front_end.shapes.items())
-    lines = [
-        f"{done.num_clips} clips, {done.num_new} of them new, in {config.output}: {shapes}",
-    ]
-    if done.problems:
-        lines.append(f"{len(done.problems)} problems with files, such as: {done.problems[0].cause}")
-    return "\n".join([*lines, "Train on them:", f"  {_next_command(config, recipe=recipe)}"])
 
 
 def _next_command(config: RunConfig, *, recipe: str) -> str:

@@ -26,9 +26,12 @@ def predict(argv: Sequence[str]) -> None:
     if options.window is None:
         _check_whole(options)
         _predict_files(options)
-    else:
-        _check_windows(options)
-        _predict_over_time(options)
+        return
+    if len(options.files) > 1:
+        raise ValueError(f"--window looks at one file at a time; {len(options.files)} are given")
+    if options.views is not None:
+        raise ValueError("--views does not go with --window: every window is one view")
+    _predict_over_time(options)
 
 
 def _parser() -> Parser:
@@ -83,24 +86,25 @@ def _check_whole(options: Namespace) -> None:
 
 def _predict_files(options: Namespace) -> None:
     from sightsound.media.decode import DecodeError
-    from sightsound.predict import Predictor, as_json, as_table
+    from sightsound.predict import Prediction, Predictor, as_json, as_table
 
     predictor = Predictor(options.model)
     span = {"start_seconds": options.start_seconds, "end_seconds": options.end_seconds}
     views = 4 if options.views is None else options.views
-    found, failures = [], []
+    found: list[Prediction] = []
+    failures: list[DecodeError] = []
     for file in options.files:
         try:
             batch = predictor.read(file, views=views, **span)
             explanation = _explanation(predictor, file, batch, span)
-            prediction = predictor.judge(file, batch)
+            prediction = predictor.predict_batch(file, batch)
             found.append(dataclasses.replace(prediction, explanation=explanation))
         except DecodeError as error:
             failures.append(error)
     if found:
         say(as_json(found) if options.format == "json" else as_table(found))
-    for error in failures[:-1]:
-        complain("sightsound predict", message(error))
+    for failure in failures[:-1]:
+        complain("sightsound predict", message(failure))
     if failures:
         raise failures[-1]
 
@@ -118,13 +122,6 @@ def _explanation(predictor: Predictor, file: str, batch: Batch, span: dict) -> d
 
 
 # --- windows over one file ----------------------------------------------------------------------
-
-
-def _check_windows(options: Namespace) -> None:
-    if len(options.files) > 1:
-        raise ValueError(f"--window looks at one file at a time; {len(options.files)} are given")
-    if options.views is not None:
-        raise ValueError("--views does not go with --window: every window is one view")
 
 
 def _predict_over_time(options: Namespace) -> None:

@@ -8,6 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+BadFiles = Literal["error", "drop", "mask"]
+Windows = Literal["random", "centre", "start", "official"]
+Crop = Literal["random", "jitter", "centre", "full"]
+
 
 def _check(section: str, values: Any, accepted: str, *names: str) -> None:
     """`ValueError` for the first of `names` whose value is not as `accepted` says."""
@@ -51,7 +55,7 @@ class DataSettings:
     """Train on this share of the training clips; a smaller share lies within a larger one."""
     num_workers: int = 2
     """Decoding processes; 0 decodes in the main process."""
-    bad_files: Literal["error", "drop", "mask"] = "error"
+    bad_files: BadFiles = "error"
     """A file that cannot be decoded stops the run, is left out, or counts as absent stream."""
     decoder: Literal["pyav", "torchcodec", "torchcodec-cuda"] = "pyav"
     """What decodes files; torchcodec (extra `gpu`) runs in the loading process itself, without a
@@ -72,7 +76,7 @@ class DataSettings:
     """Repeated augmentation: each clip of a batch comes this many times, cut and augmented anew.
     `train.batch_size` and `train.examples` count all of them; an epoch still shows every clip, so
     it has this many times the steps."""
-    windows: Literal["random", "centre", "start", "official"] = "random"
+    windows: Windows = "random"
     """Position of the training window; `official`: the video window lies anywhere and the audio
     window starts with it, so that the longer one may run past the end of the clip. `start` holds in
     evaluation, too."""
@@ -81,7 +85,7 @@ class DataSettings:
     the clip's start; otherwise it is padded."""
     synchronous: bool = True
     """Cut both modalities from the same window (paper MBT, section 4.3.2)."""
-    crop: Literal["random", "jitter", "centre", "full"] = "random"
+    crop: Crop = "random"
     """Training crop; `full` squeezes the whole frame. Evaluation: `full` if full, else `centre`."""
     crop_scale: tuple[float, float] = (0.25, 1.0)
     """Area of a random crop as a share of the frame."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sightsound.build import features_folder, model_source
-from sightsound.config.settings import DataSettings, EvaluateSettings
+from sightsound.config.settings import BadFiles, DataSettings, EvaluateSettings
 from sightsound.data.dataset import ClipDataset
 from sightsound.data.loader import Loader
 from sightsound.data.manifest import load_manifest, other_data
@@ -42,7 +42,7 @@ def evaluate(
     output: str | Path | None = None,
     late: tuple[Predictor, Predictor] | None = None,
     num_workers: int = 0,
-    bad_files: str = "error",
+    bad_files: BadFiles = "error",
     seed: int = 0,
 ) -> Evaluation:
     """The table of `predictor` on one split of `manifest`, written to `output` if given.
@@ -169,7 +169,7 @@ def _score_all(
     settings: EvaluateSettings,
     *,
     num_workers: int,
-    bad_files: str,
+    bad_files: BadFiles,
 ) -> tuple[dict[str, Scored], list[Problem]]:
     """Every job on every clip: one pass over the files for each way of reading them."""
     groups: dict[tuple, dict[str, Predictor]] = {}
@@ -215,7 +215,7 @@ def evaluate_saved(
     late: Sequence[str] | None = None,
     output: str | Path | None = None,
     num_workers: int = 0,
-    bad_files: str = "error",
+    bad_files: BadFiles = "error",
     exclude: str | None = None,
     columns: str | None = None,
     seed: int = 0,

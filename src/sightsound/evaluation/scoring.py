@@ -6,18 +6,19 @@ import math
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sightsound.data.loader import Loader
 from sightsound.data.sampling import eval_batches
 from sightsound.evaluation.results import LATE, TRAINED, Scored
 from sightsound.metrics.scores import labelled, summarise
+from sightsound.models.pretrained import Pretrained
 from sightsound.predict import BOTH, Predictor
 from sightsound.types import AUDIO, VIDEO, Batch, Problem
 
 
 def score_clips(
-    model: nn.Module, loader: Loader, *, batch_size: int
+    model: Pretrained, loader: Loader, *, batch_size: int
 ) -> tuple[dict[str, float], list[Problem]]:
     """Scores of the whole model on the loader's clips, without intervals, and what went wrong.
 

@@ -8,6 +8,7 @@ an interruption loses the clip in hand.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -46,11 +47,13 @@ class FeatureCache:
                 "centre and data.crop centre or full"
             )
         self.folder = Path(folder)
-        self._how = [clips.front_end.id, settings.windows, settings.crop, settings.wrap]
+        self._front_end = clips.front_end.id
+        self._how = [self._front_end, settings.windows, settings.crop, settings.wrap]
         self._hashes: dict[str, list] = {}
         if (self.folder / _FILES).is_file():
             for line in (self.folder / _FILES).read_text(encoding="utf-8").splitlines():
-                self._remember(line)
+                with contextlib.suppress(ValueError):  # the last line of an interrupted run
+                    path, *self._hashes[path] = json.loads(line)
 
     def path(self, row: Row) -> Path:
         """Where the features of `row` lie, or would lie; `DecodeError` if its file is gone."""
@@ -82,8 +85,8 @@ class FeatureCache:
         remedy = "it holds features: delete it and run 'sightsound extract' again"
         with reading(path, remedy=remedy), safe_open(path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}
-            found = json.loads(file.metadata()["problems"])
-        return tensors, tuple(Problem(row.id, *values) for values in found)
+            problems = json.loads(file.metadata()["problems"])
+        return tensors, tuple(Problem(row.id, *values) for values in problems)
 
     def write(self, row: Row, clip: Clip) -> None:
         """Keep the features of `clip`, which are those of `row`; none of a file that is gone."""
@@ -93,9 +96,16 @@ class FeatureCache:
             return
         path.parent.mkdir(parents=True, exist_ok=True)
         problems = [[p.path, p.modality, p.cause, p.action] for p in clip.problems]
-        about = {"id": row.id, "front_end": self._how[0], "problems": json.dumps(problems)}
+        about = {"id": row.id, "front_end": self._front_end, "problems": json.dumps(problems)}
+        named = {
+            VIDEO: clip.video,
+            AUDIO: clip.audio,
+            f"{VIDEO}_valid": clip.video_valid,
+            f"{AUDIO}_valid": clip.audio_valid,
+        }
+        tensors = {name: x.contiguous() for name, x in named.items() if x is not None}
         with atomic_path(path) as temporary:
-            save_tensors(_tensors(clip), temporary, metadata=about)
+            save_tensors(tensors, temporary, metadata=about)
 
     def _content(self, path: Path) -> str:
         """Hash of a media file's bytes; read once as long as size and time of change stay."""
@@ -113,23 +123,6 @@ class FeatureCache:
             with (self.folder / _FILES).open("a", encoding="utf-8") as file:
                 file.write(json.dumps([str(path), *known]) + "\n")
         return known[2]
-
-    def _remember(self, line: str) -> None:
-        try:
-            path, *known = json.loads(line)
-        except ValueError:  # the last line of an interrupted run
-            return
-        self._hashes[path] = known
-
-
-def _tensors(clip: Clip) -> dict[str, Tensor]:
-    named = {
-        VIDEO: clip.video,
-        AUDIO: clip.audio,
-        f"{VIDEO}_valid": clip.video_valid,
-        f"{AUDIO}_valid": clip.audio_valid,
-    }
-    return {name: tensor.contiguous() for name, tensor in named.items() if tensor is not None}
 
 
 class FeatureDataset(Dataset):
@@ -156,30 +149,26 @@ class FeatureDataset(Dataset):
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of one clip's features: (T, ...) of each modality."""
-        features = self.front_end.features
-        shapes = {VIDEO: features.video_shape, AUDIO: features.audio_shape}
-        return {name: (features.segments, *shapes[name]) for name in self.modalities}
+        return {name: self.front_end.shapes[name] for name in self.modalities}
 
     def __getitem__(self, key: Key) -> Clip:
         row = self.rows[key[1]]
         target = torch.from_numpy(self.clips.manifest.target(row))
         empty = Clip(row.id, None, None, None, None, target, encoded=True, source=row.source)
         try:
-            streams, problems = self._streams(row)
+            tensors, problems = self.cache.read(row)
+            if not tensors.keys() & set(self.modalities):
+                causes = [problem.cause for problem in problems]
+                none = f"no {' or '.join(self.modalities)} in this stretch"
+                raise DecodeError(row.path, row.start_seconds, causes[-1] if causes else none)
         except DecodeError as error:
             if self.settings.bad_files == "error":
                 raise
             dropped = Problem(row.id, error.path, "clip", error.cause, "dropped")
             return dataclasses.replace(empty, problems=(dropped,))
-        return dataclasses.replace(empty, **streams, problems=problems)
-
-    def _streams(self, row: Row) -> tuple[dict[str, Tensor], tuple[Problem, ...]]:
-        """Features and masks of the modalities wanted; `DecodeError` if there are none."""
-        tensors, problems = self.cache.read(row)
-        wanted = [name for name in self.modalities if name in tensors]
-        if not wanted:
-            causes = [problem.cause for problem in problems]
-            cause = causes[-1] if causes else f"no {' or '.join(self.modalities)} in this stretch"
-            raise DecodeError(row.path, row.start_seconds, cause)
-        names = [name for modality in wanted for name in (modality, f"{modality}_valid")]
-        return {name: tensors[name] for name in names}, problems
+        clip = dataclasses.replace(empty, problems=problems)
+        if VIDEO in self.modalities:
+            clip.video, clip.video_valid = tensors.get(VIDEO), tensors.get(f"{VIDEO}_valid")
+        if AUDIO in self.modalities:
+            clip.audio, clip.audio_valid = tensors.get(AUDIO), tensors.get(f"{AUDIO}_valid")
+        return clip

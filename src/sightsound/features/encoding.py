@@ -11,9 +11,10 @@ import dataclasses
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sightsound.data.augment.normalise import normalise
+from sightsound.features.encoder import Encoder
 from sightsound.media.front_end import (
     FEATURES,
     AudioFrontEnd,
@@ -36,24 +37,41 @@ def feature_front_end(features: FeatureFrontEnd) -> FrontEnd:
             "front_end.features names no encoder; give video_encoder, audio_encoder or both, such "
             "as mobilenet_v2:FILE and yamnet:FILE"
         )
-    video, audio, found = VideoFrontEnd(), AudioFrontEnd(), {}
+    video, audio = VideoFrontEnd(), AudioFrontEnd()
     if features.video_encoder:
         encoder = _read(features.video_encoder, VIDEO)
+        assert isinstance(encoder.front_end, VideoFrontEnd)
         count = features.segments * features.frames_per_segment
         video = dataclasses.replace(
             encoder.front_end, num_frames=count, window_seconds=float(features.segments)
         )
-        found |= _described(encoder, VIDEO, features.video_maps)
+        shape = encoder.feature_shape if features.video_maps else encoder.feature_shape[-1:]
+        features = dataclasses.replace(
+            features, video_weights=_hash(encoder), video_shape=tuple(shape)
+        )
     if features.audio_encoder:
         encoder = _read(features.audio_encoder, AUDIO)
-        audio = _waveform(encoder.front_end) if encoder.reads_waveform else encoder.front_end
+        assert isinstance(encoder.front_end, AudioFrontEnd)
+        audio, frame = encoder.front_end, encoder.front_end.rate_hz // 100
+        if encoder.reads_waveform:  # the samples themselves, in a hundred frames a second
+            audio = AudioFrontEnd(
+                rate_hz=audio.rate_hz,
+                window_samples=frame,
+                hop_samples=frame,
+                fft_samples=frame,
+                num_mels=frame,
+                spectrum="waveform",
+            )
         per_second = audio.rate_hz // audio.hop_samples
         audio = dataclasses.replace(audio, num_frames=features.segments * per_second)
-        found |= _described(encoder, AUDIO, features.audio_maps)
-    return FrontEnd(FEATURES, audio, video, dataclasses.replace(features, **found))
+        shape = encoder.feature_shape if features.audio_maps else encoder.feature_shape[-1:]
+        features = dataclasses.replace(
+            features, audio_weights=_hash(encoder), audio_shape=tuple(shape)
+        )
+    return FrontEnd(FEATURES, audio, video, features)
 
 
-def _read(spec: str, modality: str) -> nn.Module:
+def _read(spec: str, modality: str) -> Encoder:
     from sightsound.features.load import load_encoder
 
     encoder = load_encoder(spec)
@@ -64,23 +82,10 @@ def _read(spec: str, modality: str) -> nn.Module:
     return encoder
 
 
-def _waveform(audio: AudioFrontEnd) -> AudioFrontEnd:
-    """The samples themselves, in a hundred frames a second."""
-    frame = audio.rate_hz // 100
-    return AudioFrontEnd(
-        rate_hz=audio.rate_hz,
-        window_samples=frame,
-        hop_samples=frame,
-        fft_samples=frame,
-        num_mels=frame,
-        spectrum="waveform",
-    )
+def _hash(encoder: Encoder) -> str:
+    from sightsound.features.load import weights_hash
 
-
-def _described(encoder: nn.Module, modality: str, maps: bool) -> dict[str, object]:
-    """Hash of the weights and shape of a segment's features."""
-    shape = encoder.feature_shape if maps else encoder.feature_shape[-1:]
-    return {f"{modality}_weights": _hash(encoder), f"{modality}_shape": tuple(shape)}
+    return weights_hash(encoder.source)[:16]
 
 
 class Encoding:
@@ -93,85 +98,76 @@ class Encoding:
     def __init__(self, front_end: FrontEnd, *, device: torch.device | str = "cpu") -> None:
         self.front_end = front_end
         self.device = torch.device(device)
-        self._encoders: dict[str, nn.Module] = {}
+        self._encoders: dict[str, Encoder] = {}
 
     def __call__(self, batch: Batch) -> Batch:
         """`batch` normalised, with features (B, T, ...) in place of its streams if asked for."""
         if batch.encoded:
             return batch
-        batch = normalise(batch, self.front_end)
-        return batch if self.front_end.features is None else self._encoded(batch)
+        batch, features = normalise(batch, self.front_end), self.front_end.features
+        return batch if features is None else self._encoded(batch, features)
 
     @torch.no_grad()
-    def _encoded(self, batch: Batch) -> Batch:
+    def _encoded(self, batch: Batch, features: FeatureFrontEnd) -> Batch:
+        """Clip by clip: zero where a stream is absent or a segment does not count."""
         streams, valid = {}, dict(batch.valid)
-        for modality in batch.inputs:
-            parts = batch.valid[modality].unflatten(1, (self.front_end.features.segments, -1))
+        for modality, inputs in batch.inputs.items():
+            encode = self._video if modality == VIDEO else self._audio
+            shape = features.video_shape if modality == VIDEO else features.audio_shape
+            parts = batch.valid[modality].unflatten(1, (features.segments, -1))
             valid[modality] = counted(parts)
-            streams[modality] = self._clip_by_clip(batch, modality, parts, valid[modality])
+            stream = torch.zeros((*valid[modality].shape, *shape), device=self.device)
+            for index in batch.present[modality].nonzero().flatten().tolist():
+                stream[index] = encode(inputs[index], parts[index], features)
+            stream = torch.where(valid[modality][(...,) + (None,) * len(shape)], stream, 0.0)
+            streams[modality] = stream.half().float() if features.half else stream
         masks = [*batch.present.values(), *valid.values()]
-        complete = all(bool(mask.all()) for mask in masks)
-        return dataclasses.replace(batch, **streams, valid=valid, encoded=True, complete=complete)
+        return dataclasses.replace(
+            batch,
+            video=streams.get(VIDEO),
+            audio=streams.get(AUDIO),
+            valid=valid,
+            encoded=True,
+            complete=all(bool(mask.all()) for mask in masks),
+        )
 
-    def _clip_by_clip(self, batch: Batch, modality: str, parts: Tensor, segments: Tensor) -> Tensor:
-        """(B, T, ...): zero where a stream is absent or a segment does not count."""
-        encode = self._video if modality == VIDEO else self._audio
-        shape = getattr(self.front_end.features, f"{modality}_shape")
-        found = torch.zeros((*segments.shape, *shape), device=self.device)
-        for index in batch.present[modality].nonzero().flatten().tolist():
-            stream = batch.inputs[modality][index]
-            found[index] = encode(stream, parts[index])
-        found = torch.where(segments[(...,) + (None,) * len(shape)], found, 0.0)
-        return found.half().float() if self.front_end.features.half else found
-
-    def _video(self, frames: Tensor, valid: Tensor) -> Tensor:
+    def _video(self, frames: Tensor, valid: Tensor, features: FeatureFrontEnd) -> Tensor:
         """Features (T, ...) of frames (T * k, C, H, W), averaged over the frames of a segment."""
-        maps = self._encoder(VIDEO)(frames)
-        if not self.front_end.features.video_maps:
+        maps = self._encoder(features.video_encoder, VIDEO, features.video_weights)(frames)
+        if not features.video_maps:
             maps = _pooled(maps)
         maps = maps.unflatten(0, valid.shape)
         counts = valid[(...,) + (None,) * (maps.ndim - 2)].to(maps)
         return (maps * counts).sum(1) / counts.sum(1).clamp_min(1)
 
-    def _audio(self, spectrogram: Tensor, valid: Tensor) -> Tensor:
+    def _audio(self, spectrogram: Tensor, valid: Tensor, features: FeatureFrontEnd) -> Tensor:
         """Features (T, ...) of a log-mel (1, F, M): the first frames of every second, as VGGish.
 
         Where sound ends within a second, silence follows. Encoders of samples get all of them.
         """
-        encoder, audio = self._encoder(AUDIO), self.front_end.audio
-        silence = (
-            math.log(audio.log_offset or audio.log_floor or 1.0) - audio.mean
-        ) / audio.deviation
+        encoder = self._encoder(features.audio_encoder, AUDIO, features.audio_weights)
+        audio = self.front_end.audio
+        quietest = math.log(audio.log_offset or audio.log_floor or 1.0)
+        silence = (quietest - audio.mean) / audio.deviation
         seconds = spectrogram[0].unflatten(0, valid.shape)
         seconds = torch.where(valid[..., None], seconds, silence)
         if encoder.reads_waveform:
             maps = encoder(seconds.flatten(1))
         else:
             maps = encoder(seconds[:, None, : encoder.front_end.num_frames])
-        return maps if self.front_end.features.audio_maps else _pooled(maps)
+        return maps if features.audio_maps else _pooled(maps)
 
-    def _encoder(self, modality: str) -> nn.Module:
+    def _encoder(self, spec: str, modality: str, known: str) -> Encoder:
         if modality not in self._encoders:
-            features = self.front_end.features
-            spec, known = (getattr(features, f"{modality}_{x}") for x in ("encoder", "weights"))
             encoder = _read(spec, modality)
-            _check_weights(encoder, spec, known)
+            if _hash(encoder) != known:
+                raise ValueError(
+                    f"the weights of encoder {spec!r} are not those this front end was made with "
+                    f"(hash {_hash(encoder)} instead of {known}): bring the old file back, or "
+                    "train again"
+                )
             self._encoders[modality] = encoder.to(self.device).eval().requires_grad_(False)
         return self._encoders[modality]
-
-
-def _hash(encoder: nn.Module) -> str:
-    from sightsound.features.load import weights_hash
-
-    return weights_hash(encoder.source)[:16]
-
-
-def _check_weights(encoder: nn.Module, spec: str, known: str) -> None:
-    if _hash(encoder) != known:
-        raise ValueError(
-            f"the weights of encoder {spec!r} are not those this front end was made with (hash "
-            f"{_hash(encoder)} instead of {known}): bring the old file back, or train again"
-        )
 
 
 def counted(parts: Tensor) -> Tensor:

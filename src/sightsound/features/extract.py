@@ -17,7 +17,7 @@ from sightsound.data.rows import Row
 from sightsound.data.sampling import eval_batches
 from sightsound.features.cache import FeatureCache, FeatureDataset
 from sightsound.features.encoding import Encoding
-from sightsound.types import AUDIO, VIDEO, Batch, Clip, Problem
+from sightsound.types import AUDIO, VIDEO, Clip, Problem
 
 Progress = Callable[[int, int], None]
 
@@ -71,9 +71,10 @@ def verify(
             continue
         for name in (VIDEO, AUDIO):
             fresh, kept = getattr(clip, name), tensors.get(name)
-            if (fresh is None) != (kept is None):
-                wrong[row.id] = f"{name} is stored or absent by mistake"
-            elif fresh is not None and not torch.equal(fresh, kept):
+            if fresh is None or kept is None:
+                if fresh is not kept:
+                    wrong[row.id] = f"{name} is stored or absent by mistake"
+            elif not torch.equal(fresh, kept):
                 wrong[row.id] = f"{name} differs by up to {(fresh - kept).abs().max():.2g}"
     return wrong
 
@@ -103,8 +104,15 @@ def _encoded(
     keys = eval_batches(len(rows), batch_size=1)  # so that a kill loses one clip
     with _threads_beside(num_workers), Loader(clips, num_workers=num_workers) as loader:
         for row, batch in zip(rows, loader.iterate(keys), strict=True):
-            encoded = None if batch is None else encoding(batch.to(encoding.device))
-            yield row, _clip(row, encoded, loader.problems)
+            clip = Clip(row.id, None, None, None, None, torch.zeros(0), encoded=True)
+            clip.problems = tuple(found for found in loader.problems if found.id == row.id)
+            if batch is not None:
+                batch = encoding(batch.to(encoding.device))
+                for name, stream in batch.inputs.items():
+                    if batch.present[name][0]:
+                        setattr(clip, name, stream[0].cpu())
+                        setattr(clip, f"{name}_valid", batch.valid[name][0].cpu())
+            yield row, clip
 
 
 @contextmanager
@@ -112,19 +120,8 @@ def _threads_beside(num_workers: int) -> Iterator[None]:
     """Leave the decoding processes a core each: threads that wait for one another starve them."""
     before = torch.get_num_threads()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    torch.set_num_threads(max(1, min(before, cores - num_workers)))
+    torch.set_num_threads(max(1, min(before, (cores or 1) - num_workers)))
     try:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _clip(row: Row, batch: Batch | None, problems: list[Problem]) -> Clip:
-    """The one clip of an encoded batch, on the CPU; an empty one if it was dropped."""
-    found = tuple(problem for problem in problems if problem.id == row.id)
-    clip = Clip(row.id, None, None, None, None, torch.zeros(0), problems=found, encoded=True)
-    for name, stream in batch.inputs.items() if batch is not None else ():
-        if batch.present[name][0]:
-            setattr(clip, name, stream[0].cpu())
-            setattr(clip, f"{name}_valid", batch.valid[name][0].cpu())
-    return clip

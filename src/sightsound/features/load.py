@@ -12,7 +12,6 @@ from functools import lru_cache
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from sightsound.features.encoder import Encoder
 from sightsound.features.encoders.transformers_encoder import TransformersEncoder
@@ -33,9 +32,6 @@ HASHED = ("*.safetensors", "*.json")  # of a folder
 def load_encoder(spec: str) -> Encoder:
     """The frozen encoder that `spec` names, in evaluation mode.
 
-    Beside what `Encoder` says it has `source`, the file or folder that was read, for
-    `weights_hash`, and `dropped`, names in the file that it does not use.
-
     Args:
         spec: "KIND:PATH", kinds being those of `registry.ENCODERS`. `densenet201` and `vggish` read
             the files of several projects, see `densenet.py`, `vggish.py`; `vit` an image ViT or a
@@ -47,12 +43,12 @@ def load_encoder(spec: str) -> Encoder:
         ModuleNotFoundError: a package for `hf`, or for Keras's `.h5`, is missing.
     """
     kind, path = split_spec(spec)
-    encoder = resolve(ENCODERS, kind, kind="encoder")(path)
+    encoder: Encoder = resolve(ENCODERS, kind, kind="encoder")(path)
     encoder = encoder.eval().requires_grad_(False)
-    encoder = encoder.to(memory_format=torch.channels_last)  # convolutions twice as fast on a CPU
+    # Convolutions are twice as fast on a CPU; torch's annotations lack this argument.
+    encoder = encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if not hasattr(encoder, "source"):
         encoder.source = path
-    encoder.dropped = getattr(encoder, "dropped", ())
     if not encoder.labels:
         encoder.labels = _labels_beside(Path(path), encoder)
     return encoder
@@ -73,16 +69,16 @@ def split_spec(spec: str) -> tuple[str, str]:
     return kind, str(Path(path).expanduser())
 
 
-def vit(path: str) -> nn.Module:
+def vit(path: str) -> Encoder:
     """An image ViT in a format of `image_vit.py`, or the video stream of a model of ours."""
     file = Path(path) / CONFIG
     ours = file.is_file() and "model" in json.loads(file.read_text())
     return ViTEncoder(load_pretrained(path) if ours else load_image_vit(Path(path), None))
 
 
-def hugging_face(name: str) -> nn.Module:
+def hugging_face(name: str) -> Encoder:
     """A model of transformers in a folder, or on the hub as "owner/name"."""
-    require("transformers", extra="hf")  # before anything is fetched
+    require("transformers", extra="hf")  # before anything is downloaded
     source = name if Path(name).is_dir() else snapshot(name, files=MODEL_FILES)
     encoder = TransformersEncoder(source)
     encoder.source = source
@@ -99,20 +95,19 @@ def weights_hash(path: str | Path) -> str:
     """
     path = Path(path).expanduser()
     if not path.is_dir():
-        return _file_hash(path, *_state(path))
+        return _file_hash(path)
     files = sorted({file for pattern in HASHED for file in path.glob(pattern)})
-    lines = [f"{file.name} {_file_hash(file, *_state(file))}\n" for file in files]
+    lines = [f"{file.name} {_file_hash(file)}\n" for file in files]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def _state(path: Path) -> tuple[int, int]:
-    """What changes with the content of a file: size and time of its last change."""
+def _file_hash(path: Path) -> str:
     status = path.stat()
-    return status.st_size, status.st_mtime_ns
+    return _hash_of_version(path, status.st_size, status.st_mtime_ns)
 
 
 @lru_cache(maxsize=256)
-def _file_hash(path: Path, size: int, changed_ns: int) -> str:
+def _hash_of_version(path: Path, size: int, changed_ns: int) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

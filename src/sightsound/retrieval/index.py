@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from safetensors import safe_open
 
+from sightsound.config.settings import BadFiles
 from sightsound.data.dataset import ClipDataset
 from sightsound.data.loader import Loader
 from sightsound.data.manifest import is_same_path, load_manifest, other_data
@@ -247,7 +248,7 @@ def check_index(index: Index, embedder: Embedder) -> None:
 
 
 def indexable(
-    embedder: Embedder, data: str | None, *, split: str | None, bad_files: str
+    embedder: Embedder, data: str | None, *, split: str | None, bad_files: BadFiles
 ) -> tuple[Manifest, list[Row], list[bool]]:
     """The clips of `data`, by default of the run's own, and whether each was trained on.
 

@@ -12,7 +12,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from sightsound.library_errors import load_tensors
 from sightsound.registry import nearest_path
 from sightsound.weights.archive import read_archive
 
+Network = TypeVar("Network", bound=nn.Module)
 ACCEPTED = ".npz, .safetensors, PyTorch's .pth, or Keras's .h5"
 _H5_START = b"\x89HDF"
 _PICKLE_START = b"\x80"
@@ -171,7 +172,7 @@ def named(path: str | Path, namings: Iterable[Naming], *, kind: str) -> Named:
     )
 
 
-def fill(encoder: nn.Module, tensors: Mapping[str, Tensor], *, path: str | Path) -> nn.Module:
+def fill(encoder: Network, tensors: Mapping[str, Tensor], *, path: str | Path) -> Network:
     """`encoder` with `tensors`, which have its names.
 
     Raises:

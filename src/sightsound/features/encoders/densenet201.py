@@ -15,6 +15,7 @@ from torch.nn import functional
 from sightsound.features.encoder import (
     IMAGENET_DEVIATION,
     IMAGENET_MEAN,
+    Encoder,
     no_classifier,
 )
 from sightsound.media.front_end import picture_front_end
@@ -24,8 +25,8 @@ from sightsound.types import VIDEO
 BOTTLENECK = 4  # the 1 x 1 convolution of a layer makes this many times `growth` channels
 
 
-class DenseNet(nn.Module):
-    """An `Encoder` of pictures; by default DenseNet-201.
+class DenseNet(Encoder):
+    """Encoder of pictures; by default DenseNet-201.
 
     Args:
         blocks: number of layers in each dense block.
@@ -35,8 +36,6 @@ class DenseNet(nn.Module):
     """
 
     modality = VIDEO
-    reads_waveform = False
-    labels: Sequence[str] = ()
 
     def __init__(
         self,

@@ -11,10 +11,8 @@ Sizes come from the tensors, so that the other DenseNets of the paper are read, 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 
-from torch import Tensor, nn
-
+from sightsound.features.encoder import Encoder
 from sightsound.features.encoders.densenet201 import DenseNet
 from sightsound.weights.tensors import Naming, fill, keras_layout, keras_name, named
 
@@ -44,7 +42,7 @@ KERAS_ENDS = {
 KERAS_PART = re.compile(r"(?:conv(\d+)_block(\d+)_([012]_\w+)|pool(\d+)_(bn|conv))")
 
 
-def densenet201(path: str) -> nn.Module:
+def densenet201(path: str) -> Encoder:
     """The picture encoder in a file; errors as those of `load_encoder`."""
     namings = [
         Naming("torchvision", "features.conv0.weight", _from_torchvision),
@@ -57,22 +55,19 @@ def densenet201(path: str) -> nn.Module:
             f"{str(path)!r} lacks the first convolution of a densenet201, 'features.conv0.weight' "
             "(torchvision) or 'conv1_conv/kernel' (Keras)"
         )
+    blocks: dict[str, set[str]] = {}
+    for name in tensors:
+        if ".layer" in name:
+            block, _, rest = name.partition(".layer")
+            blocks.setdefault(block, set()).add(rest.split(".")[0])
     encoder = DenseNet(
-        blocks=_blocks(tensors),
+        blocks=[len(layers) for _, layers in sorted(blocks.items())],
         growth=len(tensors["conv0.weight"]) // 2,
         num_classes=len(tensors.get("classifier.bias", ())),
         epsilon=EPSILON[found.project],
     )
     encoder.dropped = found.dropped
     return fill(encoder, tensors, path=path)
-
-
-def _blocks(tensors: Mapping[str, Tensor]) -> list[int]:
-    """Layers of each block."""
-    layers = {name.split(".layer")[0]: 0 for name in tensors if ".layer" in name}
-    for block in layers:
-        layers[block] = len({n.split(".")[2] for n in tensors if n.startswith(f"{block}.layer")})
-    return [layers[block] for block in sorted(layers)]
 
 
 def _from_torchvision(name: str) -> str | None:

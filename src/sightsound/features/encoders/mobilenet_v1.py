@@ -5,17 +5,16 @@ Batch norm is folded into the convolutions. Class 0 of the published weights is 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from torch import Tensor, nn
 
+from sightsound.features.encoder import Encoder
 from sightsound.media.front_end import picture_front_end
 from sightsound.nn.convolution import SEPARABLE_LAYERS, grid_shape, scaled, separable_layers
 from sightsound.types import VIDEO
 
 
-class MobileNetV1(nn.Module):
-    """An `Encoder` of pictures.
+class MobileNetV1(Encoder):
+    """Encoder of pictures.
 
     Args:
         width: multiplies the number of channels.
@@ -23,8 +22,6 @@ class MobileNetV1(nn.Module):
     """
 
     modality = VIDEO
-    reads_waveform = False
-    labels: Sequence[str] = ()
 
     def __init__(self, *, width: float = 1.0, size: int = 224, num_classes: int = 1001) -> None:
         super().__init__()

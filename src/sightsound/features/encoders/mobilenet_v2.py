@@ -5,10 +5,9 @@ Batch norm is folded into the convolutions. Class 0 of the published weights is 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from torch import Tensor, nn
 
+from sightsound.features.encoder import Encoder
 from sightsound.media.front_end import picture_front_end
 from sightsound.nn.convolution import SameConvolution, grid_shape
 from sightsound.types import VIDEO
@@ -27,8 +26,8 @@ FIRST_CHANNELS, LAST_CHANNELS = 32, 1280
 DIVISOR = 8  # of every number of channels
 
 
-class MobileNetV2(nn.Module):
-    """An `Encoder` of pictures.
+class MobileNetV2(Encoder):
+    """Encoder of pictures.
 
     Args:
         width: multiplies the number of channels; the last layer's only where it is above 1.
@@ -36,8 +35,6 @@ class MobileNetV2(nn.Module):
     """
 
     modality = VIDEO
-    reads_waveform = False
-    labels: Sequence[str] = ()
 
     def __init__(self, *, width: float = 1.0, size: int = 224, num_classes: int = 1001) -> None:
         super().__init__()

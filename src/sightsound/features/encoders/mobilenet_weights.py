@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
-from torch import nn
-
+from sightsound.features.encoder import Encoder
 from sightsound.features.encoders.mobilenet_v1 import MobileNetV1
 from sightsound.features.encoders.mobilenet_v2 import MobileNetV2
 from sightsound.features.encoders.yamnet import YAMNet
@@ -23,30 +23,30 @@ WEIGHTS_END, GRAPH_END = "_dequant_fp32.npz", "_graph.json"
 PICTURE_SIZE = 224  # where no graph tells it
 
 
-def mobilenet_v1(path: str) -> nn.Module:
+def mobilenet_v1(path: str) -> Encoder:
     """The picture encoder in a file, of any width; errors as those of `load_encoder`."""
     found = _numbered(path, kind="mobilenet_v1", num_layers=28)
     width = len(found.tensors["26.bias"]) / 1024
     return _filled(MobileNetV1, found, path, width=width, size=_picture_size(Path(path)))
 
 
-def mobilenet_v2(path: str) -> nn.Module:
+def mobilenet_v2(path: str) -> Encoder:
     """The picture encoder in a file, of any width; errors as those of `load_encoder`."""
     found = _numbered(path, kind="mobilenet_v2", num_layers=53)
     width = len(found.tensors["50.bias"]) / 320
     return _filled(MobileNetV2, found, path, width=width, size=_picture_size(Path(path)))
 
 
-def yamnet(path: str) -> nn.Module:
+def yamnet(path: str) -> Encoder:
     """The sound encoder in a file, of any width; errors as those of `load_encoder`."""
     found = _numbered(path, kind="yamnet", num_layers=28)
     return _filled(YAMNet, found, path, width=len(found.tensors["26.bias"]) / 1024)
 
 
-def _filled(encoder_class: type[nn.Module], found: Named, path: str, **sizes: float) -> nn.Module:
+def _filled(make: Callable[..., Encoder], found: Named, path: str, **sizes: float) -> Encoder:
     """An encoder whose layers, in their order, are those of the file."""
     classes = len(next(reversed(found.tensors.values())))
-    encoder = encoder_class(num_classes=classes, **sizes)
+    encoder = make(num_classes=classes, **sizes)
     tensors = dict(zip(encoder.state_dict(), found.tensors.values(), strict=True))
     tensors["classifier.weight"] = tensors["classifier.weight"].flatten(1)  # a 1 x 1 convolution
     encoder.dropped = found.dropped
@@ -56,8 +56,12 @@ def _filled(encoder_class: type[nn.Module], found: Named, path: str, **sizes: fl
 def _numbered(path: str, *, kind: str, num_layers: int) -> Named:
     """Tensors "NUMBER.weight", "NUMBER.bias" by number, the weight first as in PyTorch."""
     example = "00_conv_weight" if kind.startswith("mobilenet") else "layer00_conv_weight"
-    naming = Naming("de-quantised", example, _number)
-    found = named(path, [naming], kind=kind)
+
+    def number(name: str) -> str | None:
+        match = LAYER.fullmatch(name)
+        return f"{int(match[1])}.{match[2]}" if match else None
+
+    found = named(path, [Naming("de-quantised", example, number)], kind=kind)
     wanted = [f"{n}.{leaf}" for n in range(num_layers) for leaf in ("weight", "bias")]
     if set(wanted) != set(found.tensors):
         raise ValueError(
@@ -65,11 +69,6 @@ def _numbered(path: str, *, kind: str, num_layers: int) -> Named:
             f"{len(wanted)} of {num_layers} layers, {example!r} first; give the file of a {kind}"
         )
     return Named({name: found.tensors[name] for name in wanted}, found.dropped, found.project)
-
-
-def _number(name: str) -> str | None:
-    match = LAYER.fullmatch(name)
-    return f"{int(match[1])}.{match[2]}" if match else None
 
 
 def _picture_size(path: Path) -> int:

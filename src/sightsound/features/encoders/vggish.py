@@ -7,12 +7,11 @@ that would make an embedding of it are left out. Time is the height, mel the wid
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NoReturn
 
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sightsound.features.encoder import example_front_end, no_classifier
+from sightsound.features.encoder import Encoder, example_front_end
 from sightsound.media.logmel import VGGISH_AUDIO
 from sightsound.nn.convolution import grid_shape
 from sightsound.types import AUDIO
@@ -22,17 +21,14 @@ GROUPS = (("conv1",), ("conv2",), ("conv3_1", "conv3_2"), ("conv4_1", "conv4_2")
 CHANNELS = (64, 128, 256, 512)
 
 
-class VGGish(nn.Module):
-    """An `Encoder` of sound.
+class VGGish(Encoder):
+    """Encoder of sound.
 
     Args:
         channels: of the convolutions in each of the four groups.
     """
 
     modality = AUDIO
-    reads_waveform = False
-    num_classes = 0
-    labels: Sequence[str] = ()
 
     def __init__(self, *, channels: Sequence[int] = CHANNELS) -> None:
         super().__init__()
@@ -52,7 +48,3 @@ class VGGish(nn.Module):
             for name in names:
                 x = functional.relu(self.get_submodule(name)(x), inplace=True)
         return x.permute(0, 2, 3, 1)
-
-    def logits(self, x: Tensor) -> NoReturn:
-        """None: VGGish gives features only."""
-        raise no_classifier("VGGish")

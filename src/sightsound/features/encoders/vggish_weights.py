@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import re
 
-from torch import nn
-
+from sightsound.features.encoder import Encoder
 from sightsound.features.encoders.vggish import GROUPS, VGGish
 from sightsound.weights.tensors import Naming, fill, keras_layout, keras_name, named
 
@@ -30,7 +29,7 @@ TORCH_PART = re.compile(r"(?:features|features_network)\.(\d+)\.(weight|bias)")
 SLIM_LAYER = re.compile(r"(?:vggish_)?(?:conv\d_)?(conv\d(?:_\d)?)")
 
 
-def vggish(path: str) -> nn.Module:
+def vggish(path: str) -> Encoder:
     """The sound encoder in a file; errors as those of `load_encoder`."""
     namings = [
         Naming("torchvggish", "features.0.weight", _from_torchvggish),
@@ -55,6 +54,8 @@ def _from_torchvggish(name: str) -> str | None:
 
 def _from_slim(name: str) -> str | None:
     found = keras_name(name)
-    match = SLIM_LAYER.fullmatch(found[0]) if found else None
-    known = match and match[1] in TORCH_LAYERS.values()
-    return f"{match[1]}.{found[1]}" if known else None
+    if found is None:
+        return None
+    layer, leaf = found
+    match = SLIM_LAYER.fullmatch(layer)
+    return f"{match[1]}.{leaf}" if match and match[1] in TORCH_LAYERS.values() else None

@@ -7,33 +7,36 @@ absent.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from sightsound.features.encoder import Encoder
 from sightsound.media.front_end import FrontEnd, picture_front_end
-from sightsound.types import VIDEO
+from sightsound.models.backbone import Backbone
+from sightsound.models.pretrained import Pretrained
+from sightsound.types import VIDEO, Output
 
 
-class ViTEncoder(nn.Module):
-    """An `Encoder` of pictures.
+class ViTEncoder(Encoder):
+    """Encoder of pictures.
 
     Args:
         model: an MBT with a video stream; it is used as it is.
     """
 
     modality = VIDEO
-    reads_waveform = False
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: Pretrained) -> None:
         super().__init__()
-        if VIDEO not in model.modalities:
+        stream = model.stream(VIDEO) if VIDEO in model.modalities else None
+        if not isinstance(stream, Backbone):
             raise ValueError(f"the model has the modalities {model.modalities}; 'video' is needed")
         self.model = model.eval()
-        stream, info = model.stream(VIDEO), model.info
-        self.frames = stream.patch[0]  # the least that makes a token
-        self.front_end = picture_front_end(*stream.shape[1:])
+        info = model.info
+        self.frames = stream.cells(stream.shape).patch[0]  # the least that makes a token
+        _, height, width = stream.shape
+        self.front_end = picture_front_end(height, width)
         if info.front_end:
             self.front_end = dataclasses.replace(
                 FrontEnd.from_dict(info.front_end).video,
@@ -42,17 +45,19 @@ class ViTEncoder(nn.Module):
                 stride_seconds=None,
             )
         self.num_classes = sum(model.heads.values())
-        self.labels: Sequence[str] = [name for names in info.labels.values() for name in names]
+        self.labels = [name for names in info.labels.values() for name in names]
         with torch.no_grad():
-            self.feature_shape = tuple(self(model.example_inputs()[VIDEO][:, 0]).shape[1:])
+            picture = torch.zeros(1, stream.channels, height, width)
+            self.feature_shape = tuple(self(picture).shape[1:])
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, 3, H, W) normalised -> (N, n, D), CLS first where there is one."""
-        return self._output(x).tokens[VIDEO]
+        return self.output(x).tokens[VIDEO]
 
     def logits(self, x: Tensor) -> Tensor:
         """(N, K), the model's heads side by side."""
-        return self._output(x).logits
+        return self.output(x).logits
 
-    def _output(self, x: Tensor):
+    def output(self, x: Tensor) -> Output:
+        """What the model says of pictures (N, 3, H, W), each a video that stands still."""
         return self.model({VIDEO: x.unsqueeze(1).expand(-1, self.frames, -1, -1, -1)})

@@ -6,26 +6,22 @@ norm is folded into the convolutions. Classes are independent of one another.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from torch import Tensor, nn
 
-from sightsound.features.encoder import example_front_end
+from sightsound.features.encoder import Encoder, example_front_end
 from sightsound.media.logmel import YAMNET_AUDIO
 from sightsound.nn.convolution import SEPARABLE_LAYERS, grid_shape, scaled, separable_layers
 from sightsound.types import AUDIO
 
 
-class YAMNet(nn.Module):
-    """An `Encoder` of sound.
+class YAMNet(Encoder):
+    """Encoder of sound.
 
     Args:
         width: multiplies the number of channels; YAMNet's is 1.
     """
 
     modality = AUDIO
-    reads_waveform = False
-    labels: Sequence[str] = ()
 
     def __init__(self, *, width: float = 1.0, num_classes: int = 521) -> None:
         super().__init__()
