@@ -79,7 +79,9 @@ def write_clips(folder: Path, numbers: dict[str, int], *, seed: int, console: Co
             folder,
             seed=seed,
             progress=lambda done, total: progress.update(task, completed=done, total=total),
-            **numbers,
+            num_train=numbers["num_train"],
+            num_val=numbers["num_val"],
+            num_test=numbers["num_test"],
         )
 
 

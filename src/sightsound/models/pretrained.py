@@ -109,6 +109,10 @@ class Pretrained(nn.Module):
             "known, so there is no rollout; ask by auto or occlusion"
         )
 
+    def example_inputs(self, batch_size: int = 1) -> dict[str, Tensor]:
+        """Zeros of the shapes the model is built for, on its device."""
+        raise NotImplementedError
+
     def set_gradient_checkpointing(self, enabled: bool) -> None:
         """Recompute activations in the backward pass, where that saves memory: not here."""
 
