@@ -1,6 +1,7 @@
 """Tables from a name to the object that implements it; an entry is imported when it is used.
 
-Adding a fusion, backbone, objective or front end is one file and one line here.
+Adding a fusion, backbone, objective or data set is one file and one line here, or in a package of
+your own: docs/extending.md.
 """
 
 import difflib
@@ -110,12 +111,25 @@ def nearest_path(path: Path) -> str:
     return f" Did you mean {str(path.parent / near[0])!r}?" if near else ""
 
 
+def installed(kind: str) -> dict[str, str]:
+    """{name: "module:attribute"} of the parts of this kind that other packages bring.
+
+    Their entry points are in the group `sightsound.KIND`; see docs/extending.md.
+    """
+    from importlib.metadata import entry_points  # slow to import, and seldom wanted
+
+    group = f"sightsound.{kind.replace(' ', '_')}"
+    return {entry.name: entry.value for entry in entry_points(group=group)}
+
+
 def resolve(table: Mapping[str, str], name: str, *, kind: str) -> Any:
-    """The object behind `name` in `table`.
+    """The object behind `name` in `table`, or among the `installed` parts of this kind.
 
     Raises:
-        ValueError: `name` is not in the table; the message names the nearest entry.
+        ValueError: there is no such name; the message says which is the nearest.
     """
+    if name not in table:  # an installed part cannot replace one of ours
+        table = installed(kind) | dict(table)
     if name not in table:
         raise unknown_name(kind, name, table)
     module, attribute = table[name].split(":")

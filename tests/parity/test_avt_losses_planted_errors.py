@@ -12,7 +12,12 @@ from test_avt_losses import TOLERANCE, contrastive_differences, segment_differen
 CASES = Path(__file__).parent / "cases"  # always these: the mistakes must show on our own
 PACKAGE = "sightsound.objectives.audio_visual"
 MISTAKES = {
-    "a polynomial of the first order": ("segments", "_fit", "range(order + 1)", "range(order)"),
+    "a polynomial of the first order": (
+        "segments",
+        "smoothed",
+        "range(order + 1)",
+        "range(order)",
+    ),
     "one-sided slopes": (
         "segments",
         "slopes",

@@ -87,8 +87,8 @@ def test_unbiased_running_variance_alone(monkeypatch):
         monkeypatch,
         BatchNorm,
         "centre_and_scale",
-        "variance, rows)\n",
-        "variance * (x[..., 0].numel() / (x[..., 0].numel() - 1)), rows)\n",
+        "(variance - self",
+        "(variance * (x[..., 0].numel() / (x[..., 0].numel() - 1)) - self",
     )
     assert not remembers()
 

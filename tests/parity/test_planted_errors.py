@@ -19,6 +19,7 @@ import sightsound.nn.drop
 from sightsound.models.fusion import bottleneck, cross_attention
 from sightsound.models.mbt import MBT
 from sightsound.nn.block import Block
+from sightsound.nn.masking import mean_of_present
 from sightsound.nn.position import PositionTable
 
 CASES = Path(__file__).parent / "cases"  # always these: the mistakes must show on our own
@@ -75,15 +76,33 @@ def test_checks_hold_for_the_shipped_code():
 
 
 def test_averaged_in_place_of_sequential(monkeypatch):
-    fusion = bottleneck.BottleneckFusion
-    monkeypatch.setattr(fusion, "_sequential", fusion._averaged)
+    mutate(
+        monkeypatch,
+        bottleneck.BottleneckFusion,
+        "forward",
+        'if self.update == "sequential":',
+        "if False:",
+    )
+    monkeypatch.setattr(
+        bottleneck.BottleneckFusion,
+        "carried",
+        lambda self, updates, results, present: mean_of_present(updates, present),
+    )
     assert not is_sequential()
 
 
 def test_sequential_in_place_of_averaged(monkeypatch):
     """Also: the second stream reads fusion tokens that the first has already updated."""
-    fusion = bottleneck.BottleneckFusion
-    monkeypatch.setattr(fusion, "_averaged", fusion._sequential)
+    mutate(
+        monkeypatch,
+        bottleneck.BottleneckFusion,
+        "forward",
+        'if self.update == "sequential":',
+        "if True:",
+    )
+    monkeypatch.setattr(
+        bottleneck.BottleneckFusion, "carried", lambda self, updates, results, present: results[-1]
+    )
     assert not is_averaged()
 
 
@@ -91,9 +110,9 @@ def test_sequential_update_in_the_wrong_order(monkeypatch):
     mutate(
         monkeypatch,
         bottleneck.BottleneckFusion,
-        "_sequential",
-        "in self.update_order",
-        "in self.update_order[::-1]",
+        "_order",
+        "else self.update_order",
+        "else self.update_order[::-1]",
     )
     assert not is_sequential()
 
@@ -134,8 +153,8 @@ def test_fusion_tokens_not_updated(monkeypatch):
         monkeypatch,
         bottleneck.BottleneckFusion,
         "forward",
-        "passed, fusion = step(",
-        "passed, _ = step(",
+        "fusion = self.carried(",
+        "_ = self.carried(",
     )
     assert not is_averaged()
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from sightsound.models.avt import AVT
 from sightsound.models.backbone import Cells
 from sightsound.models.mbt import MBT
-from sightsound.objectives.audio_visual import masking as hiding
+from sightsound.objectives.audio_visual import masking
 from sightsound.objectives.audio_visual.matching import another, right_and_wrong
 from sightsound.objectives.audio_visual.objective import AudioVisual
 from sightsound.objectives.audio_visual.segments import number_segments
@@ -284,7 +284,7 @@ def test_nothing_leaks_into_its_own_reconstruction(make, arguments):
     model = make().eval()
     loss = objective(model, **arguments)
     one = batch()
-    hidden = loss.hiding(one, loss.streams, generator=generator())
+    hidden = loss.masking(one, loss.streams, generator=generator())
     changed = {}
     for name, values in one.inputs.items():
         assert hidden.scored[name].any()
@@ -307,7 +307,7 @@ def test_the_second_frame_of_a_hidden_token_is_seen_by_the_next():
     cells = Cells((2, 2, 2), (2, 4, 4), (2, 4, 4))
     tokens = torch.zeros(1, 8, dtype=torch.bool)
     tokens[0, 0] = True
-    places = hiding.unseen(tokens, cells, (4, 8, 8), (1, 0, 0))
+    places = masking.unseen(tokens, cells, (4, 8, 8), (1, 0, 0))
     assert places.nonzero()[:, 2:].tolist() == [
         [0, row, column] for row in range(4) for column in range(4)
     ]
@@ -330,7 +330,7 @@ def test_padding_is_neither_hidden_nor_compared(arguments):
     one.valid[AUDIO][:, 20:] = False
     one.present[VIDEO][0] = False
     loss = objective(model, **arguments, everywhere=False)
-    hidden = loss.hiding(one, loss.streams, generator=generator())
+    hidden = loss.masking(one, loss.streams, generator=generator())
     assert hidden.scored[AUDIO].any() and not hidden.scored[AUDIO][:, :, 20:].any()
     assert hidden.scored[VIDEO].any() and not hidden.scored[VIDEO][:, 2:].any()
     assert not hidden.scored[VIDEO][0].any()
@@ -346,7 +346,7 @@ def test_padding_is_not_compared_where_all_the_rest_is():
     one.valid[AUDIO][:, 20:] = False
     one.present[VIDEO][0] = False
     loss = objective(avt(), everywhere=True)
-    scored = loss.hiding(one, loss.streams, generator=generator()).scored
+    scored = loss.masking(one, loss.streams, generator=generator()).scored
     assert scored[AUDIO][:, :, :20].all() and not scored[AUDIO][:, :, 20:].any()
     assert scored[VIDEO][1:, :2].all() and not scored[VIDEO][:, 2:].any()
     assert not scored[VIDEO][0].any()
@@ -368,10 +368,10 @@ def test_as_many_tokens_as_in_the_paper():
     """4 % of 25,088 and of 1,212, 2 of 50; and at least one."""
     for number, wanted in ((25088, 1004), (1212, 48), (50, 2), (3, 1)):
         eligible = torch.ones(2, number, dtype=torch.bool)
-        hidden = hiding.drawn(eligible, 0.04, generator=generator())
+        hidden = masking.drawn(eligible, 0.04, generator=generator())
         assert hidden.sum(1).tolist() == [wanted] * 2
         assert number == 3 or not torch.equal(hidden[0], hidden[1])
-    assert not hiding.drawn(~eligible, 0.04, generator=generator()).any()
+    assert not masking.drawn(~eligible, 0.04, generator=generator()).any()
 
 
 def test_decoders_of_the_paper():

@@ -106,7 +106,7 @@ def test_reconstruction_beats_the_mean():
     seed = 5
     _, logs = objective(model, batch, generator=torch.Generator().manual_seed(seed))
     generator = torch.Generator().manual_seed(seed)
-    hidden = objective.hiding(batch, objective.streams, generator=generator)
+    hidden = objective.masking(batch, objective.streams, generator=generator)
     for name, values in batch.inputs.items():
         spread = values[hidden.scored[name].expand_as(values)].var()
         print(f"{name}: {logs[f'masked_{name}']:.2f}, predicting the mean {spread:.2f}")

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor, distributed, multiprocessing, nn
 
-from sightsound.nn.masked_batch_norm import ClipNorm
+from sightsound.nn.masked_batch_norm import MaskedBatchNorm3d
 
 
-def norm(**arguments) -> ClipNorm:
-    module = ClipNorm(3, **arguments)
+def norm(**arguments) -> MaskedBatchNorm3d:
+    module = MaskedBatchNorm3d(3, **arguments)
     nn.init.normal_(module.weight)
     nn.init.normal_(module.bias)
     return module
@@ -71,7 +71,7 @@ def _one_process(rank: int, folder: str) -> None:
     distributed.destroy_process_group()
 
 
-def _step(module: ClipNorm, x: Tensor) -> dict[str, Tensor]:
+def _step(module: MaskedBatchNorm3d, x: Tensor) -> dict[str, Tensor]:
     """Result, gradient and running statistics of a training step with the loss sum(y ** 3)."""
     x = x.clone().requires_grad_()
     y = module(x)

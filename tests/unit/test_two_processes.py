@@ -19,8 +19,7 @@ from torch import Tensor, distributed, multiprocessing
 
 from sightsound.config.settings import AugmentSettings, DataSettings, RunConfig, TrainSettings
 from sightsound.models.avt import AVT
-from sightsound.objectives.audio_visual import masking as hiding
-from sightsound.objectives.audio_visual import matching
+from sightsound.objectives.audio_visual import masking, matching
 from sightsound.objectives.audio_visual.contrastive import Contrastive
 from sightsound.objectives.audio_visual.objective import AudioVisual
 from sightsound.train import loop
@@ -216,7 +215,7 @@ def process(rank: int, folder: str) -> None:
     )
     found = {"unlike": unlike_steps(rank), "agreed": agreed(rank), "validated": validated()}
     found["averaged"] = averaged(rank)
-    hiding.drawn, matching._drawn = the_first, half_way_round  # this process ends with them
+    masking.drawn, matching._drawn = the_first, half_way_round  # this process ends with them
     for name, shares in SHARES.items():
         found[name] = same_steps(make_parts(statistics="shared", devices=2), *shares[rank])
     found["three"] = three_clips([[1, 2], [3]][rank], devices=2)
@@ -235,7 +234,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
 @pytest.fixture
 def same_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     """In this process, those of the two."""
-    monkeypatch.setattr(hiding, "drawn", the_first)
+    monkeypatch.setattr(masking, "drawn", the_first)
     monkeypatch.setattr(matching, "_drawn", half_way_round)
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from sightsound.models.backbones.uniformer import SIZES, Depthwise, UniFormer
 from sightsound.models.unimodal import UniFormerClassifier
-from sightsound.nn.masked_batch_norm import ClipNorm
+from sightsound.nn.masked_batch_norm import MaskedBatchNorm3d
 from sightsound.nn.vit_block import ScaledDropPath
 
 SMALL = dict(widths=(4, 8, 8, 16), depths=(1, 2, 1, 1), head_width=4)
@@ -26,8 +26,8 @@ def build(**arguments) -> UniFormer:
     return model.eval()
 
 
-def norms(model: nn.Module) -> list[ClipNorm]:
-    return [module for module in model.modules() if isinstance(module, ClipNorm)]
+def norms(model: nn.Module) -> list[MaskedBatchNorm3d]:
+    return [module for module in model.modules() if isinstance(module, MaskedBatchNorm3d)]
 
 
 def clips(frames: int = 8, batch_size: int = 2) -> Tensor:

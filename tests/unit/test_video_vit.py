@@ -14,7 +14,7 @@ from sightsound.models.mbt import MBT
 from sightsound.models.pretrained import copy_matching
 from sightsound.models.unimodal import OneStream
 from sightsound.nn.position import resize_positions
-from sightsound.objectives.audio_visual.masking import Hiding
+from sightsound.objectives.audio_visual.masking import Masking
 from sightsound.types import AUDIO, VIDEO, Batch
 from sightsound.weights.image_vit import ImageViT
 from sightsound.weights.vit import Rules, initialise_from_vit
@@ -197,7 +197,7 @@ def test_hidden_patches_are_compared_in_all_their_frames():
         id=["a", "b"],
         view=torch.zeros(2, dtype=torch.long),
     )
-    hiding = Hiding("tokens", "none", 0.2, 50, 11, False)
+    hiding = Masking("tokens", "none", 0.2, 50, 11, False)
     hidden = hiding(batch, {VIDEO: model.video}, generator=torch.Generator().manual_seed(0))
     mask = hidden.token_mask[VIDEO].unflatten(1, (2, 3, 3))
     assert mask.sum() == 2 * 4

@@ -50,8 +50,9 @@ def manifest(argv: Sequence[str]) -> None:
 
 def _parser() -> Parser:
     from sightsound.config.parser import Parser
-    from sightsound.registry import DATASETS
+    from sightsound.registry import DATASETS, installed
 
+    names = [*DATASETS, *installed("data set")]
     parser = Parser(
         prog="sightsound manifest",
         usage="sightsound manifest DATASET ANNOTATIONS [ANNOTATIONS ...] --media DIR "
@@ -60,7 +61,7 @@ def _parser() -> Parser:
         epilog=_TEXT,
     )
     add = parser.add_argument
-    add("dataset", metavar="DATASET", choices=list(DATASETS), help="A name of the list above.")
+    add("dataset", metavar="DATASET", choices=names, help="A name of the list above.")
     add("annotations", metavar="ANNOTATIONS", nargs="+", help="Official files, or their folders.")
     add("--media", metavar="DIR", help="Folder of the clips, searched to the end.")
     add("--audio", metavar="DIR", help="Folder of separate sound files of the same names.")
@@ -73,11 +74,12 @@ def _parser() -> Parser:
 
 def _what_is_read() -> str:
     """Every data set with its official files, from the readers' docstrings."""
-    from sightsound.registry import DATASETS, resolve
+    from sightsound.registry import DATASETS, installed, resolve
 
-    width = max(map(len, DATASETS)) + 2
+    names = [*DATASETS, *installed("data set")]
+    width = max(map(len, names)) + 2
     lines = ["Data sets and the files they want:"]
-    for name in DATASETS:
+    for name in names:
         text = inspect.getdoc(resolve(DATASETS, name, kind="data set")) or ""
         first, *others = textwrap.wrap(text, 96 - width)
         lines += [f"  {name:{width}}{first}", *(f"  {'':{width}}{line}" for line in others)]

@@ -14,7 +14,7 @@ What differs from MBT:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -31,7 +31,7 @@ from sightsound.models.explained import ALL, RolloutRows
 from sightsound.models.fusion.bottleneck import BottleneckFusion
 from sightsound.nn.block import layer_norm
 from sightsound.nn.masking import blank_absent, mean_of_present, pool
-from sightsound.nn.vit_block import ExactBlock, start_linear_
+from sightsound.nn.vit_block import VitBlock, start_linear_
 from sightsound.registry import BACKBONES, resolve, unknown_name
 from sightsound.types import AUDIO, MODALITIES, VIDEO, Encoded, Output
 
@@ -73,6 +73,9 @@ class AVT(BackboneModel):
     """
 
     modalities = MODALITIES
+    video: Backbone
+    audio: Backbone
+    width: int
 
     def __init__(
         self,
@@ -97,23 +100,41 @@ class AVT(BackboneModel):
     ) -> None:
         super().__init__("avt", locals())
         self.video_token, self.audio_token = video_token, audio_token
+        self.fusion_depth = fusion_depth
+        given = self.info.arguments
         for name in self.modalities:
-            self.add_module(name, self._new_backbone(name))
-        self.width = width or self.audio.width
-        num_heads = num_heads or max(self.width // HEAD_WIDTH, 1)
+            chosen, options = given[f"{name}_backbone"], given[f"{name}_options"]
+            backbone_class = resolve(BACKBONES, chosen, kind="backbone")
+            if backbone_class.modality != name:
+                raise ValueError(
+                    f"{name}_backbone is {chosen!r}, which reads {backbone_class.modality}; give a "
+                    f"backbone of {name}"
+                )
+            rate = {"stochastic_depth": stochastic_depth}
+            backbone = new_backbone(chosen, given[f"{name}_shape"], rate | (options or {}))
+            given[f"{name}_options"] = own_options(backbone, options)
+            self.add_module(name, backbone)
+        self.width = width = width or self.audio.width
+        num_heads = num_heads or max(width // HEAD_WIDTH, 1)
         self._check(num_heads)
 
         self.learned_token = None
         if video_token == "learned":
             self.learned_token = nn.Parameter(0.02 * torch.randn(1, 1, self.video.width))
-        self.projections = nn.ModuleDict({name: self._projection(name) for name in self.modalities})
+        widths = {name: self.stream(name).width for name in self.modalities}
+        self.projections = nn.ModuleDict(
+            {
+                name: nn.Identity() if own == width else start_linear_(nn.Linear(own, width))
+                for name, own in widths.items()
+            }
+        )
         self.fusion_layers = nn.ModuleDict(
             {
                 name: nn.ModuleList(
-                    ExactBlock(
-                        self.width,
+                    VitBlock(
+                        width,
                         num_heads,
-                        int(self.width * mlp_ratio),
+                        int(width * mlp_ratio),
                         drop_path=fusion_stochastic_depth,
                     )
                     for _ in range(fusion_depth)
@@ -124,29 +145,11 @@ class AVT(BackboneModel):
         self.fusion = None
         if fusion_depth:
             self.fusion = AVBottleneck(
-                width=self.width, bottleneck_tokens=bottleneck_tokens, update=fusion_update
+                width=width, bottleneck_tokens=bottleneck_tokens, update=fusion_update
             )
-        self.norms = nn.ModuleDict({name: layer_norm(self.width) for name in self.modalities})
+        self.norms = nn.ModuleDict({name: layer_norm(width) for name in self.modalities})
         classes = sum(heads.values())
-        self.head = start_linear_(nn.Linear(len(self.modalities) * self.width, classes))
-
-    def _new_backbone(self, name: str) -> Backbone:
-        given = self.info.arguments
-        backbone_class = resolve(BACKBONES, given[f"{name}_backbone"], kind="backbone")
-        if backbone_class.modality != name:
-            raise ValueError(
-                f"{name}_backbone is {given[f'{name}_backbone']!r}, which reads "
-                f"{backbone_class.modality}; give a backbone of {name}"
-            )
-        rate = {"stochastic_depth": given["stochastic_depth"]}
-        chosen, options = given[f"{name}_backbone"], given[f"{name}_options"]
-        backbone = new_backbone(chosen, given[f"{name}_shape"], rate | (options or {}))
-        given[f"{name}_options"] = own_options(backbone, options)
-        return backbone
-
-    def _projection(self, name: str) -> nn.Module:
-        width = self.stream(name).width
-        return nn.Identity() if width == self.width else start_linear_(nn.Linear(width, self.width))
+        self.head = start_linear_(nn.Linear(len(self.modalities) * width, classes))
 
     def _sequence(self, name: str, found: Tokens) -> Tokens:
         """[what stands for the clip | tokens of the grid] (B, n + N, D), and their key mask."""
@@ -174,18 +177,26 @@ class AVT(BackboneModel):
         streams = {name: self.projections[name](x) for name, x in encoded.tokens.items()}
         attention: dict[str, Tensor] = {}
         if self.fusion is not None:
-            streams, found = self.fusion(
-                streams, self.fusion_layers, present=present, key_mask=key_mask, maps=maps
+            layers = {k: [*self.fusion_layers.get_submodule(k).children()] for k in streams}
+            streams, weights_by_layer = self.fusion(
+                streams, layers, present=present, key_mask=key_mask, maps=maps
             )
             attention = {
                 f"{name}.fusion.{layer}": weights
-                for layer, each in enumerate(found)
+                for layer, each in enumerate(weights_by_layer)
                 for name, weights in each.items()
             }
         tokens = {name: self.norms[name](x) for name, x in streams.items()}
         pooled = {name: self._pool(name, x, key_mask.get(name)) for name, x in tokens.items()}
+        some = next(iter(pooled.values()))
+        halves = [  # side by side; that of a missing stream is zero
+            blank_absent(pooled[name], present[name] if present else None)
+            if name in pooled
+            else torch.zeros_like(some)
+            for name in self.modalities
+        ]
         return Output(
-            self._classify(pooled, present),
+            self.head(torch.cat(halves, dim=1)),
             tokens=tokens,
             pooled=pooled,
             encoded=encoded.pooled,
@@ -198,17 +209,6 @@ class AVT(BackboneModel):
             return pool(tokens[:, 1:], None if mask is None else mask[:, 1:], kind="gap")
         return tokens[:, : self._num_first(name)].mean(1)
 
-    def _classify(self, pooled: Mapping[str, Tensor], present: Mapping | None) -> Tensor:
-        """Logits (B, K) of both streams side by side; a missing one is zero."""
-        some = next(iter(pooled.values()))
-        halves = [
-            blank_absent(pooled[name], present and present[name])
-            if name in pooled
-            else torch.zeros_like(some)
-            for name in self.modalities
-        ]
-        return self.head(torch.cat(halves, dim=1))
-
     def rollout(self, rows: RolloutRows) -> dict[str, Tensor]:
         """As of `Pretrained`; the classifier reads both streams side by side: alike much."""
         streams = {}
@@ -219,10 +219,7 @@ class AVT(BackboneModel):
             streams[name] = torch.cat((first, tokens[:, prefix:]), dim=1)
         if self.fusion is not None:
             blocks = {
-                name: [
-                    rows.layer(f"{name}.fusion.{layer}")
-                    for layer in range(len(self.fusion_layers[name]))
-                ]
+                name: [rows.layer(f"{name}.fusion.{layer}") for layer in range(self.fusion_depth)]
                 for name in streams
             }
             streams = rows.fuse(self.fusion, streams, blocks)
@@ -233,9 +230,9 @@ class AVT(BackboneModel):
     def set_gradient_checkpointing(self, enabled: bool) -> None:
         """Recompute each layer's activations in the backward pass: less memory, same numbers."""
         super().set_gradient_checkpointing(enabled)
-        for layers in self.fusion_layers.values():
-            for layer in layers:
-                layer.checkpointing = enabled
+        for module in self.fusion_layers.modules():
+            if isinstance(module, VitBlock):
+                module.checkpointing = enabled
 
     def no_weight_decay(self) -> set[str]:
         """Names of parameters without decay: biases, norms, learned tokens, the backbones' own."""
@@ -278,34 +275,15 @@ class AVBottleneck(BottleneckFusion):
         )
         self.carry = update
 
-    def forward(
+    def carried(
         self,
-        tokens: Mapping[str, Tensor],
-        blocks: Mapping[str, nn.ModuleList],
-        *,
-        present: Mapping[str, Tensor] | None = None,
-        key_mask: Mapping[str, Tensor] | None = None,
-        maps: bool = False,
-    ) -> tuple[dict[str, Tensor], list[dict[str, Tensor]]]:
-        """Streams after all layers. The fusion tokens are dropped after the last one."""
-        batch_size = next(iter(tokens.values())).shape[0]
-        fusion = self.tokens.expand(batch_size, -1, -1)
-        streams, attention, results = dict(tokens), [], []
-        for layer in zip(*(blocks[name] for name in streams), strict=True):
-            layer_blocks = dict(zip(streams, layer, strict=True))
-            passed, last = self._sequential(
-                streams, layer_blocks, fusion, present, key_mask or {}, maps
-            )
-            results.append(last)
-            fusion = self._carried(passed, results, present)
-            streams = {name: passed[name].tokens for name in streams}
-            attention.append({name: passed[name].weights for name in streams if maps})
-        return streams, attention
-
-    def _carried(self, passed: Mapping, results: list[Tensor], present: Mapping | None) -> Tensor:
+        updates: Mapping[str, Tensor],
+        results: Sequence[Tensor],
+        present: Mapping[str, Tensor] | None,
+    ) -> Tensor:
         """The fusion tokens (B, Z, D) that the next layer reads."""
         if self.carry == "block_mean":
-            return mean_of_present({name: each.fusion for name, each in passed.items()}, present)
+            return mean_of_present(updates, present)
         if self.carry == "running_mean":
-            return torch.stack(results).mean(0)
+            return torch.stack(tuple(results)).mean(0)
         return results[-1]

@@ -14,36 +14,13 @@ from sightsound.models.explained import ALL, GradCamLayer, RolloutRows
 from sightsound.models.input_masks import check_input, check_modalities, present_streams
 from sightsound.models.pretrained import Pretrained
 from sightsound.nn.masking import mean_of_present
-from sightsound.types import Encoded, Output
+from sightsound.types import Encoded
+
+Masks = Mapping[str, Tensor] | None
 
 
 class BackboneModel(Pretrained):
     """A model with a backbone for each of its modalities, and `fuse`."""
-
-    def forward(
-        self,
-        inputs: Mapping[str, Tensor],
-        *,
-        present: Mapping[str, Tensor] | None = None,
-        valid: Mapping[str, Tensor] | None = None,
-        maps: bool = False,
-    ) -> Output:
-        """Logits and what led to them: `fuse(encode(inputs))`.
-
-        Args:
-            inputs: {"video": (B, T, C, H, W), "audio": (B, 1, F, M)} normalised; a modality that is
-                not there is absent for all examples, one that the model does not read is left out.
-            present: {modality: (B,) bool}; false: the example does not have this stream.
-            valid: {"video": (B, T), "audio": (B, F)} bool; false: padding. A stream without any
-                valid frame counts as absent.
-            maps: also return attention weights: {"audio.3": (B, h, N, N)} of the backbones, and
-                what `fuse` adds.
-
-        Raises:
-            ValueError: an example has no stream at all, or a shape does not fit.
-        """
-        encoded = self.encode(inputs, present=present, valid=valid, maps=maps)
-        return self.fuse(encoded, maps=maps)
 
     def encode(
         self,
@@ -66,7 +43,17 @@ class BackboneModel(Pretrained):
             check_input(name, x, channels=self.stream(name).channels)
         present = present_streams(inputs, present, valid)
         streams = {
-            name: self._sequence(name, self._run(name, x, present, valid, token_mask or {}, maps))
+            name: self._sequence(
+                name,
+                self._run(
+                    name,
+                    x,
+                    present=present,
+                    valid=valid,
+                    token_mask=(token_mask or {}).get(name),
+                    maps=maps,
+                ),
+            )
             for name, x in inputs.items()
         }
         masks = {name: x.key_mask for name, x in streams.items() if x.key_mask is not None}
@@ -82,18 +69,23 @@ class BackboneModel(Pretrained):
             },
         )
 
-    def _run(self, name, x, present, valid, token_mask, maps) -> Tokens:
+    def _run(
+        self,
+        name: str,
+        x: Tensor,
+        *,
+        present: Masks,
+        valid: Masks,
+        token_mask: Tensor | None,
+        maps: bool,
+    ) -> Tokens:
         """What the backbone of stream `name` makes of its input `x`; arguments as of `encode`."""
         frames = frames_that_count(name, x, present=present, valid=valid)
-        return self.stream(name)(x, valid=frames, token_mask=token_mask.get(name), maps=maps)
+        return self.stream(name)(x, valid=frames, token_mask=token_mask, maps=maps)
 
     def _sequence(self, name: str, found: Tokens) -> Tokens:
         """What fusion reads of a backbone's tokens."""
         return found
-
-    def fuse(self, encoded: Encoded, *, maps: bool = False) -> Output:
-        """What becomes of the encoded streams."""
-        raise NotImplementedError
 
     def stream(self, name: str) -> Backbone:
         """The backbone of one modality."""

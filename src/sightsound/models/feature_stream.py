@@ -1,4 +1,4 @@
-"""One modality of MAFnet: from an encoder's features of each second to a vector per second."""
+"""Features of frozen encoders: one modality of MAFnet, and what models of features share."""
 
 from __future__ import annotations
 
@@ -9,9 +9,22 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from sightsound.models.pretrained import Pretrained
 from sightsound.nn.film import FilmBlock
 from sightsound.nn.glorot import glorot_
 from sightsound.nn.norm import BatchNorm, mean_of_rows
+
+
+class FeatureModel(Pretrained):
+    """A model of features (B, T, ..., D) per second."""
+
+    shapes: dict[str, tuple[int, ...]]
+    """{modality: (T, ..., D)} it is built for; other numbers of seconds are accepted."""
+
+    def example_inputs(self, batch_size: int = 1) -> dict[str, Tensor]:
+        """Zeros of the shapes the model is built for, on its device."""
+        device = next(self.parameters()).device
+        return {k: torch.zeros(batch_size, *s, device=device) for k, s in self.shapes.items()}
 
 
 class FeatureStream(nn.Module):
@@ -73,29 +86,23 @@ class FeatureStream(nn.Module):
                 known=None if known is None else known.flatten(),
                 rows=None if mask is None else mask.flatten(),
             ).unflatten(0, seconds)
-        return torch.relu(self._normed(grid_mean(x), mask))
-
-    def _normed(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """BN(dense(x)), (B, T, H) of (B, T, D).
-
-        In training the mean of x leaves before the product: the norm takes it away in any case, and
-        divides by what may be small, so that digits lost to a large mean would show.
-        """
+        x = grid_mean(x)
         if not self.training:
-            return self.norm(self.dense(x))
+            return torch.relu(self.norm(self.dense(x)))
+        # The mean of x leaves before the product: the norm takes it away in any case, and divides
+        # by what may be small, so that digits lost to a large mean would show.
         with torch.no_grad():
             mean = mean_of_rows(x, mask)
             taken = (self.dense.weight * mean).sum(1)
-        return self.norm(self.dense(x - mean), rows=mask, taken=taken)
+        return torch.relu(self.norm(self.dense(x - mean), rows=mask, taken=taken))
 
     def check(self, name: str, values: Tensor) -> None:
         """`ValueError` if these are no features of this stream, called `name`."""
         *grid, size = self.shape[1:]
-        between = "..., "
-        dims = (3, 4, 5)
+        between, dims = "..., ", [3, 4, 5]
         if self.block is not None:  # its convolution needs the grid, the mean does not
             between = ("", "N, ", "H, W, ")[len(grid)]
-            dims = (len(grid) + 3,)
+            dims = [len(grid) + 3]
         if values.ndim not in dims or values.shape[-1] != size or 0 in values.shape:
             raise ValueError(
                 f"{name} input has shape {tuple(values.shape)}; accepted is (B, T, {between}"

@@ -71,7 +71,7 @@ class LateAverage(BackboneModel):
         """The two classifiers and their mean."""
         present = encoded.present
         logits = {
-            name: blank_absent(self.head[name](pooled), present and present[name])
+            name: blank_absent(self.head[name](pooled), present[name] if present else None)
             for name, pooled in encoded.pooled.items()
         }
         return Output(

@@ -12,19 +12,19 @@ import torch
 from torch import Tensor, nn
 
 from sightsound.models.feature_stream import (
+    FeatureModel,
     blanked_seconds,
     check_shape,
     grid_mean,
     seconds_that_count,
 )
 from sightsound.models.input_masks import check_modalities, padded_streams, present_streams
-from sightsound.models.pretrained import Pretrained
 from sightsound.nn.masking import blank_absent, pool
 from sightsound.nn.norm import BatchNorm
 from sightsound.types import AUDIO, MODALITIES, VIDEO, Encoded, Output
 
 
-class LinearProbe(Pretrained):
+class LinearProbe(FeatureModel):
     """One linear layer on the means of the features.
 
     Args:
@@ -59,21 +59,6 @@ class LinearProbe(Pretrained):
         self.norms = nn.ModuleDict(norms)
         self.head = nn.Linear(sum(sizes.values()), sum(heads.values()))
 
-    def forward(
-        self,
-        inputs: Mapping[str, Tensor],
-        *,
-        present: Mapping[str, Tensor] | None = None,
-        valid: Mapping[str, Tensor] | None = None,
-        maps: bool = False,
-    ) -> Output:
-        """Logits (B, K) of features {modality: (B, T, ..., D)}; arguments as of `MAFnet.forward`.
-
-        Raises:
-            ValueError: an example has no stream at all, or a shape does not fit.
-        """
-        return self.fuse(self.encode(inputs, present=present, valid=valid), maps=maps)
-
     def encode(
         self,
         inputs: Mapping[str, Tensor],
@@ -81,9 +66,17 @@ class LinearProbe(Pretrained):
         present: Mapping[str, Tensor] | None = None,
         valid: Mapping[str, Tensor] | None = None,
         token_mask: Mapping[str, Tensor] | None = None,
+        maps: bool = False,
     ) -> Encoded:
         """The vector of each second (B, T, D), and their mean over the seconds that count."""
-        self._check(inputs)
+        check_modalities(inputs, self.modalities)
+        for name in inputs.keys() & self.shapes.keys():
+            size, shape = self.shapes[name][-1], inputs[name].shape
+            if len(shape) < 3 or shape[-1] != size or 0 in shape:
+                raise ValueError(
+                    f"{name} input has shape {tuple(shape)}; accepted is (B, T, ..., {size})"
+                    ", features with channels last"
+                )
         inputs = {k: inputs[k].to(self.head.weight.dtype) for k in self.modalities if k in inputs}
         present = present_streams(inputs, present, valid)
         padded = padded_streams(inputs, present, valid)
@@ -107,20 +100,3 @@ class LinearProbe(Pretrained):
         ]
         logits = self.head(torch.cat(columns, dim=1))
         return Output(logits, tokens=encoded.tokens, pooled=pooled, encoded=encoded.pooled)
-
-    def example_inputs(self, batch_size: int = 1) -> dict[str, Tensor]:
-        """Zeros of the shapes the model is built for, on its device."""
-        device = self.head.weight.device
-        return {k: torch.zeros(batch_size, *s, device=device) for k, s in self.shapes.items()}
-
-    def _check(self, inputs: Mapping[str, Tensor]) -> None:
-        check_modalities(inputs, self.modalities)
-        for name, values in inputs.items():
-            if name not in self.shapes:
-                continue
-            size = self.shapes[name][-1]
-            if values.ndim < 3 or values.shape[-1] != size or 0 in values.shape:
-                raise ValueError(
-                    f"{name} input has shape {tuple(values.shape)}; accepted is (B, T, ..., {size})"
-                    ", features with channels last"
-                )

@@ -3,7 +3,7 @@
 Written from the paper, arXiv 2106.06736, and from the released model's numbers. Read `MAFnet` top
 to bottom: build, encode, fuse, explain. One modality up to a vector per second is
 `feature_stream.py`; FiLM, the attention over cells and the ways to join two vectors are
-`nn/film.py`, `nn/cell_attention.py` and `nn/joining.py`.
+`nn/film.py`, `nn/cell_attention.py` and `nn/pooling_fusion.py`.
 
 What differs from the paper, as in the released code: gamma is 1 + a linear map, the scorer has two
 layers, batch norm follows the logits. What differs from the release: seconds of padding are masked
@@ -18,9 +18,10 @@ from functools import partial
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sightsound.models.feature_stream import (
+    FeatureModel,
     FeatureStream,
     blanked_seconds,
     check_shape,
@@ -28,7 +29,6 @@ from sightsound.models.feature_stream import (
     seconds_that_count,
 )
 from sightsound.models.input_masks import check_modalities, padded_streams, present_streams
-from sightsound.models.pretrained import Pretrained
 from sightsound.nn.cell_attention import CellAttention
 from sightsound.nn.masking import pool
 from sightsound.nn.normed_linear import NormedLinear
@@ -37,6 +37,7 @@ from sightsound.nn.pooling_fusion import (
     CompactBilinear,
     Concatenation,
     DualMultimodalResidual,
+    PoolingFusion,
 )
 from sightsound.registry import unknown_name
 from sightsound.types import AUDIO, MODALITIES, VIDEO, Encoded, Output
@@ -45,7 +46,7 @@ STREAMS = {"audio": (AUDIO,), "video": (VIDEO,), "both": (VIDEO, AUDIO), "none":
 FUSIONS = ("concatenation", "addition", "mcb", "dmr")
 
 
-class MAFnet(Pretrained):
+class MAFnet(FeatureModel):
     """Classifier of clips whose seconds are described by features of frozen encoders.
 
     Args:
@@ -98,60 +99,33 @@ class MAFnet(Pretrained):
         self.masked = masked
         self._check()
 
+        shapes = {VIDEO: video_shape, AUDIO: audio_shape}
+        self.shapes = {name: tuple(shapes[name] or ()) for name in self.modalities}
         for name in self.modalities:
-            self.add_module(name, self._new_stream(name))
+            other = self._other(name)
+            modulated = other is not None and name in STREAMS[film]
+            stream = FeatureStream(
+                self.shapes[name],
+                width,
+                block=modulated or name in STREAMS[residual],
+                condition=self.shapes[other][-1] if other and modulated else None,
+                norm_decay=norm_decay,
+            )
+            self.add_module(name, stream)
         self.attention = CellAttention(width, kind=attention, scorer=scorer)
-        self.fusion = self._new_fusion()
+        size = (len(self.modalities), width)
+        self.fusion: PoolingFusion
+        if len(self.modalities) == 1 or fusion == "concatenation":
+            self.fusion = Concatenation(*size)
+        elif fusion == "addition":
+            self.fusion = Addition(*size)
+        elif fusion == "dmr":
+            self.fusion = DualMultimodalResidual(*size)
+        else:
+            self.fusion = CompactBilinear(*size, size=mcb_size)
         self.head = NormedLinear(
             self.fusion.size, sum(heads.values()), norm_decay=norm_decay if logit_norm else None
         )
-
-    def _new_stream(self, name: str) -> FeatureStream:
-        given = self.info.arguments
-        other = self._other(name)
-        modulated = other is not None and name in STREAMS[given["film"]]
-        return FeatureStream(
-            tuple(given[f"{name}_shape"]),
-            given["width"],
-            block=modulated or name in STREAMS[given["residual"]],
-            condition=given[f"{other}_shape"][-1] if modulated else None,
-            norm_decay=given["norm_decay"],
-        )
-
-    def _new_fusion(self) -> nn.Module:
-        given = self.info.arguments
-        size = (len(self.modalities), given["width"])
-        if len(self.modalities) == 1 or given["fusion"] == "concatenation":
-            return Concatenation(*size)
-        if given["fusion"] == "addition":
-            return Addition(*size)
-        if given["fusion"] == "dmr":
-            return DualMultimodalResidual(*size)
-        return CompactBilinear(*size, size=given["mcb_size"])
-
-    def forward(
-        self,
-        inputs: Mapping[str, Tensor],
-        *,
-        present: Mapping[str, Tensor] | None = None,
-        valid: Mapping[str, Tensor] | None = None,
-        maps: bool = False,
-    ) -> Output:
-        """Logits and what led to them: `fuse(encode(inputs))`.
-
-        Args:
-            inputs: {modality: (B, T, ..., D)} features, channels last. A stream without a residual
-                block takes maps, tokens and vectors alike. A modality that is not there is absent
-                for all examples.
-            present: {modality: (B,) bool}; false: the example does not have this stream.
-            valid: {modality: (B, T) bool}; false: a second of padding. A stream of padding only
-                counts as absent.
-            maps: also return attention and contributions, see `fuse`.
-
-        Raises:
-            ValueError: an example has no stream at all, or a shape does not fit.
-        """
-        return self.fuse(self.encode(inputs, present=present, valid=valid), maps=maps)
 
     def encode(
         self,
@@ -160,13 +134,23 @@ class MAFnet(Pretrained):
         present: Mapping[str, Tensor] | None = None,
         valid: Mapping[str, Tensor] | None = None,
         token_mask: Mapping[str, Tensor] | None = None,
+        maps: bool = False,
     ) -> Encoded:
         """A hidden vector per second and stream, (B, T, H); with FiLM it knows the other stream.
 
         Args:
             token_mask: {modality: (B, T) bool}; true hides a second from everything.
         """
-        self._check_inputs(inputs)
+        check_modalities(inputs, self.modalities)
+        used = [name for name in self.modalities if name in inputs]
+        for name in used:
+            self.stream(name).check(name, inputs[name])
+        seconds = {name: inputs[name].shape[1] for name in used}
+        if len(set(seconds.values())) > 1:
+            raise ValueError(
+                f"inputs have {seconds} seconds; all streams must have the same number: pad the "
+                "shorter one and say so in valid"
+            )
         kind = self.head.linear.weight.dtype  # features may be stored in half precision
         inputs = {name: inputs[name].to(kind) for name in self.modalities if name in inputs}
         present = present_streams(inputs, present, valid)
@@ -181,8 +165,8 @@ class MAFnet(Pretrained):
             other = self._other(name)
             tokens[name] = self.stream(name)(
                 x,
-                condition=grid_mean(inputs[other]) if other in inputs else None,
-                known=counted.get(other),
+                condition=grid_mean(inputs[other]) if other and other in inputs else None,
+                known=counted.get(other) if other else None,
                 mask=counted[name],
             )
             pooled[name] = pool(tokens[name], counted[name], kind="gap")
@@ -198,23 +182,31 @@ class MAFnet(Pretrained):
         `contributions["constant"]` (C,): logits are exactly their sum. After `mcb` and `dmr`, which
         are not linear, there is no such split: `contributions` is `None`.
         """
-        cells, mask = self._table(encoded)
+        given, masks = encoded.tokens, encoded.key_mask or {}
+        some = next(iter(given.values()))
+        columns = [given.get(name, torch.zeros_like(some)) for name in self.modalities]
+        cells, mask = torch.stack(columns, dim=2), None  # zeros for a stream left out
+        if masks or len(given) < len(self.modalities):
+            every = some.new_ones(some.shape[:2], dtype=torch.bool)
+            counted = [masks.get(k, every if k in given else ~every) for k in self.modalities]
+            mask = torch.stack(counted, dim=2)
         weights = self.attention(cells, mask=mask)
         weighted = weights[..., None] * cells  # (B, T, K, H)
         pooled = weighted.sum(1)
         joined = self.fusion(pooled, present=None if mask is None else mask.any(1))
         logits, scale, constant = self.head(joined)
+        named = zip(self.modalities, pooled.unbind(1), strict=True)
         output = Output(
             logits=logits,
             tokens=encoded.tokens,
-            pooled={k: v for k, v in self._named(pooled).items() if k in encoded.tokens},
+            pooled={name: x for name, x in named if name in encoded.tokens},
             encoded=encoded.pooled,
         )
-        columns = self.fusion.columns(self.head.linear.weight)
+        split = self.fusion.columns(self.head.linear.weight)
         if maps:
             output.attention = {"cells": weights}
-        if maps and columns is not None:
-            shares = torch.einsum("btkh,ckh->btkc", weighted, columns) * scale
+        if maps and split is not None:
+            shares = torch.einsum("btkh,ckh->btkc", weighted, split) * scale
             output.contributions = {"cells": shares, "constant": constant}
         return output
 
@@ -235,34 +227,20 @@ class MAFnet(Pretrained):
             for name in self.modalities:
                 block = self.stream(name).block
                 if block is not None and block.film is not None:
-                    record = partial(_record, seen.setdefault(name, []))
+                    results = seen.setdefault(name, [])
                     for part in (block.norm, block.film):
-                        stack.callback(part.register_forward_hook(record).remove)
+                        hook = partial(lambda kept, _part, _given, x: kept.append(x), results)
+                        stack.callback(part.register_forward_hook(hook).remove)
             encoded = self.encode(inputs, present=present, valid=valid)
-        masks, found = encoded.key_mask or {}, {}
+        masks, channels_around = encoded.key_mask or {}, {}
         for name, (channels, *modulation) in ((n, s) for n, s in seen.items() if len(s) > 1):
             gamma, beta = modulation[0]
             before = channels.flatten(1, -2).mean(1) if channels.ndim > 2 else channels
             both = (before, gamma * before + beta)  # FiLM is alike at all places of a map
             seconds = [x.unflatten(0, encoded.tokens[name].shape[:2]) for x in both]
-            found[name] = tuple(pool(x, masks.get(name), kind="gap") for x in seconds)
-        return found
-
-    def _table(self, encoded: Encoded) -> tuple[Tensor, Tensor | None]:
-        """All cells (B, T, K, H), zeros for a stream left out, and which count (B, T, K)."""
-        any_stream = next(iter(encoded.tokens.values()))
-        masks, given = encoded.key_mask or {}, encoded.tokens
-        cells = [given.get(name, torch.zeros_like(any_stream)) for name in self.modalities]
-        cells = torch.stack(cells, dim=2)
-        if not masks and len(given) == len(self.modalities):
-            return cells, None
-        all_count = any_stream.new_ones(any_stream.shape[:2], dtype=torch.bool)
-        columns = [masks.get(k, all_count if k in given else ~all_count) for k in self.modalities]
-        return cells, torch.stack(columns, dim=2)
-
-    def _named(self, table: Tensor) -> dict[str, Tensor]:
-        """{modality: (B, H)} of (B, K, H)."""
-        return dict(zip(self.modalities, table.unbind(1), strict=True))
+            before, after = (pool(x, masks.get(name), kind="gap") for x in seconds)
+            channels_around[name] = (before, after)
+        return channels_around
 
     def update_paths(
         self,
@@ -280,11 +258,11 @@ class MAFnet(Pretrained):
             generator: whose path FiLM's generator is in: of the stream it modulates, as released,
                 or of the stream it reads.
         """
-        paths = {name: [] for name in self.modalities}
+        paths: dict[str, list[str]] = {name: [] for name in self.modalities}
         for key, _ in self.named_parameters():
             path = key.split(".")[0]
             if generator == "conditioning" and ".film." in key:
-                path = self._other(path)
+                path = self._other(path) or path
             neutral = path not in paths or ".dense." in key
             owners = paths if released and neutral else {path} & set(paths)
             for name in owners:
@@ -298,12 +276,6 @@ class MAFnet(Pretrained):
     def _other(self, name: str) -> str | None:
         """The other modality, if there are two."""
         return next((other for other in self.modalities if other != name), None)
-
-    def example_inputs(self, batch_size: int = 1) -> dict[str, Tensor]:
-        """Zeros of the shapes the model is built for, on its device."""
-        device = self.head.linear.weight.device
-        shapes = {name: self.stream(name).shape for name in self.modalities}
-        return {name: torch.zeros(batch_size, *s, device=device) for name, s in shapes.items()}
 
     def _check(self) -> None:
         """Arguments that are unknown or do not go together: `ValueError`."""
@@ -336,20 +308,3 @@ class MAFnet(Pretrained):
                 f"attention is 'modality', but modalities are {self.modalities}: with one stream "
                 "there is nothing to choose from; take joint, temporal or none"
             )
-
-    def _check_inputs(self, inputs: Mapping[str, Tensor]) -> None:
-        check_modalities(inputs, self.modalities)
-        used = [name for name in self.modalities if name in inputs]
-        for name in used:
-            self.stream(name).check(name, inputs[name])
-        seconds = {name: inputs[name].shape[1] for name in used}
-        if len(set(seconds.values())) > 1:
-            raise ValueError(
-                f"inputs have {seconds} seconds; all streams must have the same number: pad the "
-                "shorter one and say so in valid"
-            )
-
-
-def _record(seen: list, _module: nn.Module, _inputs: tuple, output: object) -> None:
-    """A forward hook that keeps what a part gives."""
-    seen.append(output)

@@ -2,7 +2,7 @@
 
 NeurIPS 2021 is called "the paper", arXiv 2107.00135v1 "v1". Read `MBT` top to bottom: build,
 encode, fuse, classify. One modality up to its tokens is `stream.py`, the three ways to fuse are in
-`fusion/`, the transformer layer is `nn/block.py`, missing streams and padding are `presence.py`.
+`fusion/`, the transformer layer is `nn/block.py`, missing streams and padding are `input_masks.py`.
 
 What differs from two ViTs side by side:
 * the first `fusion_layer` layers see one modality each, the others are handed to a fusion strategy;
@@ -22,12 +22,12 @@ import torch
 from torch import Tensor, nn
 
 from sightsound.models.backbone import Tokens
-from sightsound.models.backbone_model import BackboneModel
+from sightsound.models.backbone_model import BackboneModel, Masks
 from sightsound.models.explained import ALL, GradCamLayer, RolloutRows
 from sightsound.models.fusion.alone import pass_alone
 from sightsound.models.fusion.base import Fusion
 from sightsound.models.input_masks import padded_streams
-from sightsound.models.sizes import choose_size
+from sightsound.models.sizes import choose_size, new_blocks
 from sightsound.models.stream import Stream
 from sightsound.nn.block import Block, layer_norm, run_blocks
 from sightsound.nn.masking import blank_absent, join_masks, mean_of_present, pool, visible_to_others
@@ -48,7 +48,8 @@ class MBT(BackboneModel):
         modalities: streams in order of fusion; one name makes a unimodal model.
         size: `tiny`, `small`, `base` or `large`; `width`, `depth`, `num_heads` and `mlp_width`
             override it one by one (`mlp_width` is then four times the width).
-        fusion: `bottleneck`, `cross_attention` or `self_attention` (paper, section 3.2).
+        fusion: key of `registry.FUSIONS`: `bottleneck`, `cross_attention` or `self_attention`
+            (paper, section 3.2), or your own (docs/extending.md).
         fusion_layer: layers before fusion. 0 is early fusion, the number of layers is late.
         bottleneck_tokens: true number of fusion tokens.
         update: `averaged` (paper) or `sequential` (v1).
@@ -85,7 +86,7 @@ class MBT(BackboneModel):
         depth: int | None = None,
         num_heads: int | None = None,
         mlp_width: int | None = None,
-        fusion: Literal["bottleneck", "cross_attention", "self_attention"] = "bottleneck",
+        fusion: str = "bottleneck",
         fusion_layer: int = 8,
         bottleneck_tokens: int = 4,
         update: Literal["averaged", "sequential"] = "averaged",
@@ -119,122 +120,110 @@ class MBT(BackboneModel):
         fusion_class = resolve(FUSIONS, fusion, kind="fusion")
         own_depth = fusion_layer if fuses and fusion_class.one_stack else self.size.depth
         own_depth = 0 if share_weights else own_depth
+        drop = dict(
+            stochastic_depth=stochastic_depth, dropout=dropout, attention_dropout=attention_dropout
+        )
+        given = self.info.arguments
         for name in self.modalities:
-            self.add_module(name, self._new_stream(name, self._new_blocks(0, own_depth)))
-        self.shared_blocks = nn.ModuleList(self._new_blocks(own_depth, self.size.depth))
-        self.fusion = self._new_fusion(fusion_class) if fuses else None
+            stream = Stream(
+                name,
+                shape=given[f"{name}_shape"],
+                patch=given[f"{name}_patch"],
+                channels=given[f"{name}_channels"],
+                width=self.size.width,
+                blocks=new_blocks(Block, self.size, range(own_depth), **drop),
+                stem=stem,
+                frame_sampling=frame_sampling if name == VIDEO else None,
+                pooling=classifier,
+            )
+            self.add_module(name, stream)
+        later = range(own_depth, self.size.depth)
+        self.shared_blocks = nn.ModuleList(new_blocks(Block, self.size, later, **drop))
+        self.fusion: Fusion | None = None
+        if fuses:  # it gets those options that its constructor names
+            options = dict(
+                modalities=self.modalities,
+                width=self.size.width,
+                bottleneck_tokens=bottleneck_tokens,
+                update=update,
+                update_order=update_order,
+            )
+            accepted = inspect.signature(fusion_class).parameters
+            self.fusion = fusion_class(**{k: v for k, v in options.items() if k in accepted})
         self.norm = layer_norm(self.size.width)
-        self.pre_logits = _representation_layer(self.size.width, representation_size)
+        self.pre_logits: nn.Module = nn.Identity()
+        if representation_size is not None:  # linear and tanh before the classifier
+            layer = nn.Linear(self.size.width, representation_size)
+            lecun_normal_(layer.weight)
+            nn.init.zeros_(layer.bias)
+            self.pre_logits = nn.Sequential(layer, nn.Tanh())
         self.head = nn.Linear(representation_size or self.size.width, sum(heads.values()))
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
-    def _new_blocks(self, first: int, stop: int) -> list[Block]:
-        """Layers `first` to `stop` - 1."""
-        given = self.info.arguments
-        last = max(self.size.depth - 1, 1)
-        return [
-            Block(
-                self.size.width,
-                self.size.num_heads,
-                self.size.mlp_width,
-                dropout=given["dropout"],
-                attention_dropout=given["attention_dropout"],
-                drop_path=given["stochastic_depth"] * layer / last,
-            )
-            for layer in range(first, stop)
-        ]
-
-    def _new_stream(self, name: str, blocks: Sequence[Block]) -> Stream:
-        """The part of one modality, with its own layers."""
-        given = self.info.arguments
-        return Stream(
-            name,
-            shape=given[f"{name}_shape"],
-            patch=given[f"{name}_patch"],
-            channels=given[f"{name}_channels"],
-            width=self.size.width,
-            blocks=blocks,
-            stem=given["stem"],
-            frame_sampling=given["frame_sampling"] if name == VIDEO else None,
-            pooling=self.classifier,
-        )
-
-    def _new_fusion(self, fusion_class: type[nn.Module]) -> nn.Module:
-        """The strategy, given those options that its constructor names."""
-        if fusion_class.__init__ is nn.Module.__init__:
-            return fusion_class()
-        given = self.info.arguments
-        options = dict(
-            modalities=self.modalities,
-            width=self.size.width,
-            bottleneck_tokens=given["bottleneck_tokens"],
-            update=given["update"],
-            update_order=given["update_order"],
-        )
-        accepted = inspect.signature(fusion_class).parameters
-        return fusion_class(**{key: value for key, value in options.items() if key in accepted})
-
-    def _run(self, name, x, present, valid, token_mask, maps) -> Tokens:
+    def _run(
+        self,
+        name: str,
+        x: Tensor,
+        *,
+        present: Masks,
+        valid: Masks,
+        token_mask: Tensor | None,
+        maps: bool,
+    ) -> Tokens:
         """The layers below the fusion layer; `token_mask` hides from attention and pooling."""
         stream, padded = self.stream(name), padded_streams({name: x}, present, valid)
         x = x if present is None else blank_absent(x, present[name])
-        tokens, mask = stream.embed(x, valid=padded.get(name), token_mask=token_mask.get(name))
+        tokens, mask = stream.embed(x, valid=padded.get(name), token_mask=token_mask)
         layers = self.layers(name)[: self.fusion_layer]
         tokens, attention = run_blocks(layers, tokens, key_mask=mask, maps=maps)
         return Tokens(tokens, stream.pool(tokens, mask), mask, attention)
 
     def fuse(self, encoded: Encoded, *, maps: bool = False) -> Output:
-        """The layers from the fusion layer on, the final norm and the classifier."""
-        tokens, present, key_mask = encoded.tokens, encoded.present, encoded.key_mask
-        fusion = self.fusion
-        if fusion is None or not (self.training or self.test_with_bottlenecks):
-            fusion = pass_alone
-        blocks = {name: self.layers(name)[self.fusion_layer :] for name in tokens}
-        tokens, maps_by_layer = fusion(
-            tokens, blocks, present=present, key_mask=key_mask, maps=maps
-        )
-        tokens = {name: self.norm(x) for name, x in tokens.items()}
-        masks = key_mask or {}
-        pooled = {k: self.stream(k).pool(x, masks.get(k)) for k, x in tokens.items()}
-        logits, modality_logits = self._classify(tokens, pooled, encoded)
-        return Output(
-            logits=logits,
-            modality_logits=modality_logits,
-            tokens=tokens,
-            pooled=pooled,
-            encoded=encoded.pooled,
-            attention=self._attention(encoded, maps_by_layer) if maps else None,
-        )
-
-    def _classify(
-        self, tokens: dict[str, Tensor], pooled: dict[str, Tensor], encoded: Encoded
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Logits (B, K), and those of each stream's CLS where there are CLS tokens.
+        """The layers from the fusion layer on, the final norm and the classifier.
 
         One classifier reads every stream's CLS and the logits are averaged (paper, section 3.4);
         the other classifiers pool all tokens together, so that the longer stream weighs more.
+
+        Args:
+            maps: also return attention weights, {"video.8": (B, h, N, J)}. Rows are queries,
+                columns keys, as the tokens are, CLS first. From the fusion layer on: `bottleneck`
+                has Z more rows and columns at the end, the fusion tokens, so that attention can be
+                followed from stream to stream; `cross_attention` has the other streams' columns
+                first; `self_attention` has one map "joint.8" of all streams side by side.
         """
-        present = encoded.present
+        present, masks = encoded.present, encoded.key_mask or {}
+        fuses = self.fusion is not None and (self.training or self.test_with_bottlenecks)
+        fusion = self.fusion if self.fusion is not None and fuses else pass_alone
+        blocks = {name: self.layers(name)[self.fusion_layer :] for name in encoded.tokens}
+        tokens, maps_by_layer = fusion(
+            encoded.tokens, blocks, present=present, key_mask=encoded.key_mask, maps=maps
+        )
+        tokens = {name: self.norm(x) for name, x in tokens.items()}
+        pooled = {k: self.stream(k).pool(x, masks.get(k)) for k, x in tokens.items()}
+        each: dict[str, Tensor] = {}
         if self.classifier == "token":
             each = {name: self.head(self.pre_logits(cls)) for name, cls in pooled.items()}
             if present is not None:
                 each = {name: blank_absent(value, present[name]) for name, value in each.items()}
-            return mean_of_present(each, present), each
-        mask = join_masks(visible_to_others(tokens, present, encoded.key_mask), tokens)
-        joint = pool(torch.cat(tuple(tokens.values()), dim=1), mask, kind=self.classifier)
-        return self.head(self.pre_logits(joint)), {}
-
-    def _attention(
-        self, encoded: Encoded, maps_by_layer: list[dict[str, Tensor]]
-    ) -> dict[str, Tensor]:
-        """{"video.3": (B, h, N, J)} of all layers."""
+            logits = mean_of_present(each, present)
+        else:
+            mask = join_masks(visible_to_others(tokens, present, encoded.key_mask), tokens)
+            joint = pool(torch.cat(tuple(tokens.values()), dim=1), mask, kind=self.classifier)
+            logits = self.head(self.pre_logits(joint))
         later = {
             f"{name}.{layer}": weights
-            for layer, maps in enumerate(maps_by_layer, start=self.fusion_layer)
-            for name, weights in maps.items()
+            for layer, each_map in enumerate(maps_by_layer, start=self.fusion_layer)
+            for name, weights in each_map.items()
         }
-        return encoded.attention | later
+        return Output(
+            logits=logits,
+            modality_logits=each,
+            tokens=tokens,
+            pooled=pooled,
+            encoded=encoded.pooled,
+            attention=encoded.attention | later if maps else None,
+        )
 
     def stream(self, name: str) -> Stream:
         """The part that belongs to one modality."""
@@ -286,8 +275,9 @@ class MBT(BackboneModel):
     def set_gradient_checkpointing(self, enabled: bool) -> None:
         """Recompute each layer's activations in the backward pass: less memory, same numbers."""
         super().set_gradient_checkpointing(enabled)
-        for block in self.shared_blocks:
-            block.checkpointing = enabled
+        for module in self.shared_blocks.modules():
+            if isinstance(module, Block):
+                module.checkpointing = enabled
 
     def no_weight_decay(self) -> set[str]:
         """Names of parameters without decay: biases, norms, positions, CLS, fusion tokens."""
@@ -320,13 +310,3 @@ class MBT(BackboneModel):
                 f"fusion_layer is {self.fusion_layer}; of {self.size.depth} layers, so 0 "
                 f"(early fusion) to {self.size.depth} (late fusion) is accepted"
             )
-
-
-def _representation_layer(width: int, representation_size: int | None) -> nn.Module:
-    """Linear and tanh before the classifier, or nothing."""
-    if representation_size is None:
-        return nn.Identity()
-    layer = nn.Linear(width, representation_size)
-    lecun_normal_(layer.weight)
-    nn.init.zeros_(layer.bias)
-    return nn.Sequential(layer, nn.Tanh())

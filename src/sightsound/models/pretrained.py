@@ -23,6 +23,7 @@ from sightsound.registry import MODELS, nearest_path, resolve
 from sightsound.types import Encoded, ModelInfo, Output
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
+NAMED = 5  # tensors in a message
 
 
 class Pretrained(nn.Module):
@@ -48,6 +49,32 @@ class Pretrained(nn.Module):
             raise ValueError("heads is {}; give at least one head, such as {'label': 10}")
         self.info = ModelInfo(name, json.loads(json.dumps(given)))  # tuples become lists
         self.heads = dict(given["heads"])
+
+    def forward(
+        self,
+        inputs: Mapping[str, Tensor],
+        *,
+        present: Mapping[str, Tensor] | None = None,
+        valid: Mapping[str, Tensor] | None = None,
+        maps: bool = False,
+    ) -> Output:
+        """Logits and what led to them: `fuse(encode(inputs))`.
+
+        Args:
+            inputs: {"video": (B, T, C, H, W), "audio": (B, 1, F, M)} normalised, or features
+                {modality: (B, T, ..., D)}, channels last. A modality that is not there is absent
+                for all examples, one that the model does not read is left out.
+            present: {modality: (B,) bool}; false: the example does not have this stream.
+            valid: {"video": (B, T), "audio": (B, F)} bool, of features (B, T); false: padding. A
+                stream without any valid frame counts as absent.
+            maps: also return attention weights, {"audio.3": (B, h, N, N)} of the encoders, and what
+                `fuse` adds; contributions, if the model has them.
+
+        Raises:
+            ValueError: an example has no stream at all, or a shape does not fit.
+        """
+        encoded = self.encode(inputs, present=present, valid=valid, maps=maps)
+        return self.fuse(encoded, maps=maps)
 
     def encode(
         self,
@@ -170,22 +197,17 @@ def load_pretrained(directory: str | Path) -> Pretrained:
     with reading(file, remedy="save the model again, or copy it again"):
         text = file.read_text(encoding="utf-8")
     info = info_from_json(text, source=str(file))
-    model = _build(info, source=str(file))
+    model_class = resolve(MODELS, info.name, kind="model")
+    try:
+        inspect.signature(model_class).bind(**info.arguments)
+    except TypeError as error:
+        raise ValueError(f"{file} does not describe a {info.name!r} model: {error}") from error
+    model: Pretrained = model_class(**info.arguments)
     tensors = load_tensors(directory / WEIGHTS, remedy="save the model again, or copy it again")
     _check_tensors(model.state_dict(), tensors, directory=directory)
     model.load_state_dict(tensors)
     model.info = info
     return model.eval()
-
-
-def _build(info: ModelInfo, *, source: str) -> Pretrained:
-    """The model with a random start; unknown or missing arguments are a `ValueError`."""
-    model_class = resolve(MODELS, info.name, kind="model")
-    try:
-        inspect.signature(model_class).bind(**info.arguments)
-    except TypeError as error:
-        raise ValueError(f"{source} does not describe a {info.name!r} model: {error}") from error
-    return model_class(**info.arguments)
 
 
 def _check_files(directory: Path) -> None:
@@ -215,17 +237,15 @@ def _check_tensors(wanted: dict[str, Tensor], given: dict[str, Tensor], *, direc
         if wanted[key].shape != given[key].shape
     ]
     found = {"missing": missing, "not known to the model": unknown, "of another shape": shapes}
-    words = [f"{what}: {_few(names)}" for what, names in found.items() if names]
+    words = []
+    for what, names in found.items():
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        words += [f"{what}: {', '.join(names[:NAMED])}{more}"] if names else []
     if words:
         raise ValueError(
             f"weights in {str(directory)!r} do not fit its {CONFIG}; tensors {'; '.join(words)}. "
             "Keep both files of one save together"
         )
-
-
-def _few(names: list[str], number: int = 5) -> str:
-    more = f" and {len(names) - number} more" if len(names) > number else ""
-    return ", ".join(names[:number]) + more
 
 
 @dataclass
@@ -249,23 +269,17 @@ class InitReport:
             lines.append(f"positions interpolated: {', '.join(self.interpolated)}")
         lines += [f"adapted: {name} ({how})" for name, how in self.adapted.items()]
         lines += [f"not taken over: {name} ({why})" for name, why in self.not_taken.items()]
-        if self.untouched:
-            lines.append(f"as before: {', '.join(_grouped(self.untouched))}")
+        parts: dict[str, list[str]] = {}  # {top-level module: parameters}
+        for name in self.untouched:
+            parts.setdefault(name.split(".")[0], []).append(name)
+        names = [
+            name
+            for top, members in parts.items()
+            for name in (members if len(members) <= 3 else [f"{top}.* ({len(members)} tensors)"])
+        ]
+        lines += [f"as before: {', '.join(names)}"] if names else []
         lines += [f"front end differs: {text}" for text in self.front_end]
         return "\n".join(lines)
-
-
-def _grouped(names: list[str]) -> list[str]:
-    """Parameter names; many of one top-level module as `video.* (28 tensors)`."""
-    groups: dict[str, list[str]] = {}
-    for name in names:
-        groups.setdefault(name.split(".")[0], []).append(name)
-    few = 3
-    return [
-        text
-        for top, members in groups.items()
-        for text in (members if len(members) <= few else [f"{top}.* ({len(members)} tensors)"])
-    ]
 
 
 @torch.no_grad()
@@ -276,7 +290,14 @@ def copy_matching(model: Pretrained, source: Pretrained) -> InitReport:
     (`model.resize_state`). The classifier is copied only as a whole, and if both models have the
     same classes in the same order.
     """
-    report = InitReport(front_end=_front_end_differences(source.info, model.info))
+    report, old, new = InitReport(), source.info.front_end, model.info.front_end
+    if old and new:
+        report.front_end = [
+            f"{part}.{key}: {value}, now {new[part].get(key)}"
+            for part in ("audio", "video")
+            for key, value in old[part].items()
+            if new[part].get(key) != value
+        ]
     wanted = model.state_dict()
     given = source.state_dict()
     same_classes = source.heads == model.heads and source.info.labels == model.info.labels
@@ -302,18 +323,6 @@ def copy_matching(model: Pretrained, source: Pretrained) -> InitReport:
     return report
 
 
-def _front_end_differences(old: ModelInfo, new: ModelInfo) -> list[str]:
-    """Numbers that are not the same in both; none if a model does not know its front end."""
-    if not old.front_end or not new.front_end:
-        return []
-    return [
-        f"{part}.{key}: {value}, now {new.front_end[part].get(key)}"
-        for part in ("audio", "video")
-        for key, value in old.front_end[part].items()
-        if new.front_end[part].get(key) != value
-    ]
-
-
 def model_card(model: Pretrained) -> str:
     """The text of the model's `README.md`."""
     info = model.info
@@ -322,7 +331,11 @@ def model_card(model: Pretrained) -> str:
         for head, count in model.heads.items()
     )
     arguments = "\n".join(f"* {key}: {value}" for key, value in info.arguments.items())
-    provenance = "\n".join(_bullet(key, value) for key, value in info.provenance.items())
+    provenance = []
+    for key, value in info.provenance.items():  # a list has a line for each of its entries
+        listed = isinstance(value, list)
+        provenance.append(f"* {key}:" if listed else f"* {key}: {value}")
+        provenance += [f"  * {entry}" for entry in value or ["nothing"]] if listed else []
     return CARD_TEXT.format(
         name=info.name,
         task=info.task,
@@ -330,15 +343,8 @@ def model_card(model: Pretrained) -> str:
         front_end=(info.front_end or {}).get("name", "not stored"),
         classes="None: it was pre-trained without labels." if info.task == "none" else classes,
         arguments=arguments,
-        provenance=provenance or "* not stored",
+        provenance="\n".join(provenance) or "* not stored",
     )
-
-
-def _bullet(name: str, value: object) -> str:
-    """A line of a list; those of a list of its own follow below."""
-    if not isinstance(value, list):
-        return f"* {name}: {value}"
-    return "\n".join([f"* {name}:", *(f"  * {each}" for each in value or ["nothing"])])
 
 
 CARD_TEXT = """\

@@ -1,10 +1,15 @@
-"""Sizes of transformers by name."""
+"""Sizes of transformers by name, and their layers."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
+from sightsound.nn.block import Block
 from sightsound.registry import unknown_name
+
+AnyBlock = TypeVar("AnyBlock", bound=Block)
 
 
 @dataclass(frozen=True)
@@ -52,3 +57,29 @@ def choose_size(
             "give num_heads, too"
         )
     return result
+
+
+def new_blocks(
+    block_class: Callable[..., AnyBlock],
+    size: Size,
+    layers: range,
+    *,
+    stochastic_depth: float,
+    **options: float,
+) -> list[AnyBlock]:
+    """These of the L layers of a transformer; layer l drops l / (L - 1) of `stochastic_depth`.
+
+    Args:
+        options: of `block_class`, by keyword.
+    """
+    last = max(size.depth - 1, 1)
+    return [
+        block_class(
+            size.width,
+            size.num_heads,
+            size.mlp_width,
+            drop_path=stochastic_depth * layer / last,
+            **options,
+        )
+        for layer in layers
+    ]

@@ -133,7 +133,7 @@ class Stream(Backbone):
 
     def grad_cam_layer(self, shape: Sequence[int], *, stage: int) -> tuple[nn.Module, Cells] | None:
         """What the attention of the last layer reads."""
-        return self.blocks[-1].attention_norm, self.cells(shape)
+        return self.blocks[-1].get_submodule("attention_norm"), self.cells(shape)
 
     def resize_state(self, name: str, tensor: Tensor, source: Backbone) -> Tensor | None:
         """`source`'s positions on this one's grid; `None`: they fit, or cannot be made to."""

@@ -6,7 +6,6 @@ two, so that one of these can start a stream of those (`train --init`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Literal
 
 from torch import nn
@@ -31,7 +30,7 @@ class Unimodal(BackboneModel):
     """
 
     def __init__(
-        self, name: str, arguments: dict, backbone: Backbone, *, head_norm: nn.Module
+        self, name: str, arguments: dict[str, Any], backbone: Backbone, *, head_norm: nn.Module
     ) -> None:
         super().__init__(name, arguments)
         self.modality = backbone.modality
@@ -83,9 +82,17 @@ class UniFormerClassifier(Unimodal):
         stochastic_depth: float = 0.0,
         statistics: Statistics = "own",
     ) -> None:
-        arguments = _arguments(locals(), unused="audio_shape")
-        options = _without(arguments, "heads", "video_shape", "audio_shape")
-        backbone = UniFormer(video_shape, **options)
+        arguments = locals() | {"audio_shape": None}  # equal models have an equal `config.json`
+        backbone = UniFormer(
+            video_shape,
+            size=size,
+            widths=widths,
+            depths=depths,
+            head_width=head_width,
+            mlp_ratio=mlp_ratio,
+            stochastic_depth=stochastic_depth,
+            statistics=statistics,
+        )
         super().__init__("uniformer", arguments, backbone, head_norm=nn.Identity())
 
 
@@ -125,9 +132,20 @@ class ASTClassifier(Unimodal):
         head_epsilon: float = 1e-5,
         padding: float | None = None,
     ) -> None:
-        arguments = _arguments(locals(), unused="video_shape")
-        options = _without(arguments, "heads", "video_shape", "audio_shape", "head_epsilon")
-        backbone = AST(audio_shape, **options)
+        arguments = locals() | {"video_shape": None}  # equal models have an equal `config.json`
+        backbone = AST(
+            audio_shape,
+            size=size,
+            width=width,
+            depth=depth,
+            num_heads=num_heads,
+            mlp_width=mlp_width,
+            patch=patch,
+            stride=stride,
+            stochastic_depth=stochastic_depth,
+            epsilon=epsilon,
+            padding=padding,
+        )
         norm = nn.LayerNorm(backbone.width, eps=head_epsilon)
         super().__init__("ast", arguments, backbone, head_norm=norm)
 
@@ -151,22 +169,19 @@ class OneStream(Unimodal):
         video_shape: tuple[int, int, int] | None = (16, 224, 224),
         audio_shape: tuple[int, int] | None = None,
     ) -> None:
-        backbone_class = resolve(BACKBONES, backbone, kind="backbone")
+        name = resolve(BACKBONES, backbone, kind="backbone").modality
         shapes = {VIDEO: video_shape, AUDIO: audio_shape}
-        name = backbone_class.modality
-        stream = new_backbone(backbone, shapes[name], options or {})
-        arguments = {"heads": heads, "backbone": backbone, "options": own_options(stream, options)}
-        arguments |= {f"{each}_shape": shapes[each] if each == name else None for each in shapes}
+        shape = shapes[name]
+        if shape is None:
+            raise ValueError(
+                f"{name}_shape is None, but backbone {backbone!r} reads {name}; give it"
+            )
+        stream = new_backbone(backbone, shape, options or {})
+        arguments = {
+            "heads": heads,
+            "backbone": backbone,
+            "options": own_options(stream, options),
+            f"{VIDEO}_shape": video_shape if name == VIDEO else None,
+            f"{AUDIO}_shape": audio_shape if name == AUDIO else None,
+        }
         super().__init__("one_stream", arguments, stream, head_norm=nn.Identity())
-
-
-def _arguments(given: Mapping[str, object], *, unused: str) -> dict:
-    """The constructor's arguments; the shape of the other stream, which a front end has, left out.
-
-    It would make two equal models differ in their `config.json`.
-    """
-    return _without(given, "self", "__class__") | {unused: None}
-
-
-def _without(given: Mapping[str, object], *names: str) -> dict:
-    return {key: value for key, value in given.items() if key not in names}

@@ -53,9 +53,12 @@ class Attention(nn.Module):
         Returns:
             (B, N, D) and the weights (B, h, N, J) or `None`.
         """
-        q, k, v = self._heads(self.qkv(x), parts=3)
-        if others is not None:
-            k_others, v_others = self._heads(self._keys_and_values(others), parts=2)
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        if others is not None:  # the k and v rows of the joint projection
+            width = x.shape[-1]
+            values = F.linear(others, self.qkv.weight[width:], self.qkv.bias[width:])
+            heads = values.unflatten(-1, (2, self.num_heads, -1))
+            k_others, v_others = heads.permute(2, 0, 3, 1, 4)
             k, v = torch.cat((k_others, k), dim=2), torch.cat((v_others, v), dim=2)
         mask = None if key_mask is None else key_mask[:, None, None, :]
         dropout = self.dropout if self.training else 0.0
@@ -64,15 +67,6 @@ class Attention(nn.Module):
         else:
             values, weights = fused_attention(q, k, v, mask=mask, dropout=dropout), None
         return self.out(values.transpose(1, 2).flatten(2)), weights
-
-    def _keys_and_values(self, x: Tensor) -> Tensor:
-        """(B, J, D) -> (B, J, 2 D): the k and v rows of the joint projection."""
-        width = x.shape[-1]
-        return F.linear(x, self.qkv.weight[width:], self.qkv.bias[width:])
-
-    def _heads(self, x: Tensor, *, parts: int) -> tuple[Tensor, ...]:
-        """(B, N, parts * D) -> `parts` tensors (B, h, N, d)."""
-        return x.unflatten(-1, (parts, self.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
 
 
 def fused_attention(
@@ -83,8 +77,8 @@ def fused_attention(
         # SDPA's bf16 backward pass on CPU takes half of a training step; fp32 does not.
         with torch.autocast("cpu", enabled=False):
             parts = q.float(), k.float(), v.float()
-            found = F.scaled_dot_product_attention(*parts, attn_mask=mask, dropout_p=dropout)
-            return found.to(q.dtype)
+            values = F.scaled_dot_product_attention(*parts, attn_mask=mask, dropout_p=dropout)
+            return values.to(q.dtype)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
 
 

@@ -30,7 +30,13 @@ class CellAttention(nn.Module):
             if name not in known:
                 raise unknown_name(what, name, known)
         self.kind = kind
-        self.scorer = None if kind == "none" else _new_scorer(width, scorer)
+        self.scorer: nn.Sequential | None = None
+        if kind != "none":
+            hidden, score = nn.Linear(width, width), nn.Linear(width, 1)
+            glorot_(hidden)
+            glorot_(score)
+            layers = (hidden, nn.ReLU(), score) if scorer == "released" else (score, nn.ReLU())
+            self.scorer = nn.Sequential(*layers)
 
     def forward(self, cells: Tensor, *, mask: Tensor | None = None) -> Tensor:
         """Weights (B, T, K) of cells (B, T, K, H).
@@ -40,8 +46,10 @@ class CellAttention(nn.Module):
         Args:
             mask: (B, T, K) bool; false: weight zero, exactly. `None`: all cells count.
         """
-        if self.scorer is None:
-            return _alike(cells, mask)
+        if self.scorer is None:  # one over the number of a stream's seconds that count
+            if mask is None:
+                return cells.new_full(cells.shape[:3], 1 / cells.shape[1])
+            return mask.to(cells.dtype) / mask.sum(1, keepdim=True).clamp(min=1)
         scores = self.scorer(cells).squeeze(-1)
         if mask is None:
             return self._softmax(scores, scores.shape[1])
@@ -54,19 +62,3 @@ class CellAttention(nn.Module):
         if self.kind == "joint":
             return scores.flatten(1).softmax(1).unflatten(1, scores.shape[1:])
         return scores.softmax(1) if self.kind == "temporal" else scores.softmax(2) / seconds
-
-
-def _new_scorer(width: int, kind: str) -> nn.Sequential:
-    hidden, score = nn.Linear(width, width), nn.Linear(width, 1)
-    glorot_(hidden)
-    glorot_(score)
-    if kind == "released":
-        return nn.Sequential(hidden, nn.ReLU(), score)
-    return nn.Sequential(score, nn.ReLU())
-
-
-def _alike(cells: Tensor, mask: Tensor | None) -> Tensor:
-    """(B, T, K): one over the number of a stream's seconds that count."""
-    if mask is None:
-        return cells.new_full(cells.shape[:3], 1 / cells.shape[1])
-    return mask.to(cells.dtype) / mask.sum(1, keepdim=True).clamp(min=1)

@@ -23,4 +23,5 @@ class DropPath(nn.Module):
         return branch * keep
 
     def extra_repr(self) -> str:
+        """The rate, for `print(model)`."""
         return f"rate={self.rate:g}"

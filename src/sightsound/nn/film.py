@@ -60,7 +60,13 @@ class FilmBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.inlet = nn.Linear(size, width)
-        self.mix = _neighbours(width, grid_axes)
+        self.mix: nn.Conv2d | nn.Conv1d | nn.Linear
+        if grid_axes == 2:
+            self.mix = nn.Conv2d(width, width, 3, padding=1)
+        elif grid_axes == 1:
+            self.mix = nn.Conv1d(width, width, 3, padding=1)
+        else:
+            self.mix = nn.Linear(width, width)  # a convolution would use its centre alone
         self.norm = BatchNorm(width, decay=norm_decay)
         self.film = None if condition is None else Film(condition, width)
         glorot_(self.inlet)
@@ -82,21 +88,10 @@ class FilmBlock(nn.Module):
             rows: (R,) bool: which count in the batch norm's statistics; `None`: all.
         """
         r = torch.relu(self.inlet(x))
-        h = self.norm(self._mixed(r), rows=rows)
+        h = self.mix(r) if r.ndim == 2 else self.mix(r.movedim(-1, 1)).movedim(1, -1)
+        h = self.norm(h, rows=rows)
         if self.film is not None and condition is not None:
             gamma, beta = self.film(condition, known=known)
             apart = [1] * (h.ndim - 2)
             h = gamma.unflatten(0, (-1, *apart)) * h + beta.unflatten(0, (-1, *apart))
         return r + torch.relu(h)
-
-    def _mixed(self, x: Tensor) -> Tensor:
-        """(R, *grid, H): each place with its neighbours."""
-        return self.mix(x) if x.ndim == 2 else self.mix(x.movedim(-1, 1)).movedim(1, -1)
-
-
-def _neighbours(width: int, grid_axes: int) -> nn.Module:
-    if grid_axes == 2:
-        return nn.Conv2d(width, width, 3, padding=1)
-    if grid_axes == 1:
-        return nn.Conv1d(width, width, 3, padding=1)
-    return nn.Linear(width, width)  # a convolution would use its centre alone

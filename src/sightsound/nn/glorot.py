@@ -5,7 +5,8 @@ from __future__ import annotations
 from torch import nn
 
 
-def glorot_(layer: nn.Module) -> None:
+def glorot_(layer: nn.Linear | nn.Conv1d | nn.Conv2d) -> None:
     """Glorot uniform weights and zero biases for a linear layer or convolution, in place."""
     nn.init.xavier_uniform_(layer.weight)
-    nn.init.zeros_(layer.bias)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)

@@ -20,7 +20,7 @@ Statistics = Literal["own", "shared", "frozen"]
 STATISTICS = ("own", "shared", "frozen")
 
 
-class ClipNorm(nn.BatchNorm3d):
+class MaskedBatchNorm3d(nn.BatchNorm3d):
     """Batch norm whose statistics come from the steps of time that count.
 
     Args:
@@ -29,12 +29,17 @@ class ClipNorm(nn.BatchNorm3d):
             in any case.
     """
 
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+    momentum: float
+
     def __init__(self, width: int, *, statistics: Statistics = "own") -> None:
         super().__init__(width)
         if statistics not in STATISTICS:
             raise unknown_name("statistics", statistics, STATISTICS)
         self.statistics = statistics
-        self.remembers = True
+        self.updates_running_stats = True
 
     def forward(self, x: Tensor, *, steps: Tensor | None = None) -> Tensor:
         """x (B, C, T, H, W) normalised.
@@ -43,47 +48,44 @@ class ClipNorm(nn.BatchNorm3d):
             steps: (B, T) bool, false: left out of the statistics; `None`: all count.
         """
         training = self.training and self.statistics != "frozen"
-        if training and (steps is not None or self._is_shared()):
-            return self._normed(x, steps)
-        kept = (self.running_mean, self.running_var)
-        if training and not self.remembers:
-            kept = tuple(value.clone() for value in kept)
+        shared = self.statistics == "shared" and distributed.is_initialized()
+        if training and (steps is not None or shared):
+            return self._normed(x, steps, shared=shared)
+        mean, variance = self.running_mean, self.running_var
+        if training and not self.updates_running_stats:
+            mean, variance = mean.clone(), variance.clone()
         elif training:
             self.num_batches_tracked += 1
         return functional.batch_norm(
-            x, *kept, self.weight, self.bias, training, self.momentum, self.eps
+            x, mean, variance, self.weight, self.bias, training, self.momentum, self.eps
         )
 
-    def _is_shared(self) -> bool:
-        return self.statistics == "shared" and distributed.is_initialized()
+    def _normed(self, x: Tensor, steps: Tensor | None, *, shared: bool) -> Tensor:
+        """What `forward` gives in training, by hand; in float32.
 
-    def _normed(self, x: Tensor, steps: Tensor | None) -> Tensor:
-        """What `forward` gives in training, by hand; in float32."""
+        Args:
+            shared: sums are those over all processes.
+        """
+
+        def total(value: Tensor) -> Tensor:
+            return _SumOverProcesses.apply(value) if shared else value
+
         values = x.float()
         counts = values.new_ones(()) if steps is None else steps[:, None, :, None, None].float()
-        number = self._total(counts.expand_as(values[:, :1]).sum())
+        number = total(counts.expand_as(values[:, :1]).sum())
         axes = (0, 2, 3, 4)
-        mean = self._total((values * counts).sum(axes)) / number.clamp(min=1)
+        mean = total((values * counts).sum(axes)) / number.clamp(min=1)
         centred = values - _per_channel(mean)
-        squares = self._total((centred.square() * counts).sum(axes))
-        variance = squares / number.clamp(min=1)
-        self._remember(mean, squares / (number - 1).clamp(min=1), number)
-        scale = self.weight * torch.rsqrt(variance + self.eps)
+        squares = total((centred.square() * counts).sum(axes))
+        if self.updates_running_stats:
+            with torch.no_grad():  # nothing changes if no step counts
+                share = self.momentum * (number > 0)
+                self.running_mean += share * (mean - self.running_mean)
+                unbiased = squares / (number - 1).clamp(min=1)
+                self.running_var += share * (unbiased - self.running_var)
+                self.num_batches_tracked += 1
+        scale = self.weight * torch.rsqrt(squares / number.clamp(min=1) + self.eps)
         return (centred * _per_channel(scale) + _per_channel(self.bias)).to(x.dtype)
-
-    def _total(self, value: Tensor) -> Tensor:
-        """The sum over all processes where they share their statistics."""
-        return _SumOverProcesses.apply(value) if self._is_shared() else value
-
-    @torch.no_grad()
-    def _remember(self, mean: Tensor, variance: Tensor, number: Tensor) -> None:
-        """Move the running statistics towards the batch's, if anything in it counts."""
-        if not self.remembers:
-            return
-        share = self.momentum * (number > 0)
-        self.running_mean += share * (mean - self.running_mean)
-        self.running_var += share * (variance - self.running_var)
-        self.num_batches_tracked += 1
 
 
 class _SumOverProcesses(torch.autograd.Function):
@@ -106,16 +108,16 @@ def _per_channel(values: Tensor) -> Tensor:
 
 
 @contextmanager
-def nothing_remembered(module: nn.Module) -> Iterator[None]:
+def frozen_running_stats(module: nn.Module) -> Iterator[None]:
     """Within it the norms in `module` leave their running statistics alone.
 
     A layer that is computed once more in the backward pass has counted its batch already.
     """
-    norms = [each for each in module.modules() if isinstance(each, ClipNorm)]
+    norms = [each for each in module.modules() if isinstance(each, MaskedBatchNorm3d)]
     for norm in norms:
-        norm.remembers = False
+        norm.updates_running_stats = False
     try:
         yield
     finally:
         for norm in norms:
-            norm.remembers = True
+            norm.updates_running_stats = True

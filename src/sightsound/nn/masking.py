@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -28,9 +29,9 @@ def mean_of_present(values: Mapping[str, Tensor], present: Mapping[str, Tensor] 
         present: {modality: (B,) bool}; `None`: all. Each example needs at least one.
     """
     if present is None:
-        return sum(values.values()) / len(values)
-    total = sum(blank_absent(value, present[name]) for name, value in values.items())
-    count = sum(present[name].to(total.dtype) for name in values)
+        return reduce(torch.add, values.values()) / len(values)
+    total = reduce(torch.add, [blank_absent(x, present[name]) for name, x in values.items()])
+    count = torch.stack([present[name] for name in values]).sum(0).to(total.dtype)
     return total / per_example(count, total)
 
 
@@ -70,13 +71,11 @@ def pool(tokens: Tensor, mask: Tensor | None, *, kind: str) -> Tensor:
     `mask` (B, N) bool: true counts. Zeros where no token counts.
     """
     if mask is not None:
-        empty = ~mask.any(dim=1, keepdim=True)
         tokens = tokens.masked_fill(~mask[..., None], -torch.inf if kind == "gmp" else 0.0)
     if kind == "gmp":
         largest = tokens.amax(dim=1)
-        return largest if mask is None else largest.masked_fill(empty, 0.0)
+        return largest if mask is None else largest.masked_fill(~mask.any(1, keepdim=True), 0.0)
     total = tokens.sum(dim=1)
     if kind == "gsp":
         return total
-    count = tokens.shape[1] if mask is None else mask.sum(dim=1, keepdim=True).clamp(min=1)
-    return total / count
+    return total / (tokens.shape[1] if mask is None else mask.sum(1, keepdim=True).clamp(min=1))

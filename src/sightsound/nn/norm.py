@@ -19,6 +19,9 @@ class BatchNorm(nn.Module):
         decay: running statistics become decay * old + (1 - decay) * those of the batch.
     """
 
+    running_mean: Tensor
+    running_variance: Tensor
+
     def __init__(self, width: int, *, decay: float = 0.999) -> None:
         super().__init__()
         self.decay = decay
@@ -51,15 +54,12 @@ class BatchNorm(nn.Module):
         x = x.to(self.weight.dtype)
         mean = mean_of_rows(x, rows)
         variance = mean_of_rows((x - mean).square(), rows)
-        self._remember(mean if taken is None else mean + taken, variance, rows)
+        with torch.no_grad():
+            whole = mean if taken is None else mean + taken
+            share = 1 - self.decay if rows is None else (1 - self.decay) * rows.any()
+            self.running_mean += share * (whole - self.running_mean)
+            self.running_variance += share * (variance - self.running_variance)
         return mean, self.weight * torch.rsqrt(variance + EPSILON)
-
-    @torch.no_grad()
-    def _remember(self, mean: Tensor, variance: Tensor, rows: Tensor | None) -> None:
-        """Move the running statistics towards the batch's, if it has any row that counts."""
-        share = 1 - self.decay if rows is None else (1 - self.decay) * rows.any()
-        self.running_mean += share * (mean - self.running_mean)
-        self.running_variance += share * (variance - self.running_variance)
 
 
 def mean_of_rows(x: Tensor, rows: Tensor | None) -> Tensor:

@@ -62,7 +62,10 @@ class ConvolutionPatches(nn.Module):
         super().__init__()
         self.patch = patch
         self.frames = patch[0] if len(patch) == 3 else 1
-        strides = _strides(patch[-2:])
+        rows, columns = (_prime_factors(size) for size in patch[-2:])
+        length = max(len(rows), len(columns), 1)  # (20, 16) -> (2, 2), (2, 2), (5, 2), (1, 2)
+        rows, columns = (factors + [1] * (length - len(factors)) for factors in (rows, columns))
+        strides = list(zip(rows, columns, strict=True))
         layers: list[nn.Module] = []
         for index, stride in enumerate(strides):
             out = max(width // 2 ** (len(strides) - 1 - index), 8)
@@ -75,8 +78,8 @@ class ConvolutionPatches(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, *sizes) -> (B, *grid, D)."""
-        size = [n // p * p for n, p in zip(x.shape[2:], self.patch, strict=True)]
-        x = x[(..., *(slice(n) for n in size))]
+        for axis, (size, part) in enumerate(zip(x.shape[2:], self.patch, strict=True), start=2):
+            x = x.narrow(axis, 0, size // part * part)
         if len(self.patch) == 2:
             return self.projection(self.layers(x).permute(0, 2, 3, 1))
         x = x.transpose(1, 2)  # (B, T, C, H, W)
@@ -94,23 +97,17 @@ class _StemLayer(nn.Module):
 
     def __init__(self, channels: int, out_channels: int, *, stride: tuple[int, int]) -> None:
         super().__init__()
-        kernel = tuple(max(3, size | 1) for size in stride)  # odd, and no pixel is skipped
-        padding = tuple(size // 2 for size in kernel)
+        kernel = (max(3, stride[0] | 1), max(3, stride[1] | 1))  # odd, and no pixel is skipped
+        padding = (kernel[0] // 2, kernel[1] // 2)
         self.convolution = nn.Conv2d(channels, out_channels, kernel, stride, padding)
         self.activation = nn.GELU(approximate=GELU_APPROXIMATION)
         lecun_normal_(self.convolution.weight)
-        nn.init.zeros_(self.convolution.bias)
+        if self.convolution.bias is not None:
+            nn.init.zeros_(self.convolution.bias)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C', H / s, W / s)."""
         return self.activation(self.convolution(x))
-
-
-def _strides(patch: tuple[int, int]) -> list[tuple[int, int]]:
-    """Strides per layer whose product is `patch`: (20, 16) -> (2, 2), (2, 2), (5, 2), (1, 2)."""
-    rows, columns = (_prime_factors(size) for size in patch)
-    length = max(len(rows), len(columns), 1)
-    rows, columns = (factors + [1] * (length - len(factors)) for factors in (rows, columns))
-    return list(zip(rows, columns, strict=True))
 
 
 def _prime_factors(number: int) -> list[int]:

@@ -1,12 +1,13 @@
 """One vector out of one vector per stream (MAFnet).
 
-    joining(pooled, present=present) -> (B, size)
+    pooling_fusion(pooled, present=present) -> (B, size)
 
     pooled   (B, K, H); zeros where a stream is absent
     present  (B, K) bool or None: which example has which stream
 
 An absent stream contributes nothing. `columns(weight)` splits the weight (C, size) of a linear
-layer behind it into (C, K, H), what it does to each stream; `None` where joining is not linear.
+layer behind it into (C, K, H), what it does to each stream; `None` where
+that is not linear.
 """
 
 from __future__ import annotations
@@ -23,7 +24,21 @@ from sightsound.nn.glorot import glorot_
 SMALLEST = 1e-6  # below it the square root, whose slope at zero is infinite, becomes a line
 
 
-class Concatenation(nn.Module):
+class PoolingFusion(nn.Module):
+    """What the modules of this file share: a call, `size` and `columns`, see above."""
+
+    size: int
+
+    def forward(self, pooled: Tensor, *, present: Tensor | None = None) -> Tensor:
+        """(B, size) of pooled (B, K, H)."""
+        raise NotImplementedError
+
+    def columns(self, weight: Tensor) -> Tensor | None:
+        """(C, K, H) of the weight (C, size) of a layer behind it; `None`: it is not linear."""
+        return None
+
+
+class Concatenation(PoolingFusion):
     """Side by side, in order; the part of an absent stream is zero."""
 
     def __init__(self, num_streams: int, width: int) -> None:
@@ -38,7 +53,7 @@ class Concatenation(nn.Module):
         return weight.unflatten(1, self.shape)
 
 
-class Addition(nn.Module):
+class Addition(PoolingFusion):
     """The sum."""
 
     def __init__(self, num_streams: int, width: int) -> None:
@@ -53,7 +68,7 @@ class Addition(nn.Module):
         return weight[:, None].expand(-1, self.num_streams, -1)
 
 
-class CompactBilinear(nn.Module):
+class CompactBilinear(PoolingFusion):
     """Multimodal compact bilinear pooling (Fukui et al. 2016): an outer product, hashed.
 
     Each stream's count sketch, their circular convolution, signed square root, unit length. A
@@ -66,6 +81,8 @@ class CompactBilinear(nn.Module):
     def __init__(self, num_streams: int, width: int, *, size: int) -> None:
         super().__init__()
         self.size = size
+        self.place: Tensor
+        self.sign: Tensor
         self.register_buffer("place", torch.randint(size, (num_streams, width)))
         self.register_buffer("sign", torch.randint(2, (num_streams, width)) * 2.0 - 1.0)
 
@@ -83,11 +100,8 @@ class CompactBilinear(nn.Module):
         empty = pooled.new_zeros(*pooled.shape[:2], self.size)
         return empty.scatter_add(2, places, pooled * self.sign)
 
-    def columns(self, weight: Tensor) -> Tensor | None:
-        return None
 
-
-class DualMultimodalResidual(nn.Module):
+class DualMultimodalResidual(PoolingFusion):
     """tanh(own + mean of all streams' linear maps) for each stream, then the mean of these.
 
     After Tian et al. 2018, as MAFnet's text describes it; there is no released code of this.
@@ -97,17 +111,15 @@ class DualMultimodalResidual(nn.Module):
     def __init__(self, num_streams: int, width: int) -> None:
         super().__init__()
         self.size = width
-        self.maps = nn.ModuleList(nn.Linear(width, width) for _ in range(num_streams))
-        for layer in self.maps:
+        layers = [nn.Linear(width, width) for _ in range(num_streams)]
+        for layer in layers:
             glorot_(layer)
+        self.maps = nn.ModuleList(layers)
 
     def forward(self, pooled: Tensor, *, present: Tensor | None = None) -> Tensor:
         mapped = [layer(x) for layer, x in zip(self.maps, pooled.unbind(1), strict=True)]
         update = _mean(torch.stack(mapped, dim=1), present)
         return _mean(torch.tanh(pooled + update[:, None]), present)
-
-    def columns(self, weight: Tensor) -> Tensor | None:
-        return None
 
 
 def _mean(values: Tensor, present: Tensor | None) -> Tensor:

@@ -27,6 +27,8 @@ class PositionTable(nn.Module):
 
     def forward(self, tokens: Tensor, grid: tuple[int, ...]) -> Tensor:
         """`tokens` (B, prefix + N, D) plus positions, interpolated if `grid` is another one."""
+        if grid == self.grid:
+            return tokens + self.table
         return tokens + resize_positions(self.table, self.grid, grid, prefix=self.prefix)
 
 

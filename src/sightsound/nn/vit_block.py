@@ -10,20 +10,17 @@ import torch
 from torch import Tensor, nn
 
 from sightsound.nn.block import NORM_EPSILON, Block
+from sightsound.nn.drop import DropPath
 from sightsound.nn.masking import per_example
 
 START_DEVIATION = 0.02
 
 
-class ScaledDropPath(nn.Module):
+class ScaledDropPath(DropPath):
     """A residual branch, switched off per example with probability `rate` while training.
 
     What survives is divided by 1 - rate, so that its mean stays.
     """
-
-    def __init__(self, rate: float) -> None:
-        super().__init__()
-        self.rate = rate
 
     def forward(self, branch: Tensor) -> Tensor:
         """`branch` (B, ...), times 0 or 1 / (1 - rate) for each example."""
@@ -32,11 +29,8 @@ class ScaledDropPath(nn.Module):
         keep = torch.rand(branch.shape[0], device=branch.device) >= self.rate
         return branch * per_example(keep, branch).to(branch.dtype) / (1 - self.rate)
 
-    def extra_repr(self) -> str:
-        return f"rate={self.rate:g}"
 
-
-class ExactBlock(Block):
+class VitBlock(Block):
     """y = x + attention(norm(x)); z = y + mlp(norm(y)); for what differs see above.
 
     Args:

@@ -49,10 +49,32 @@ class Classification(nn.Module):
         class_weights: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
-        _check(task, heads, label_smoothing, average_weight, stream_weight, class_weights)
+        if task not in TASKS:
+            raise unknown_name("task", task, TASKS)
+        if not heads or (task != "heads" and len(heads) != 1):
+            raise ValueError(
+                f"heads are {heads} with task {task!r}: single and multi take exactly one head, "
+                "several need task 'heads'"
+            )
+        if not 0 <= label_smoothing < 1:
+            raise ValueError(
+                f"label_smoothing is {label_smoothing}; it must lie in [0, 1), such as .1"
+            )
+        if min(average_weight, stream_weight) < 0 or average_weight + stream_weight == 0:
+            raise ValueError(
+                f"average_weight is {average_weight} and stream_weight {stream_weight}; neither "
+                "may be negative and one must be above 0"
+            )
+        num_classes = sum(heads.values())
+        if class_weights is not None and len(class_weights) != num_classes:
+            raise ValueError(
+                f"class_weights has {len(class_weights)} numbers for {num_classes} classes; "
+                "give one per class, in the order of the labels"
+            )
         self.task, self.heads, self.label_smoothing = task, dict(heads), label_smoothing
         self.average_weight, self.stream_weight = average_weight, stream_weight
         weights = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float)
+        self.class_weights: Tensor | None
         self.register_buffer("class_weights", weights, persistent=False)
 
     def forward(
@@ -63,7 +85,7 @@ class Classification(nn.Module):
         `generator` is not used: nothing is drawn here.
         """
         output = model(batch.inputs, **batch.masks)
-        total, logs = 0.0, {}
+        total, logs = output.logits.new_zeros((), dtype=torch.float), {}
         if self.average_weight:
             logs["average"] = self.example_losses(output.logits, batch.target).mean()
             total = total + self.average_weight * logs["average"]
@@ -81,31 +103,20 @@ class Classification(nn.Module):
                 f"(B, {sum(self.heads.values())}) for heads {self.heads}: was the model built for "
                 "other classes?"
             )
-        sizes = list(self.heads.values())
-        losses = [
-            self._head_losses(*parts)
-            for parts in zip(
-                logits.float().split(sizes, dim=1),
-                target.float().split(sizes, dim=1),
-                self._split_class_weights(sizes),
-                strict=True,
-            )
-        ]
+        losses, start = [], 0
+        for size in self.heads.values():
+            columns, start = slice(start, start + size), start + size
+            own, wanted = logits[:, columns].float(), target[:, columns].float()
+            labelled = wanted.sum(1, keepdim=True) > 0
+            wanted = smoothed(wanted, self.label_smoothing)
+            if self.task == "multi":
+                terms = functional.binary_cross_entropy_with_logits(own, wanted, reduction="none")
+            else:  # a clip without a label, all zero, costs nothing
+                terms = -wanted * labelled * functional.log_softmax(own, dim=1)
+            if self.class_weights is not None:
+                terms = terms * self.class_weights[columns]
+            losses.append(terms.sum(1))
         return torch.stack(losses).mean(0)
-
-    def _head_losses(self, logits: Tensor, target: Tensor, weights: Tensor | None) -> Tensor:
-        if self.task == "multi":
-            target = smoothed(target, self.label_smoothing)
-            terms = functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
-        else:  # a clip without a label, all zero, costs nothing
-            target = smoothed(target, self.label_smoothing) * (target.sum(1, keepdim=True) > 0)
-            terms = -target * functional.log_softmax(logits, dim=1)
-        return (terms if weights is None else terms * weights).sum(1)
-
-    def _split_class_weights(self, sizes: list[int]) -> Sequence[Tensor | None]:
-        if self.class_weights is None:
-            return [None] * len(sizes)
-        return self.class_weights.split(sizes)
 
     def _stream_loss(self, output: Output, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Mean over clips of the mean over the clip's streams; and each stream's own mean."""
@@ -134,33 +145,3 @@ def smoothed(target: Tensor, smoothing: float) -> Tensor:
     if not smoothing:
         return target
     return target * (1 - smoothing) + smoothing / target.shape[1]
-
-
-def _check(
-    task: str,
-    heads: dict[str, int],
-    label_smoothing: float,
-    average_weight: float,
-    stream_weight: float,
-    class_weights: Sequence[float] | None,
-) -> None:
-    if task not in TASKS:
-        raise unknown_name("task", task, TASKS)
-    if not heads or (task != "heads" and len(heads) != 1):
-        raise ValueError(
-            f"heads are {heads} with task {task!r}: single and multi take exactly one head, "
-            "several need task 'heads'"
-        )
-    if not 0 <= label_smoothing < 1:
-        raise ValueError(f"label_smoothing is {label_smoothing}; it must lie in [0, 1), such as .1")
-    if min(average_weight, stream_weight) < 0 or average_weight + stream_weight == 0:
-        raise ValueError(
-            f"average_weight is {average_weight} and stream_weight {stream_weight}; neither may be "
-            "negative and one must be above 0"
-        )
-    num_classes = sum(heads.values())
-    if class_weights is not None and len(class_weights) != num_classes:
-        raise ValueError(
-            f"class_weights has {len(class_weights)} numbers for {num_classes} classes; "
-            "give one per class, in the order of the labels"
-        )

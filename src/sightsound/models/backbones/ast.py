@@ -21,9 +21,9 @@ from torch.nn import functional
 from sightsound.models.backbone import Backbone, Tokens, input_shape
 from sightsound.models.explained import Cells
 from sightsound.models.input_masks import blanked
-from sightsound.models.sizes import choose_size
+from sightsound.models.sizes import choose_size, new_blocks
 from sightsound.nn.block import run_blocks
-from sightsound.nn.vit_block import START_DEVIATION, ExactBlock
+from sightsound.nn.vit_block import START_DEVIATION, VitBlock
 from sightsound.types import AUDIO
 
 PREFIX = 2  # CLS, distillation
@@ -68,25 +68,18 @@ class AST(Backbone):
             size, width=width, depth=depth, num_heads=num_heads, mlp_width=mlp_width
         )
         self.shape, self.width, self.padding = tuple(shape), chosen.width, padding
-        self.patch, self.stride = tuple(patch), tuple(stride)
+        self.patch = time, mel = tuple(patch)
+        self.stride = step_time, step_mel = tuple(stride)
         self.grid = self.cells(self.shape).grid
-        self.patches = nn.Conv2d(1, self.width, self.patch, self.stride)
+        self.patches = nn.Conv2d(1, self.width, (time, mel), (step_time, step_mel))
         self.cls = nn.Parameter(torch.empty(1, 1, self.width))
         self.distillation = nn.Parameter(torch.empty(1, 1, self.width))
         self.positions = nn.Parameter(torch.empty(1, PREFIX + math.prod(self.grid), self.width))
         for table in (self.cls, self.distillation, self.positions):
             nn.init.trunc_normal_(table, std=START_DEVIATION)
-        last = max(chosen.depth - 1, 1)
-        self.blocks = nn.ModuleList(
-            ExactBlock(
-                chosen.width,
-                chosen.num_heads,
-                chosen.mlp_width,
-                drop_path=stochastic_depth * layer / last,
-                epsilon=epsilon,
-            )
-            for layer in range(chosen.depth)
-        )
+        drop = dict(stochastic_depth=stochastic_depth, epsilon=epsilon)
+        blocks = new_blocks(VitBlock, chosen, range(chosen.depth), **drop)
+        self.blocks = nn.ModuleList(blocks)
         self.norm = nn.LayerNorm(self.width, eps=epsilon)
 
     def forward(
@@ -129,7 +122,7 @@ class AST(Backbone):
 
     def grad_cam_layer(self, shape: Sequence[int], *, stage: int) -> tuple[nn.Module, Cells] | None:
         """What the attention of the last layer reads."""
-        return self.blocks[-1].attention_norm, self.cells(shape)
+        return self.blocks[-1].get_submodule("attention_norm"), self.cells(shape)
 
     def resize_state(self, name: str, tensor: Tensor, source: Backbone) -> Tensor | None:
         """`source`'s positions on this one's grid; `None`: another name, or the grids are equal."""

@@ -82,6 +82,7 @@ class TransformersVideo(Backbone):
 
     modality = VIDEO
     tables = ("_token", "_embeddings")
+    network: Any  # a `PreTrainedModel`: transformers is optional
 
     def __init__(
         self,
@@ -102,7 +103,21 @@ class TransformersVideo(Backbone):
         if name not in FAMILIES:
             raise unknown_name("model_type of a transformers_video", name, FAMILIES)
         self.family, self.shape = FAMILIES[name], tuple(shape)
-        values |= _sizes(name, self.shape) | _drop_rate(name, stochastic_depth)
+        frames, height, width = self.shape
+        if self.family.square and height != width:
+            raise ValueError(
+                f"{name} reads square pictures, not {height} x {width}; set the front end's height "
+                "and width"
+            )
+        if stochastic_depth and not self.family.drops:
+            raise ValueError(
+                f"stochastic_depth is {stochastic_depth}, but {name} takes none; give the backbone "
+                "its own, 0 (video_options.stochastic_depth)"
+            )
+        values[self.family.frames] = frames
+        values[self.family.size] = height if height == width else [height, width]
+        if stochastic_depth:
+            values["drop_path_rate"] = stochastic_depth
         values = {key: value for key, value in values.items() if key not in NOT_SIZES}
         kind = {key: value for key, value in values.items() if key != "model_type"}
         self.config = transformers.AutoConfig.for_model(name, **kind)
@@ -145,9 +160,12 @@ class TransformersVideo(Backbone):
         if valid is not None:
             x, mask = blanked(VIDEO, x, valid), self.valid_tokens(valid, shape)
         found = self._run(x, token_mask=token_mask, maps=maps)
-        raw = self._in_time_order(found.last_hidden_state)
+        raw = found.last_hidden_state
+        if self.family.time_last:  # by time, then row, then column
+            first, rest = raw[:, :1], raw[:, 1:].unflatten(1, (-1, self.cells(shape).grid[0]))
+            raw = torch.cat((first, rest.transpose(1, 2).flatten(1, 2)), dim=1)
         tokens = self.norm(raw)
-        if self._reads_first:
+        if self.family.has_cls or not getattr(self.config, "use_mean_pooling", True):
             pooled = tokens[:, 0]
         else:
             pooled = self.norm(pool(raw, mask, kind="gap"))
@@ -161,17 +179,17 @@ class TransformersVideo(Backbone):
             part for part in self.network.modules() if isinstance(part, nn.Conv2d | nn.Conv3d)
         )
 
-    @property
-    def _reads_first(self) -> bool:
-        """Whether the clip's vector is that of the first token."""
-        return self.family.has_cls or not getattr(self.config, "use_mean_pooling", True)
-
     def _run(self, x: Tensor, *, token_mask: Tensor | None, maps: bool) -> Any:
-        """What the network says, its patch tokens hidden where `token_mask` (B, N) is true."""
+        """What the network says, its patch tokens zero where `token_mask` (B, N) is true."""
         hooks = []
         if token_mask is not None:
-            hidden = token_mask.unflatten(1, self.cells(self.shape).grid)  # (B, T', H', W')
-            hooks.append(self._patches.register_forward_hook(_hides(hidden)))
+            masked = token_mask.unflatten(1, self.cells(self.shape).grid)  # (B, T', H', W')
+
+            def hide(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+                where = masked.flatten(0, 1) if output.ndim == 4 else masked  # frames one by one
+                return output.masked_fill(where[:, None], 0.0)
+
+            hooks.append(self._patches.register_forward_hook(hide))
         used = self.config._attn_implementation
         if maps:  # the fast ones keep no weights
             self.network.set_attn_implementation("eager")
@@ -183,14 +201,6 @@ class TransformersVideo(Backbone):
                 hook.remove()
             if maps:
                 self.network.set_attn_implementation(used)
-
-    def _in_time_order(self, tokens: Tensor) -> Tensor:
-        """Tokens (B, P + N, D), those of the grid by time, then row, then column."""
-        if not self.family.time_last:
-            return tokens
-        grid = self.cells(self.shape).grid
-        first, places = tokens[:, :1], tokens[:, 1:].unflatten(1, (-1, grid[0]))
-        return torch.cat((first, places.transpose(1, 2).flatten(1, 2)), dim=1)
 
     def cells(self, shape: Sequence[int]) -> Cells:
         """The patches of a clip of `shape`, (T, H, W)."""
@@ -234,37 +244,3 @@ def without_extras(network: nn.Module) -> nn.Module:
         if getattr(network, name, None) is not None:
             setattr(network, name, None)
     return network
-
-
-def _sizes(name: str, shape: Sequence[int]) -> dict[str, Any]:
-    """`shape` as the configuration of a `model_type` has it."""
-    family, (frames, height, width) = FAMILIES[name], shape
-    if family.square and height != width:
-        raise ValueError(
-            f"{name} reads square pictures, not {height} x {width}; set the front end's height and "
-            "width"
-        )
-    return {family.frames: frames, family.size: height if height == width else [height, width]}
-
-
-def _drop_rate(name: str, rate: float) -> dict[str, float]:
-    """Stochastic depth as the configuration has it; nothing for 0."""
-    if rate and not FAMILIES[name].drops:
-        raise ValueError(
-            f"stochastic_depth is {rate}, but {name} takes none; give the backbone its own, 0 "
-            "(video_options.stochastic_depth)"
-        )
-    return {"drop_path_rate": rate} if rate else {}
-
-
-def _hides(hidden: Tensor) -> Callable[..., Tensor]:
-    """A hook that puts zeros where `hidden` (B, T', H', W') is true, in (B, D, T', H', W').
-
-    Or in (B * T', D, H', W'), where each frame is a picture.
-    """
-
-    def hook(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
-        where = hidden.flatten(0, 1) if output.ndim == 4 else hidden
-        return output.masked_fill(where[:, None], 0.0)
-
-    return hook

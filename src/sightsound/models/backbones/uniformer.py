@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Literal
@@ -29,9 +29,9 @@ from torch.utils.checkpoint import checkpoint
 from sightsound.models.backbone import Backbone, Tokens, input_shape
 from sightsound.models.explained import Cells
 from sightsound.models.input_masks import blanked
-from sightsound.nn.masked_batch_norm import ClipNorm, Statistics, nothing_remembered
+from sightsound.nn.masked_batch_norm import MaskedBatchNorm3d, Statistics, frozen_running_stats
 from sightsound.nn.masking import pool
-from sightsound.nn.vit_block import ExactBlock, ScaledDropPath
+from sightsound.nn.vit_block import ScaledDropPath, VitBlock
 from sightsound.registry import unknown_name
 from sightsound.types import VIDEO
 
@@ -65,10 +65,14 @@ class UniFormer(Backbone):
         mlp_ratio: hidden width of the MLPs, in widths.
         channels: C of the video.
         stochastic_depth: drop rate of the last layer; layer l of L has l / (L - 1) of it.
-        statistics: of the batch norms in training, see `ClipNorm`.
+        statistics: of the batch norms in training, see `MaskedBatchNorm3d`.
     """
 
     modality = VIDEO
+    stage1: Stage
+    stage2: Stage
+    stage3: Stage
+    stage4: Stage
 
     def __init__(
         self,
@@ -93,6 +97,7 @@ class UniFormer(Backbone):
         rates = iter([stochastic_depth * layer / last for layer in range(sum(depths))])
         for number, (width, depth) in enumerate(zip(widths, depths, strict=True), start=1):
             mlp_width = int(width * mlp_ratio)
+            new: Callable[..., nn.Module]
             if number <= NUM_LOCAL:
                 new = functools.partial(LocalLayer, width, mlp_width, statistics=statistics)
             else:
@@ -101,7 +106,7 @@ class UniFormer(Backbone):
             stage = Stage(channels, width, layers, first=number == 1)
             self.add_module(f"stage{number}", stage)
             channels = width
-        self.norm = ClipNorm(self.width, statistics=statistics)
+        self.norm = MaskedBatchNorm3d(self.width, statistics=statistics)
         self.cells(self.shape)  # not too small
 
     @property
@@ -124,7 +129,8 @@ class UniFormer(Backbone):
         grid, steps = self.cells(input_shape(VIDEO, x)).grid, None
         if valid is not None:
             x, steps = blanked(VIDEO, x, valid), _steps_of(valid)
-        x, attention, layer = x.transpose(1, 2), {}, 0
+        x, layer = x.transpose(1, 2), 0
+        attention: dict[int, Tensor] = {}
         for index, stage in enumerate(self.stages):
             hidden = token_mask if index == 0 else None
             x, found = stage(x, steps=steps, hidden=hidden, maps=maps)
@@ -172,10 +178,10 @@ class Stage(nn.Module):
         self, channels: int, width: int, layers: Sequence[nn.Module], *, first: bool
     ) -> None:
         super().__init__()
-        kernel, stride, padding = ((1, 2, 2), (1, 2, 2), 0)
         if first:
-            kernel, stride, padding = ((3, 4, 4), EMBEDDED_STRIDE, (1, 0, 0))
-        self.patches = nn.Conv3d(channels, width, kernel, stride, padding)
+            self.patches = nn.Conv3d(channels, width, (3, 4, 4), EMBEDDED_STRIDE, (1, 0, 0))
+        else:
+            self.patches = nn.Conv3d(channels, width, (1, 2, 2), (1, 2, 2))
         self.norm = nn.LayerNorm(width)
         self.layers = nn.ModuleList(layers)
 
@@ -212,11 +218,11 @@ class LocalLayer(nn.Module):
     ) -> None:
         super().__init__()
         self.positions = Depthwise(width, 3)
-        self.neighbour_norm = ClipNorm(width, statistics=statistics)
+        self.neighbour_norm = MaskedBatchNorm3d(width, statistics=statistics)
         self.inlet = nn.Conv3d(width, width, 1)
         self.neighbours = Depthwise(width, 5)
         self.outlet = nn.Conv3d(width, width, 1)
-        self.mlp_norm = ClipNorm(width, statistics=statistics)
+        self.mlp_norm = MaskedBatchNorm3d(width, statistics=statistics)
         self.expand = nn.Conv3d(width, mlp_width, 1)
         self.contract = nn.Conv3d(mlp_width, width, 1)
         self.activation = nn.GELU()
@@ -234,7 +240,7 @@ class LocalLayer(nn.Module):
             x,
             steps,
             use_reentrant=False,
-            context_fn=lambda: (nullcontext(), nothing_remembered(self)),
+            context_fn=lambda: (nullcontext(), frozen_running_stats(self)),
         )
         return x, None
 
@@ -254,7 +260,7 @@ class GlobalLayer(nn.Module):
     ) -> None:
         super().__init__()
         self.positions = Depthwise(width, 3)
-        self.block = ExactBlock(width, num_heads, mlp_width, drop_path=drop_path)
+        self.block = VitBlock(width, num_heads, mlp_width, drop_path=drop_path)
 
     def forward(
         self, x: Tensor, *, steps: Tensor | None, maps: bool

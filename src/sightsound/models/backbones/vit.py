@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from sightsound.models.backbone import Tokens, input_shape
-from sightsound.models.sizes import choose_size
+from sightsound.models.sizes import choose_size, new_blocks
 from sightsound.models.stream import Stream
 from sightsound.nn.block import Block, layer_norm, run_blocks
 from sightsound.nn.masking import pool
@@ -60,22 +60,15 @@ class VideoViT(Stream):
         chosen = choose_size(
             size, width=width, depth=depth, num_heads=num_heads, mlp_width=mlp_width
         )
-        last = max(chosen.depth - 1, 1)
         super().__init__(
             VIDEO,
             shape=shape,
             patch=patch,
             channels=3,
             width=chosen.width,
-            blocks=[
-                Block(
-                    chosen.width,
-                    chosen.num_heads,
-                    chosen.mlp_width,
-                    drop_path=stochastic_depth * layer / last,
-                )
-                for layer in range(chosen.depth)
-            ],
+            blocks=new_blocks(
+                Block, chosen, range(chosen.depth), stochastic_depth=stochastic_depth
+            ),
         )
         self.size, self.attention = chosen, attention
         self.global_attention = attention == "joint"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,14 +13,6 @@ from sightsound.nn.masking import mean_of_present, per_example
 from sightsound.registry import unknown_name
 
 UPDATES = ("averaged", "sequential")
-
-
-class _Passed(NamedTuple):
-    """What one stream's layer made of [tokens | fusion tokens]."""
-
-    tokens: Tensor  # (B, N, D)
-    fusion: Tensor  # (B, Z, D)
-    weights: Tensor | None  # (B, h, N + Z, N + Z)
 
 
 class BottleneckFusion(Fusion):
@@ -56,51 +47,52 @@ class BottleneckFusion(Fusion):
         maps: bool = False,
     ) -> tuple[dict[str, Tensor], list[dict[str, Tensor]]]:
         """Streams after all layers. The fusion tokens are dropped after the last one."""
-        step = self._averaged if self.update == "averaged" else self._sequential
-        batch_size = next(iter(tokens.values())).shape[0]
+        streams, masks = dict(tokens), dict(key_mask or {})
+        batch_size = next(iter(streams.values())).shape[0]
         fusion = self.tokens.expand(batch_size, -1, -1)
-        streams, attention = dict(tokens), []
-        for layer in zip(*(blocks[name] for name in streams), strict=True):
-            layer_blocks = dict(zip(streams, layer, strict=True))
-            passed, fusion = step(streams, layer_blocks, fusion, present, key_mask or {}, maps)
-            streams = {name: passed[name].tokens for name in streams}
-            attention.append({name: passed[name].weights for name in streams if maps})
+        num_fusion = fusion.shape[1]
+        for name, mask in masks.items():  # fusion tokens may always be attended to
+            masks[name] = torch.cat((mask, mask.new_ones(fusion.shape[:2])), dim=1)
+        order = self._order(tuple(streams))
+        results: list[Tensor] = []
+        attention: list[dict[str, Tensor]] = []
+        for layer in zip(*(blocks[name] for name in order), strict=True):
+            updates, maps_of_layer = {}, {}
+            for name, block in zip(order, layer, strict=True):
+                x = torch.cat((streams[name], fusion), dim=1)  # CLS first, fusion tokens last
+                x, weights = block(x, key_mask=masks.get(name), maps=maps)
+                streams[name], updates[name] = x.split((x.shape[1] - num_fusion, num_fusion), dim=1)
+                if maps:
+                    maps_of_layer[name] = weights
+                if self.update == "sequential":  # a stream that is not present is skipped
+                    fusion = (
+                        updates[name]
+                        if present is None
+                        else torch.where(per_example(present[name], fusion), updates[name], fusion)
+                    )
+            results.append(fusion)
+            fusion = self.carried(updates, results, present)
+            attention.append({name: maps_of_layer[name] for name in streams if maps})
         return streams, attention
 
-    def _averaged(self, streams, blocks, fusion, present, key_mask, maps):
-        """[x_i' | z_i] = block_i([x_i | z]) for each stream i; z' = mean of z_i (those present)."""
-        passed = {
-            name: _pass(blocks[name], x, fusion, key_mask=key_mask.get(name), maps=maps)
-            for name, x in streams.items()
-        }
-        return passed, mean_of_present({name: p.fusion for name, p in passed.items()}, present)
+    def carried(
+        self,
+        updates: Mapping[str, Tensor],
+        results: Sequence[Tensor],
+        present: Mapping[str, Tensor] | None,
+    ) -> Tensor:
+        """The fusion tokens (B, Z, D) that the next layer reads.
 
-    def _sequential(self, streams, blocks, fusion, present, key_mask, maps):
-        """[x_i' | z] = block_i([x_i | z]), stream after stream; a stream not present is skipped."""
-        passed = {}
-        for name in (name for name in self.update_order if name in streams):
-            passed[name] = _pass(
-                blocks[name], streams[name], fusion, key_mask=key_mask.get(name), maps=maps
-            )
-            updated = passed[name].fusion
-            if present is None:
-                fusion = updated
-            else:
-                fusion = torch.where(per_example(present[name], updated), updated, fusion)
-        return passed, fusion
+        Args:
+            updates: {modality: (B, Z, D)}, what each stream's layer made of those it read.
+            results: of the sequential update, after this layer and all before it.
+        """
+        return mean_of_present(updates, present) if self.update == "averaged" else results[-1]
+
+    def _order(self, streams: Sequence[str]) -> list[str]:
+        order = streams if self.update == "averaged" else self.update_order
+        return [name for name in order if name in streams]
 
     def norm_calls(self, streams: Sequence[str]) -> list[tuple[str, ...]]:
         """One stream after the other, in order of update."""
-        order = streams if self.update == "averaged" else self.update_order
-        return [(name,) for name in order if name in streams]
-
-
-def _pass(
-    block: Block, x: Tensor, fusion: Tensor, *, key_mask: Tensor | None, maps: bool
-) -> _Passed:
-    """[x | fusion] (B, N + Z, D) through `block`; CLS stays first, fusion tokens come last."""
-    if key_mask is not None:  # fusion tokens may always be attended to
-        key_mask = torch.cat((key_mask, key_mask.new_ones(fusion.shape[:2])), dim=1)
-    joined, weights = block(torch.cat((x, fusion), dim=1), key_mask=key_mask, maps=maps)
-    tokens, fusion = joined.split((x.shape[1], fusion.shape[1]), dim=1)
-    return _Passed(tokens, fusion, weights)
+        return [(name,) for name in self._order(streams)]

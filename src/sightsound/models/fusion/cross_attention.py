@@ -35,10 +35,11 @@ class CrossAttentionFusion(Fusion):
         for layer in range(len(blocks[next(iter(streams))])):
             before, streams, weights = streams, {}, {}
             for name, x in before.items():
-                keys = {other: before[other] for other in before if other != name} | {name: x}
+                others = {other: before[other] for other in before if other != name}
+                keys = others | {name: x}
                 streams[name], weights[name] = blocks[name][layer](
                     x,
-                    others=_side_by_side(keys, last=name),
+                    others=torch.cat(tuple(others.values()), dim=1) if others else None,
                     key_mask=join_masks(foreign | {name: own[name]}, keys),
                     maps=maps,
                 )
@@ -52,9 +53,3 @@ class CrossAttentionFusion(Fusion):
             for own in streams
             for name in (own, *(other for other in streams if other != own))
         ]
-
-
-def _side_by_side(keys: Mapping[str, Tensor], *, last: str) -> Tensor | None:
-    """The tokens of all streams but `last`, in order: (B, sum of N, D); `None` without others."""
-    others = [x for name, x in keys.items() if name != last]
-    return torch.cat(others, dim=1) if others else None

@@ -48,11 +48,11 @@ class Contrastive(nn.Module):
 
         A batch without a stream has no row of either.
         """
-        nothing = {name: head.weight[:0] for name, head in self.heads.items()}
-        return {
-            name: functional.normalize(head(encoded.get(name, nothing[name])).float(), dim=1)
-            for name, head in self.heads.items()
-        }
+        embedded = {}
+        for name, head in self.heads.items():
+            vectors = encoded.get(name, head.get_parameter("weight")[:0])
+            embedded[name] = functional.normalize(head(vectors).float(), dim=1)
+        return embedded
 
     def forward(self, embedded: Mapping[str, Tensor], source: Tensor) -> Tensor:
         """The loss () over the pairs of all processes; in evaluation mode over those given.

@@ -1,12 +1,12 @@
-"""What masked modelling hides, and where its loss looks (paper AVT, section 3.2.1).
+"""What masked modelling masks, and where its loss looks (paper AVT, section 3.2.1).
 
-Sound: whole segments of activity, all frequencies, are 0 in the normalised spectrogram. To hide
+Sound: whole segments of activity, all frequencies, are 0 in the normalised spectrogram. To mask
 tokens would not do: patches overlap. Or, as the paper's ablation has it, random tokens.
 Pictures: random tokens are 0 right after the first patch embedding; or the pixels they stand for.
 
-The loss looks where nothing that is shown lets the model see. A hidden token of UniFormer stands
+The loss looks where nothing that is shown lets the model see. A masked token of UniFormer stands
 for two frames, of which the second is seen by the token after it, too: there only the first one
-counts. Padding and absent streams are neither hidden nor looked at.
+counts. Padding and absent streams are neither masked nor looked at.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ AUDIO_MASKING = ("segments", "tokens", "none")
 
 
 @dataclass
-class Hidden:
-    """A batch with something hidden."""
+class MaskedBatch:
+    """The inputs of a batch with something masked, and where that is compared."""
 
     inputs: dict[str, Tensor]
     token_mask: dict[str, Tensor] = field(default_factory=dict)  # {modality: (B, N')}
@@ -38,15 +38,15 @@ class Hidden:
 
 
 @dataclass(frozen=True)
-class Hiding:
-    """How to hide.
+class Masking:
+    """What to mask, and how much of it.
 
     Args:
         video: `tokens`, `pixels` or `none`.
         audio: `segments`, `tokens` or `none`.
         share: of the segments, or of the tokens; at least one. A clip of one segment is left alone.
         num_segments: see `segments.py`, as `window`.
-        everywhere: the loss looks at all valid places, hidden or not.
+        everywhere: the loss looks at all valid places, masked or not.
     """
 
     video: str
@@ -62,34 +62,44 @@ class Hiding:
         streams: Mapping[str, Backbone],
         *,
         generator: torch.Generator | None,
-    ) -> Hidden:
-        """`batch` with something hidden, drawn from `generator`.
+    ) -> MaskedBatch:
+        """`batch` with something masked, drawn from `generator`.
 
         Args:
-            streams: {modality: backbone}. A stream that cannot hide tokens
-                from themselves has their places in the input hidden; its patches do not overlap.
+            streams: {modality: backbone}. Of one that does not make tokens zero (`hides_tokens`)
+                their places in the input become zero; its patches do not overlap.
         """
-        hidden = Hidden(dict(batch.inputs))
+        masked = MaskedBatch(dict(batch.inputs))
         for name, kind in ((VIDEO, self.video), (AUDIO, self.audio)):
-            if kind == "none" or name not in hidden.inputs:
+            if kind == "none" or name not in masked.inputs:
                 continue
+            values = masked.inputs[name]
             frames = batch.valid[name] & batch.present[name][:, None]  # (B, T) or (B, F)
             if kind == "segments":
-                places = self._segments(batch.audio, frames, generator=generator)
-                _hide_places(hidden, name, places)
-            else:
-                self._tokens(hidden, name, streams[name], frames, kind=kind, generator=generator)
+                places = self._segments(values, frames, generator=generator)
+            else:  # tokens whose frames are all valid
+                shape, stream = input_shape(name, values), streams[name]
+                cells, nothing = stream.embedded_cells(shape), (0,) * len(shape)
+                tokens = drawn(whole_tokens(frames, cells), self.share, generator=generator)
+                zero_tokens = kind == "tokens" and stream.hides_tokens
+                before = cells.before or nothing if zero_tokens else nothing
+                places = unseen(tokens, cells, shape, before)
+                places = places.transpose(1, 2) if name == VIDEO else places
+                if zero_tokens:
+                    masked.token_mask[name] = tokens
+            if name not in masked.token_mask:
+                masked.inputs[name] = values.masked_fill(places, 0.0)
+                places = places.expand_as(values) if name == AUDIO else places
             if self.everywhere:
-                values = hidden.inputs[name]
-                values = values[:, :, :1] if name == VIDEO else values
-                hidden.scored[name] = torch.ones_like(values, dtype=torch.bool)
-            hidden.scored[name] = hidden.scored[name] & _along_time(name, frames)
-        return hidden
+                some = values[:, :, :1] if name == VIDEO else values
+                places = torch.ones_like(some, dtype=torch.bool)
+            masked.scored[name] = places & _along_time(name, frames)
+        return masked
 
     def _segments(
         self, audio: Tensor, frames: Tensor, *, generator: torch.Generator | None
     ) -> Tensor:
-        """(B, 1, F, 1) bool: true in the hidden segments."""
+        """(B, 1, F, 1) bool: true in the masked segments of audio (B, 1, F, M)."""
         numbers = number_segments(
             audio[:, 0], valid=frames, num_segments=self.num_segments, window=self.window
         )
@@ -98,29 +108,6 @@ class Hiding:
         chosen = drawn(every & (count > 1)[:, None], self.share, generator=generator)
         inside = chosen.gather(1, numbers.clamp(min=0)) & (numbers >= 0)
         return _along_time(AUDIO, inside)
-
-    def _tokens(
-        self,
-        hidden: Hidden,
-        name: str,
-        stream: Backbone,
-        frames: Tensor,
-        *,
-        kind: str,
-        generator: torch.Generator | None,
-    ) -> None:
-        """Draw tokens whose frames are all valid, and hide them, or the places they stand for."""
-        values = hidden.inputs[name]
-        shape = input_shape(name, values)
-        cells = stream.embedded_cells(shape)
-        tokens = drawn(_whole(frames, cells), self.share, generator=generator)
-        nothing = (0,) * len(shape)
-        if kind == "tokens" and stream.hides_tokens:
-            hidden.token_mask[name] = tokens
-            places = unseen(tokens, cells, shape, cells.before or nothing)
-            hidden.scored[name] = _as_input(name, places)
-        else:
-            _hide_places(hidden, name, _as_input(name, unseen(tokens, cells, shape, nothing)))
 
 
 def drawn(eligible: Tensor, share: float, *, generator: torch.Generator | None) -> Tensor:
@@ -136,7 +123,7 @@ def drawn(eligible: Tensor, share: float, *, generator: torch.Generator | None) 
 
 
 def unseen(tokens: Tensor, cells: Cells, shape: tuple[int, ...], before: tuple[int, ...]) -> Tensor:
-    """(B, 1, *shape) bool: places in the patches of hidden `tokens` (B, N) that no other sees.
+    """(B, 1, *shape) bool: places in the patches of masked `tokens` (B, N) that no other sees.
 
     Args:
         before: places before its own patch that a token also sees, per axis.
@@ -149,14 +136,14 @@ def unseen(tokens: Tensor, cells: Cells, shape: tuple[int, ...], before: tuple[i
         return spread(maps, kernel.to(maps), stride=cells.stride) > 0.5
 
     with torch.autocast(tokens.device.type, enabled=False):
-        found = reached(tokens) & ~reached(~tokens)
+        places = reached(tokens) & ~reached(~tokens)
     for axis, (skipped, size) in enumerate(zip(before, shape, strict=True), start=2):
-        found = found.narrow(axis, skipped, min(size, found.shape[axis] - skipped))
-    pads = [size - got for size, got in zip(shape, found.shape[2:], strict=True)]
-    return functional.pad(found, [part for pad in reversed(pads) for part in (0, pad)])
+        places = places.narrow(axis, skipped, min(size, places.shape[axis] - skipped))
+    pads = [size - got for size, got in zip(shape, places.shape[2:], strict=True)]
+    return functional.pad(places, [part for pad in reversed(pads) for part in (0, pad)])
 
 
-def _whole(frames: Tensor, cells: Cells) -> Tensor:
+def whole_tokens(frames: Tensor, cells: Cells) -> Tensor:
     """(B, N) bool: tokens without padding; `frames` (B, T) or (B, F) bool, false: padding.
 
     A token at the end of an odd number of frames has one frame less.
@@ -166,16 +153,6 @@ def _whole(frames: Tensor, cells: Cells) -> Tensor:
         frames = torch.cat((frames, frames[:, -1:].expand(-1, missing)), dim=1)
     steps = frames.unfold(1, cells.patch[0], cells.stride[0]).all(-1)[:, : cells.grid[0]]
     return steps.repeat_interleave(torch.Size(cells.grid[1:]).numel(), dim=1)
-
-
-def _hide_places(hidden: Hidden, name: str, places: Tensor) -> None:
-    hidden.inputs[name] = hidden.inputs[name].masked_fill(places, 0.0)
-    hidden.scored[name] = places.expand_as(hidden.inputs[name]) if name == AUDIO else places
-
-
-def _as_input(name: str, places: Tensor) -> Tensor:
-    """(B, 1, T, H, W) -> (B, T, 1, H, W); (B, 1, F, M) as it is."""
-    return places.transpose(1, 2) if name == VIDEO else places
 
 
 def _along_time(name: str, frames: Tensor) -> Tensor:

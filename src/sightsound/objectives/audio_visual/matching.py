@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sightsound.models.pretrained import Pretrained
 from sightsound.types import AUDIO, VIDEO, Encoded, Output
 
 NEGATIVES = ("hard", "random")
@@ -31,7 +32,7 @@ class Matching(nn.Module):
         self.head = nn.Linear(sum(widths.values()), 2)
 
     def forward(
-        self, model: nn.Module, encoded: Encoded, output: Output, pairs: dict[str, Tensor]
+        self, model: Pretrained, encoded: Encoded, output: Output, pairs: dict[str, Tensor]
     ) -> tuple[Tensor, Tensor]:
         """Loss () and share () of pairs that are judged rightly.
 

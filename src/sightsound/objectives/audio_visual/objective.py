@@ -13,18 +13,19 @@ that the losses need on top. They are saved with the run, not with the model.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from sightsound.models.backbone import Backbone, input_shape
+from sightsound.models.backbone_model import BackboneModel
 from sightsound.objectives.audio_visual.contrastive import DIRECTIONS, Contrastive, Direction
 from sightsound.objectives.audio_visual.masking import (
     AUDIO_MASKING,
     VIDEO_MASKING,
-    Hidden,
-    Hiding,
+    MaskedBatch,
+    Masking,
 )
 from sightsound.objectives.audio_visual.matching import NEGATIVES, Matching, right_and_wrong
 from sightsound.objectives.audio_visual.reconstruction import Reconstruction
@@ -92,10 +93,10 @@ class AudioVisual(nn.Module):
             "masked": masked_weight,
         }
         self.negatives, self.separate_clean_pass = negatives, separate_clean_pass
-        self.embedding = dict(
+        self.embedding: dict[str, Any] = dict(
             embedding_width=embedding_width, temperature=temperature, direction=direction
         )
-        self.hiding = Hiding(
+        self.masking = Masking(
             video_masking, audio_masking, mask_share, num_segments, window, everywhere
         )
         self._check()
@@ -112,7 +113,7 @@ class AudioVisual(nn.Module):
         self.reconstruction: Reconstruction | None = None
         self.streams: dict[str, Backbone] = {}  # the model's; a plain table: not saved here
 
-    def prepare(self, model: nn.Module) -> AudioVisual:
+    def prepare(self, model: BackboneModel) -> AudioVisual:
         """Make the layers that the losses need on top of `model`, and return itself.
 
         Raises:
@@ -125,7 +126,12 @@ class AudioVisual(nn.Module):
                 f"objective 'avt' compares sound and pictures, but the model's modalities are "
                 f"{tuple(model.modalities)}; take objective 'classification', or a model of both"
             )
-        output, inputs = _shapes(model)
+        # Without numbers, on the meta device: the widths alone are looked at.
+        inputs = {name: values.to("meta") for name, values in model.example_inputs(2).items()}
+        tensors = [*model.named_parameters(), *model.named_buffers()]
+        state = {name: tensor.detach().to("meta") for name, tensor in tensors}
+        with torch.no_grad():
+            output: Output = torch.func.functional_call(model, state, (inputs,))
         before = {name: output.encoded[name].shape[1] for name in MODALITIES}
         after = {name: output.pooled[name].shape[1] for name in MODALITIES}
         if self._has("contrastive"):
@@ -134,14 +140,18 @@ class AudioVisual(nn.Module):
             self.matching = Matching(after)
         if self._has("masked"):
             self.streams = {name: model.stream(name) for name in self._masked_streams()}
-            _check_frames(self.streams)
+            if any(stream.frame_sampling for stream in self.streams.values()):
+                raise ValueError(
+                    "the model chooses frames itself (frame_sampling), so hidden ones cannot be "
+                    "compared with its input; set frame_sampling to null, or video_masking to none"
+                )
             cells = {n: s.cells(input_shape(n, inputs[n])) for n, s in self.streams.items()}
             channels = {VIDEO: inputs[VIDEO].shape[2], AUDIO: inputs[AUDIO].shape[1]}
             self.reconstruction = Reconstruction(after, channels, cells)
         return self
 
     def forward(
-        self, model: nn.Module, batch: Batch, *, generator: torch.Generator | None = None
+        self, model: BackboneModel, batch: Batch, *, generator: torch.Generator | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss () and logs {name: ()}: "loss", each loss, and "matching_accuracy".
 
@@ -152,80 +162,57 @@ class AudioVisual(nn.Module):
         if not self._has("contrastive", "matching", "masked"):
             losses, logs = self._classification(model(batch.inputs, **batch.masks), batch)
             return self._total(losses, logs)
-        if not self._prepared():
+        if not any((self.contrastive, self.matching, self.reconstruction)):
             raise ValueError("objective 'avt' does not know its model yet: call prepare(model)")
-        clean = hidden = Hidden(batch.inputs)
-        if self._has("masked"):
-            hidden = self.hiding(batch, self.streams, generator=generator)
-            clean = clean if self.separate_clean_pass else hidden
-        encoded, output = self._pass(model, clean, batch)
+        clean = masked = MaskedBatch(batch.inputs)
+        if self.reconstruction is not None:
+            masked = self.masking(batch, self.streams, generator=generator)
+            clean = clean if self.separate_clean_pass else masked
+        encoded = self._encode(model, clean, batch)
         losses, logs = {}, {}
-        if self._has("classification"):
+        output = None  # fusion runs only where somebody reads it
+        if self._has("classification", "matching", "masked"):
+            output = model.fuse(encoded)
+        if output is not None and self._has("classification"):
             losses, logs = self._classification(output, batch)
-        self._add_pairs(losses, logs, model, batch, encoded, output, generator=generator)
-        if self._has("masked"):
-            if clean is not hidden:
-                _, output = self._pass(model, hidden, batch)
-            parts = self._reconstruct(hidden, output, batch)
+        similarity, rows, source = None, *_pairs(encoded, batch)
+        if self.contrastive is not None:
+            embedded = self.contrastive.embed({k: x[rows] for k, x in encoded.pooled.items()})
+            losses["contrastive"] = self.contrastive(embedded, source)
+            if self.negatives == "hard":
+                similarity = embedded[AUDIO].detach() @ embedded[VIDEO].detach().T
+                similarity = similarity / self.contrastive.temperature
+        if self.matching is not None and output is not None:
+            pairs = right_and_wrong(rows, source, similarity=similarity, generator=generator)
+            if pairs is None:
+                losses["matching"] = _zero(self.matching)
+            else:
+                results = self.matching(model, encoded, output, pairs)
+                losses["matching"], logs["matching_accuracy"] = results
+        if self.reconstruction is not None and output is not None:
+            if clean is not masked:
+                output = model.fuse(self._encode(model, masked, batch))
+            shapes = {name: input_shape(name, batch.inputs[name]) for name in masked.scored}
+            parts = self.reconstruction(
+                output.tokens,
+                {name: self.streams[name].cells(shape) for name, shape in shapes.items()},
+                target=batch.inputs,
+                scored=masked.scored,
+            )
             losses["masked"] = sum(parts.values(), start=_zero(self.reconstruction))
             logs |= {f"masked_{name}": value for name, value in parts.items()}
         return self._total(losses, logs)
 
-    def _pass(
-        self, model: nn.Module, hidden: Hidden, batch: Batch
-    ) -> tuple[Encoded, Output | None]:
-        """The model's two halves; fusion only where somebody reads it."""
-        token_mask = {"token_mask": hidden.token_mask} if hidden.token_mask else {}
-        encoded = model.encode(hidden.inputs, **batch.masks, **token_mask)
-        if not self._has("classification", "matching", "masked"):
-            return encoded, None
-        return encoded, model.fuse(encoded)
+    def _encode(self, model: BackboneModel, masked: MaskedBatch, batch: Batch) -> Encoded:
+        masks, token_mask = batch.masks, masked.token_mask or None
+        present, valid = masks.get("present"), masks.get("valid")
+        return model.encode(masked.inputs, present=present, valid=valid, token_mask=token_mask)
 
     def _classification(self, output: Output, batch: Batch) -> tuple[dict, dict]:
         """The labels' loss of an output that is there already, and its own logs."""
         loss, logs = self.classification(lambda *_, **__: output, batch)
         logs.pop("loss")
         return {"classification": loss}, logs
-
-    def _add_pairs(
-        self,
-        losses: dict[str, Tensor],
-        logs: dict[str, Tensor],
-        model: nn.Module,
-        batch: Batch,
-        encoded: Encoded,
-        output: Output | None,
-        *,
-        generator: torch.Generator | None,
-    ) -> None:
-        """Contrastive loss and matching, over the clips that have both streams."""
-        rows = _with_both(encoded, batch)
-        numbers = [stable_seed(name) for name in batch.source or batch.id]
-        source = torch.tensor(numbers, device=rows.device)[rows]
-        similarity = None
-        if self._has("contrastive"):
-            embedded = self.contrastive.embed(
-                {name: values[rows] for name, values in encoded.pooled.items()}
-            )
-            losses["contrastive"] = self.contrastive(embedded, source)
-            if self.negatives == "hard":
-                similarity = embedded[AUDIO].detach() @ embedded[VIDEO].detach().T
-                similarity = similarity / self.contrastive.temperature
-        if self._has("matching"):
-            pairs = right_and_wrong(rows, source, similarity=similarity, generator=generator)
-            if pairs is None:
-                losses["matching"] = _zero(self.matching)
-                return
-            losses["matching"], logs["matching_accuracy"] = self.matching(
-                model, encoded, output, pairs
-            )
-
-    def _reconstruct(self, hidden: Hidden, output: Output, batch: Batch) -> dict[str, Tensor]:
-        cells = {
-            name: self.streams[name].cells(input_shape(name, batch.inputs[name]))
-            for name in hidden.scored
-        }
-        return self.reconstruction(output.tokens, cells, target=batch.inputs, scored=hidden.scored)
 
     def _total(self, losses: dict, logs: dict) -> tuple[Tensor, dict[str, Tensor]]:
         total = sum(self.weights[name] * value for name, value in losses.items())
@@ -241,12 +228,8 @@ class AudioVisual(nn.Module):
         """Whether one of these losses is switched on."""
         return any(self.weights[name] > 0 for name in names)
 
-    def _prepared(self) -> bool:
-        made = (self.contrastive, self.matching, self.reconstruction)
-        return any(part is not None for part in made)
-
     def _masked_streams(self) -> list[str]:
-        kinds = {VIDEO: self.hiding.video, AUDIO: self.hiding.audio}
+        kinds = {VIDEO: self.masking.video, AUDIO: self.masking.audio}
         return [name for name, kind in kinds.items() if kind != "none"]
 
     def _check(self) -> None:
@@ -255,12 +238,12 @@ class AudioVisual(nn.Module):
                 raise ValueError(f"{name}_weight is {value}; accepted: 0 (off) or more")
         if not self._has(*self.weights):
             raise ValueError("all weights of the objective are 0; one must be above 0")
-        hiding, direction = self.hiding, self.embedding["direction"]
+        masking, direction = self.masking, self.embedding["direction"]
         for kind, given, known in (
             ("direction", direction, DIRECTIONS),
             ("negatives", self.negatives, NEGATIVES),
-            ("video_masking", hiding.video, VIDEO_MASKING),
-            ("audio_masking", hiding.audio, AUDIO_MASKING),
+            ("video_masking", masking.video, VIDEO_MASKING),
+            ("audio_masking", masking.audio, AUDIO_MASKING),
         ):
             if given not in known:
                 raise unknown_name(kind, given, known)
@@ -274,24 +257,16 @@ class AudioVisual(nn.Module):
                 "video_masking and audio_masking are both 'none', so nothing is hidden; set "
                 "masked_weight to 0, or hide something"
             )
-        if not 0 < hiding.share < 1:
-            raise ValueError(f"mask_share is {hiding.share}; accepted: between 0 and 1, as 0.04")
-        if hiding.num_segments < 2:
-            raise ValueError(f"num_segments is {hiding.num_segments}; accepted: 2 or more")
-        if hiding.window < 3 or hiding.window % 2 == 0:
-            raise ValueError(f"window is {hiding.window}; accepted: an odd number from 3 on")
+        if not 0 < masking.share < 1:
+            raise ValueError(f"mask_share is {masking.share}; accepted: between 0 and 1, as 0.04")
+        if masking.num_segments < 2:
+            raise ValueError(f"num_segments is {masking.num_segments}; accepted: 2 or more")
+        if masking.window < 3 or masking.window % 2 == 0:
+            raise ValueError(f"window is {masking.window}; accepted: an odd number from 3 on")
 
 
-def _check_frames(streams: dict[str, Backbone]) -> None:
-    if VIDEO in streams and streams[VIDEO].frame_sampling:
-        raise ValueError(
-            "the model chooses frames itself (frame_sampling), so hidden ones cannot be compared "
-            "with its input; set frame_sampling to null, or video_masking to none"
-        )
-
-
-def _with_both(encoded: Encoded, batch: Batch) -> Tensor:
-    """(n,) long: rows of the batch that have both streams."""
+def _pairs(encoded: Encoded, batch: Batch) -> tuple[Tensor, Tensor]:
+    """(n,) long: rows of the batch that have both streams, and the number of each one's source."""
     device = next(iter(encoded.pooled.values())).device
     here = torch.ones(len(batch), dtype=torch.bool, device=device)
     for name in MODALITIES:
@@ -299,18 +274,11 @@ def _with_both(encoded: Encoded, batch: Batch) -> Tensor:
             here = torch.zeros_like(here)
         elif encoded.present is not None:
             here = here & encoded.present[name]
-    return here.nonzero()[:, 0]
+    rows = here.nonzero()[:, 0]
+    numbers = [stable_seed(name) for name in batch.source or batch.id]
+    return rows, torch.tensor(numbers, device=device)[rows]
 
 
 def _zero(module: nn.Module) -> Tensor:
     """0 () that is a function of `module`, for a batch that has nothing for it to learn from."""
-    return sum(0.0 * parameter.sum() for parameter in module.parameters())
-
-
-def _shapes(model: nn.Module) -> tuple[Output, dict[str, Tensor]]:
-    """The model's output for its example inputs, without numbers, and these inputs."""
-    inputs = {name: values.to("meta") for name, values in model.example_inputs(2).items()}
-    tensors = [*model.named_parameters(), *model.named_buffers()]
-    state = {name: tensor.detach().to("meta") for name, tensor in tensors}
-    with torch.no_grad():
-        return torch.func.functional_call(model, state, (inputs,)), inputs
+    return torch.stack([0.0 * parameter.sum() for parameter in module.parameters()]).sum()

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -30,8 +30,10 @@ class Reconstruction(nn.Module):
         super().__init__()
         self.decoders = nn.ModuleDict()
         for name, cell in cells.items():
-            layer = nn.ConvTranspose3d if name == VIDEO else nn.ConvTranspose2d
-            self.decoders[name] = layer(widths[name], channels[name], cell.patch, cell.stride)
+            new: Callable[..., nn.Module] = (
+                nn.ConvTranspose3d if name == VIDEO else nn.ConvTranspose2d
+            )
+            self.decoders[name] = new(widths[name], channels[name], cell.patch, cell.stride)
 
     def decode(self, name: str, tokens: Tensor, grid: tuple[int, ...]) -> Tensor:
         """(B, T', C, H', W') or (B, 1, F', M') of tokens (B, P + N, D), the first P not read."""

@@ -60,10 +60,9 @@ def _extents(spectrogram: Tensor, valid: Tensor | None) -> list[tuple[Tensor, in
         zip(torch.stack((first, stop), 1).tolist(), valid.any(1).tolist(), strict=True)
     ):
         if any_valid:
-            groups.setdefault(tuple(extent), []).append(row)
-    return [
-        (torch.tensor(rows, device=spectrogram.device), *extent) for extent, rows in groups.items()
-    ]
+            groups.setdefault((extent[0], extent[1]), []).append(row)
+    device = spectrogram.device
+    return [(torch.tensor(rows, device=device), *extent) for extent, rows in groups.items()]
 
 
 def change_curve(spectrogram: Tensor, *, window: int = WINDOW, edges: Edges = "interp") -> Tensor:
@@ -109,7 +108,9 @@ def smoothed(x: Tensor, *, window: int, order: int = ORDER, edges: Edges = "inte
             `nearest`: the signal goes on with its first and last value.
     """
     half = window // 2
-    fit = _fit(window, order).to(x)
+    frames = torch.arange(window, dtype=torch.float64) - half
+    powers = frames[:, None] ** torch.arange(order + 1)
+    fit = (powers @ torch.linalg.pinv(powers)).to(x)  # values -> those of the polynomial fitted
     if edges == "nearest":
         ends = (x[:, :1].expand(-1, half, -1), x[:, -1:].expand(-1, half, -1))
         x = torch.cat((ends[0], x, ends[1]), dim=1)
@@ -122,10 +123,3 @@ def smoothed(x: Tensor, *, window: int, order: int = ORDER, edges: Edges = "inte
         return middle
     first, last = (fit @ part for part in (x[:, :window], x[:, -window:]))
     return torch.cat((first[:, :half], middle, last[:, -half:]), dim=1)
-
-
-def _fit(window: int, order: int) -> Tensor:
-    """(window, window) float64: what turns values into those of the polynomial fitted to them."""
-    places = torch.arange(window, dtype=torch.float64) - window // 2
-    powers = places[:, None] ** torch.arange(order + 1)
-    return powers @ torch.linalg.pinv(powers)
