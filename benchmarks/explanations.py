@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 from runs import ROOT, environment
 
-from sightsound.explain.curves import insertion_deletion
-from sightsound.explain.maps import explain_maps
+from sightsound.explain.deletion import insertion_deletion
+from sightsound.explain.explanation import explain_batch
 
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "unit")]
 
@@ -58,9 +58,9 @@ def measured(name: str) -> list[dict]:
         method = way.split(",")[0]
         number = OCCLUDED if method == "occlusion" else CLIPS
         batch, where = draw(number, seed=77, events_only=True, scale=scale)
-        maps = explain_maps(predictor, batch, method=method, **options)
+        maps = explain_batch(predictor, batch, method=method, **options)
         curves = insertion_deletion(predictor, batch, maps)
-        random = [explain_maps(other, batch, method=method, **options) for other in others]
+        random = [explain_batch(other, batch, method=method, **options) for other in others]
         for stream in predictor.modalities:
             ratios = [times_chance(each, where, stream) for each in random]
             rows.append(

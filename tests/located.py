@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sightsound.explain.maps import Maps
+from sightsound.explain.explanation import Explanation
 from sightsound.explain.occlusion import over
 from sightsound.media.front_end import AudioFrontEnd, FrontEnd, VideoFrontEnd
 from sightsound.models.mbt import MBT
@@ -189,7 +189,7 @@ def predictor_of(model: nn.Module) -> Predictor:
 # --- measures -----------------------------------------------------------------------------------
 
 
-def times_chance(maps: list[Maps], where: dict[str, Tensor], name: str) -> float:
+def times_chance(maps: list[Explanation], where: dict[str, Tensor], name: str) -> float:
     """The part of the maps' mass that lies within the events, over these events' part of the clip.
 
     What speaks against the class, below zero, has no mass. A map of zeros is as good as chance.

@@ -8,11 +8,10 @@ import torch
 from test_models import ALL, FUSED, VARIANTS, build, random_inputs
 
 from sightsound.diagnostics.checks import CHECKS, run_check
-from sightsound.diagnostics.explained import questions
 from sightsound.diagnostics.knockout import EVERYWHERE, cut, depth, strategy, variants
 from sightsound.diagnostics.randomise import from_the_head, steps
-from sightsound.diagnostics.trial import Trial
-from sightsound.explain.maps import explain_maps
+from sightsound.diagnostics.trial import Trial, explanation_targets
+from sightsound.explain.explanation import explain_batch
 from sightsound.media.front_end import FeatureFrontEnd, FrontEnd
 from sightsound.predict import Predictor
 from sightsound.types import AUDIO, VIDEO, Batch
@@ -27,7 +26,7 @@ ROUNDING = 2e-5  # of sums in another order
 @pytest.fixture(autouse=True)
 def little_work(monkeypatch):
     monkeypatch.setattr("sightsound.diagnostics.finding.RESAMPLINGS", 20)
-    monkeypatch.setattr("sightsound.diagnostics.explained.MOST_CLIPS", 3)
+    monkeypatch.setattr("sightsound.diagnostics.trial.MOST_EXPLAINED", 3)
 
 
 def trial_of(model: torch.nn.Module, name: str) -> Trial:
@@ -82,7 +81,7 @@ def test_every_check_has_an_answer_for_every_model(name, variant, check):
 def test_every_model_is_explained_by_the_method_that_auto_stands_for(name, variant):
     trial = trial_of(build(name, variant), name)
     model, batch = trial.predictor.model, trial.predictor.encoding(trial.clips)
-    found = explain_maps(trial.predictor, batch)
+    found = explain_batch(trial.predictor, batch)
     assert [one.id for one in found] == trial.clips.id
     for one in found:
         assert set(one.streams) == set(model.modalities)
@@ -97,7 +96,7 @@ def test_every_model_is_explained_by_the_method_that_auto_stands_for(name, varia
 @pytest.mark.parametrize("name", ["late", "mafnet", "mbt"])
 def test_the_whole_head_is_destroyed_first(name):
     model = build(*next(pair for pair in FIRST if pair[0] == name))
-    names = from_the_head(model, questions(trial_of(model, name))[0])
+    names = from_the_head(model, explanation_targets(trial_of(model, name))[0])
     first, *_, last = steps(names).items()
     parts = {"late": {"head.audio", "head.video"}, "mafnet": {"head.norm", "head.linear"}}
     assert set(names[: first[0]]) == parts.get(name, {"head"}) and first[1] == "head destroyed"

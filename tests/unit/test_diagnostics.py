@@ -28,7 +28,7 @@ from sightsound.diagnostics.shift import partners, shift, shifted
 from sightsound.diagnostics.streams import streams
 from sightsound.diagnostics.swap import deranged, swap
 from sightsound.diagnostics.trial import Trial, agreement, chosen, hits
-from sightsound.explain.maps import ask
+from sightsound.explain.explanation import make_target
 from sightsound.media.front_end import FrontEnd
 from sightsound.media.logmel import MBT_AUDIO, clip_log_mel
 from sightsound.models.mbt import MBT
@@ -346,7 +346,7 @@ def test_layers_are_destroyed_from_the_head_down_and_come_back():
         flashes(by_step, clips=2).clips, complete=True, **random_streams(model)
     )
     predictor = Predictor(model, device="cpu")
-    names = from_the_head(model, ask(predictor, batch, method="rollout", shown=None))
+    names = from_the_head(model, make_target(predictor, batch, method="rollout", shown=None))
     assert names[:2] == ["head", "norm"] and set(names[-2:]) == {"audio", "video"}
     assert sorted(names) == sorted(
         name for name, m in model.named_modules() if [*m.parameters(recurse=False)]

@@ -15,20 +15,29 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.image import imread
 
-from sightsound.explain import timeline_plot as strip
-from sightsound.explain.contributions import Explanation, explain_batch, second_starts
-from sightsound.explain.deletion import ATTENTION, EVIDENCE, RANDOM, Deleted, delete, summarise
-from sightsound.explain.split import SplitExplanation, as_text
+from sightsound.explain import timeline_plot as pictures
+from sightsound.explain.clips import ClipExplanation, explain_clips, second_starts
+from sightsound.explain.contributions import check_has_contributions
+from sightsound.explain.deletion import (
+    ATTENTION,
+    EVIDENCE,
+    RANDOM,
+    Deleted,
+    delete_seconds,
+    summarise,
+)
+from sightsound.explain.explanation import Explanation, SecondTable, explain_batch
+from sightsound.explain.split import SplitExplanation, split_text
 from sightsound.explain.text import (
     as_csv,
     as_json,
     as_table,
-    cell_table,
+    cell_lines,
     headline,
     preference,
     sentence,
 )
-from sightsound.explain.timeline_plot import strip_picture
+from sightsound.explain.timeline_plot import timeline_plot
 from sightsound.media.clips import Window
 from sightsound.media.front_end import AudioFrontEnd, FeatureFrontEnd, FrontEnd, VideoFrontEnd
 from sightsound.models.mafnet import MAFnet
@@ -106,10 +115,15 @@ def files(tmp_path):
     return paths
 
 
-def explained(predictor: Predictor, batch: Batch, files, **options) -> list[Explanation]:
+def explained(predictor: Predictor, batch: Batch, files, **options) -> list[ClipExplanation]:
     clips = predictor.files(files)
     clips.rows = [dataclasses.replace(row, id=row.path.name) for row in clips.rows]
-    return explain_batch(predictor, batch, clips, **options)
+    return explain_clips(predictor, batch, clips, method="contributions", **options)
+
+
+def tables(predictor: Predictor, batch: Batch, **options) -> list[SecondTable]:
+    explanations = explain_batch(predictor, batch, method="contributions", **options)
+    return [explanation.seconds for explanation in explanations]
 
 
 # --- the numbers --------------------------------------------------------------------------------
@@ -125,10 +139,10 @@ VARIANTS = {
 
 
 @pytest.mark.parametrize("arguments", VARIANTS.values(), ids=VARIANTS)
-def test_contributions_and_constant_are_the_logits(files, arguments):
+def test_contributions_and_constant_are_the_logits(arguments):
     predictor = make_predictor(**arguments)
     batch = make_batch(video=[[1, 1, 1, 1], [1, 1, 0, 0], [0, 0, 0, 0]])
-    found = explained(predictor, batch, files)
+    found = tables(predictor, batch)
     assert max(one.error for one in found) < 1e-5
     logits = predictor.logits(batch).numpy()
     for index, one in enumerate(found):
@@ -146,16 +160,16 @@ def test_contributions_and_constant_are_the_logits(files, arguments):
 
 
 def test_sums_that_are_wrong_are_noticed():
-    assert example().error < 1e-6
-    assert example(constant=np.array([0.1, 0.2, -0.5], np.float32)).error == pytest.approx(0.5)
+    assert table().error < 1e-6
+    assert table(constant=np.array([0.1, 0.2, -0.5], np.float32)).error == pytest.approx(0.5)
 
 
-def test_cells_are_seconds_by_streams_and_padding_is_told(files):
+def test_cells_are_seconds_by_streams_and_padding_is_told():
     batch = make_batch(
         video=[[1, 1, 1, 1], [1, 1, 0, 0], [0, 0, 0, 0]],
         audio=[[1, 1, 1, 1], [1, 1, 1, 0], [1, 1, 1, 1]],
     )
-    whole, short, mute = explained(make_predictor(), batch, files)
+    whole, short, mute = tables(make_predictor(), batch)
     assert whole.attention.shape == whole.padded.shape == (SECONDS, 2)
     assert whole.contributions.shape == (SECONDS, 2, 3)
     assert not whole.padded.any()
@@ -168,54 +182,56 @@ def test_cells_are_seconds_by_streams_and_padding_is_told(files):
     assert mute.shares == {"video": 0.0, "audio": 1.0}
 
 
-def test_a_second_is_where_its_features_are(files):
+def test_a_second_is_where_its_features_are():
     """Without FiLM a changed second of sound changes its own cell before the softmax, no other."""
     predictor = make_predictor(film="none", attention="none")
     batch = make_batch()
     changed = batch.audio.clone()
     changed[0, 2] += 1
-    before = explained(predictor, batch, files)[0]
-    after = explained(predictor, dataclasses.replace(batch, audio=changed), files)[0]
+    before = tables(predictor, batch)[0]
+    after = tables(predictor, dataclasses.replace(batch, audio=changed))[0]
     moved = np.abs(after.contributions - before.contributions).max(2) > 1e-6
     assert np.argwhere(moved).tolist() == [[2, 1]]
 
 
 def test_padding_that_is_not_masked_has_its_share(files):
     batch = make_batch(video=[[1, 1, 0, 0]] * 3)
-    one = explained(make_predictor(masked=False), batch, files)[0]
+    clip = explained(make_predictor(masked=False), batch, files)[0]
+    one = clip.explanation.seconds
     assert one.padded.sum() == 2
     assert one.padded_share == pytest.approx(one.attention[2:, 0].sum(), rel=1e-5)
     assert one.padded_share > 0.05
     assert one.times_neutral.mean() == pytest.approx(1)
-    assert "% of the attention is on padding" in as_table([one])
+    assert "% of the attention is on padding" in as_table([clip])
 
 
-def test_another_class_can_be_asked_for(files):
+def test_another_class_can_be_asked_for():
     predictor = make_predictor()
-    one = explained(predictor, make_batch(), files, shown="owl")[0]
+    one = tables(predictor, make_batch(), shown="owl")[0]
     assert one.shown == 2 and one.rival == one.logits[:2].argmax()
     assert one.contribution.tolist() == one.contributions[..., 2].tolist()
     with pytest.raises(ValueError, match="unknown class 'ow'; known: cat, dog, owl. Did you mean"):
-        explained(predictor, make_batch(), files, shown="ow")
+        tables(predictor, make_batch(), shown="ow")
 
 
-def test_the_runner_up_is_of_the_same_head(files):
+def test_the_runner_up_is_of_the_same_head():
     labels = {"verb": ["cut", "peel"], "noun": ["egg", "leek"]}
     predictor = make_predictor(labels)
     batch = dataclasses.replace(make_batch(), target=torch.eye(4)[[0, 0, 1]])
-    for one in explained(predictor, batch, files):
+    for one in tables(predictor, batch):
         assert one.classes == ("verb:cut", "verb:peel", "noun:egg", "noun:leek")
         assert {one.shown, one.rival} in ({0, 1}, {2, 3})
 
 
 def test_fusion_that_is_not_linear_has_attention_only(files):
     predictor = make_predictor(fusion="mcb", mcb_size=16)
-    one = explained(predictor, make_batch(), files)[0]
-    assert one.contributions is None and one.evidence is None
-    assert "no contributions: this model's fusion is not linear" in as_table([one])
-    assert "contributions" not in json.loads(as_json([one]))[0]["classes"]["cat"]
-    assert cell_table([one])["contribution"].to_pylist() == [None] * 8
-    cells = delete(predictor, make_batch(), [one] * 3, seed=0)[0]
+    clip = explained(predictor, make_batch(), files)[0]
+    one = clip.explanation.seconds
+    assert one.contributions is None and one.evidence is None and one.error is None
+    assert "no contributions: this model's fusion is not linear" in as_table([clip])
+    assert "contributions" not in json.loads(as_json([clip]))[0]["classes"]["cat"]
+    assert [line["contribution"] for line in cell_lines(clip)] == [None] * 8
+    cells = delete_seconds(predictor, make_batch(), [clip.explanation] * 3, seed=0)[0]
     assert list(cells) == [ATTENTION, RANDOM]
 
 
@@ -223,9 +239,8 @@ def test_other_models_are_refused():
     model = MBT(heads={"label": 2}, width=8, num_heads=2, depth=2, fusion_layer=1, mlp_width=8,
                 video_shape=(2, 16, 16), audio_shape=(32, 16), video_patch=(1, 8, 8),
                 audio_patch=(8, 8))  # fmt: skip
-    predictor = SimpleNamespace(model=model)
     with pytest.raises(ValueError, match="models 'mbt' are no sums of seconds; contributions are"):
-        explain_batch(predictor, make_batch(), None)
+        check_has_contributions(model)
 
 
 def test_seconds_are_those_of_the_file(files):
@@ -244,28 +259,36 @@ def test_seconds_are_those_of_the_file(files):
 # --- words and tables ---------------------------------------------------------------------------
 
 
-def example(**changes) -> Explanation:
+def table(**changes) -> SecondTable:
     """Two seconds: attention 4 : 2 : 1 : 1, the second of sound is padding in neither."""
     contributions = np.array(
         [[[0.5, 0.2, 0.0], [0.25, 0.0, 0.0]], [[-0.00412345, 0.1, 0.0], [0.25, -0.5, 0.0]]],
         np.float32,
     )
     values = dict(
-        id="a.mp4",
         modalities=("video", "audio"),
         classes=("cat", "dog[s]", "owl"),
         shown=0,
         rival=1,
-        truth="dog[s]",
         logits=np.array([1.09587655, 0.0, -1.0], np.float32),
         probabilities=np.array([0.686, 0.229, 0.085], np.float32),
         attention=np.array([[0.5, 0.25], [0.125, 0.125]], np.float32),
         contributions=contributions,
         constant=np.array([0.1, 0.2, -1.0], np.float32),
         padded=np.zeros((2, 2), bool),
-        starts=np.array([3.0, 4.0]),
     )
-    return Explanation(**values | changes)
+    return SecondTable(**values | changes)
+
+
+def example(
+    *, id="a.mp4", truth="dog[s]", given=None, front_end=FRONT_END, starts=(3.0, 4.0), **changes
+) -> ClipExplanation:
+    """A clip with the numbers of `table`."""
+    seconds = table(**changes)
+    label = seconds.classes[seconds.shown]
+    one = Explanation(id, "contributions", label, None, None, {}, seconds=seconds)
+    starts = np.array(starts)
+    return ClipExplanation(one, front_end, truth, given=given, second_starts=starts)
 
 
 def test_sentence_and_headline():
@@ -284,7 +307,8 @@ def test_sentence_and_headline():
     assert sentence(heard) == (
         "only heard, above all sound at 4-5 s; most for 'cat': pictures at 3-4 s (+0.50)"
     )
-    assert [preference(x) for x in (one, alike, heard)] == ["seen", "alike", "heard"]
+    tables = [clip.explanation.seconds for clip in (one, alike, heard)]
+    assert [preference(seconds) for seconds in tables] == ["seen", "alike", "heard"]
 
 
 def test_a_padded_cell_is_never_the_top_one():
@@ -312,16 +336,16 @@ def test_json_has_every_number():
     assert record["cells"][3]["minus_runner_up"] == 0.75
     assert record["cells"][2]["start_seconds"] == 4 and record["cells"][2]["end_seconds"] == 5
     for place, values in enumerate(record["classes"].values()):
-        assert np.array_equal(np.float32(values["contributions"]), one.contributions[..., place])
+        assert np.array_equal(
+            np.float32(values["contributions"]), table().contributions[..., place]
+        )
         total = np.sum(values["contributions"]) + values["constant"]
         assert total == pytest.approx(values["logit"], abs=1e-5)
 
 
 def test_csv_has_a_line_per_cell():
     padded = np.array([[False, False], [True, True]])
-    lines = list(
-        csv.DictReader(io.StringIO(as_csv(cell_table([example(), example(padded=padded)]))))
-    )
+    lines = list(csv.DictReader(io.StringIO(as_csv([example(), example(padded=padded)]))))
     assert len(lines) == 8
     assert lines[1] == {
         "id": "a.mp4", "class": "cat", "runner_up": "dog[s]", "second": "0",
@@ -344,12 +368,12 @@ def test_rows_by_id():
 # --- the deletion test --------------------------------------------------------------------------
 
 
-def test_a_deleted_cell_is_as_if_it_were_not_there(files):
+def test_a_deleted_cell_is_as_if_it_were_not_there():
     """Hiding and not having are the same, for FiLM, attention and sums."""
     predictor, batch = make_predictor(), make_batch()
-    found = explained(predictor, batch, files)
-    for index, cells in enumerate(delete(predictor, batch, found, seed=0)):
-        one = found[index]
+    found = explain_batch(predictor, batch, method="contributions")
+    for index, cells in enumerate(delete_seconds(predictor, batch, found, seed=0)):
+        one = found[index].seconds
         assert list(cells) == [EVIDENCE, ATTENTION, RANDOM]
         assert (cells[EVIDENCE].second, one.modalities.index(cells[EVIDENCE].modality)) == one.cell(
             one.difference
@@ -362,17 +386,18 @@ def test_a_deleted_cell_is_as_if_it_were_not_there(files):
             assert cell.drop == pytest.approx(lost, abs=1e-6)
 
 
-def test_the_random_cell_is_real_other_than_the_top_and_the_same_again(files):
+def test_the_random_cell_is_real_other_than_the_top_and_the_same_again():
     predictor = make_predictor()
     batch = make_batch(video=[[0, 0, 0, 0], [1, 0, 0, 0], [1, 1, 1, 1]],
                        audio=[[1, 0, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0]])  # fmt: skip
-    found = explained(predictor, batch, files)
+    found = explain_batch(predictor, batch, method="contributions")
     seen = set()
     for seed in range(20):
-        tested = delete(predictor, batch, found, seed=seed)
-        assert tested == delete(predictor, batch, found, seed=seed)
+        tested = delete_seconds(predictor, batch, found, seed=seed)
+        assert tested == delete_seconds(predictor, batch, found, seed=seed)
         assert tested[0] == {}  # a single cell
-        for one, cells in zip(found[1:], tested[1:], strict=True):
+        tables = [explanation.seconds for explanation in found]
+        for one, cells in zip(tables[1:], tested[1:], strict=True):
             place = cells[RANDOM].second, one.modalities.index(cells[RANDOM].modality)
             assert not one.padded[place] and place != one.cell(one.evidence)
         seen.add((tested[2][RANDOM].second, tested[2][RANDOM].modality))
@@ -396,7 +421,8 @@ def a_split(deletion, **columns) -> SplitExplanation:
         "video_share": [0.2, 0.5], "audio_share": [0.8, 0.5],
     }  # fmt: skip
     problem = Problem("c", "c.mp4", "clip", "no header", "dropped")
-    return SplitExplanation(None, pyarrow.table(values | columns), deletion, (problem,))
+    lines = pyarrow.table(values | columns).to_pylist()
+    return SplitExplanation("contributions", lines, (problem,), deletion=deletion)
 
 
 def test_a_split_in_words():
@@ -407,7 +433,7 @@ def test_a_split_in_words():
         "mean_drop": {EVIDENCE: 0.07, ATTENTION: 0.07, RANDOM: 0.02},
         "above_random": {EVIDENCE: more, ATTENTION: more},
     }
-    assert as_text(a_split(tested)).splitlines() == [
+    assert split_text(a_split(tested)).splitlines() == [
         "Attention: pictures 35 %, sound 65 %. Clips: 1 mostly heard, 1 seen and heard alike.",
         "Contributions and constant make up every logit within 3.0e-07 in all 2 clips.",
         "Without a random cell, a clip's class loses 2.0 points of probability.",
@@ -421,24 +447,26 @@ def test_a_split_in_words():
 def test_shares_of_a_split_are_those_of_clips_with_both_streams():
     nothing = {"num_clips": 0, "num_single_cell": 2}
     one = a_split(nothing, video_share=[0.2, 1.0], audio_share=[0.8, 0.0])
-    assert as_text(one).startswith("Attention: pictures 20 %, sound 80 % in the 1 clips with both.")
+    assert split_text(one).startswith(
+        "Attention: pictures 20 %, sound 80 % in the 1 clips with both."
+    )
     none = a_split(nothing, video_share=[0.0, 1.0], audio_share=[1.0, 0.0])
-    assert as_text(none).startswith("Attention: pictures 50 %, sound 50 %. Clips: ")
+    assert split_text(none).startswith("Attention: pictures 50 %, sound 50 %. Clips: ")
 
 
 def test_a_split_says_what_is_wrong_or_missing():
     nothing = {"num_clips": 0, "num_single_cell": 2}
-    text = as_text(a_split(nothing, error=[1e-7, 2e-4]))
+    text = split_text(a_split(nothing, error=[1e-7, 2e-4]))
     assert "make up every logit only within 2.0e-04, in b: more than 1e-05." in text
     assert "No deletion test: no clip has a second cell." in text
-    text = as_text(a_split(nothing, error=[None, None]))
+    text = split_text(a_split(nothing, error=[None, None]))
     assert "No contributions: behind its attention this model is not linear." in text
 
 
 # --- the picture --------------------------------------------------------------------------------
 
 
-def make_seen(*, video: bool = True, audio: bool = True, seconds: int = 2) -> ModelInput:
+def make_input(*, video: bool = True, audio: bool = True, seconds: int = 2) -> ModelInput:
     """What a model is given: two frames a second, each of one grey; log-mel that rises."""
     frames = 2 * seconds
     grey = torch.linspace(-1, 1, frames)[:, None, None, None].expand(frames, 3, 12, 16)
@@ -455,10 +483,11 @@ def make_seen(*, video: bool = True, audio: bool = True, seconds: int = 2) -> Mo
 def drawn(monkeypatch):
     """The figure, instead of a file."""
     kept = []
-    monkeypatch.setattr(strip, "save_picture", lambda figure, path: kept.append(figure))
+    monkeypatch.setattr(pictures, "save_picture", lambda figure, path: kept.append(figure))
 
-    def draw(*arguments, **options):
-        strip_picture("x.png", *arguments, **options)
+    def draw(clip, given, front_end, **options):
+        clip = dataclasses.replace(clip, given=given, front_end=front_end)
+        timeline_plot("x.png", clip, **options)
         return kept[-1]
 
     return draw
@@ -481,7 +510,7 @@ def texts(figure) -> list[str]:
 
 
 def test_the_picture_has_the_clips_own_frames_cells_and_sound(drawn):
-    one, seen = example(), make_seen()
+    one, seen = example(), make_input()
     figure = drawn(one, seen, FRAMES)
     images = [np.array(axes.images[0].get_array()) for axes in figure.axes if axes.images]
     assert [image.shape for image in images] == [(12, 16, 3)] * 2 + [(8, 200)]
@@ -490,9 +519,9 @@ def test_the_picture_has_the_clips_own_frames_cells_and_sound(drawn):
     assert np.array_equal(images[2], seen.audio[0].T.numpy())
     attention, contribution, difference = strips(figure)
     for axes, values in (
-        (attention, one.times_neutral),
-        (contribution, one.contribution),
-        (difference, one.difference),
+        (attention, table().times_neutral),
+        (contribution, table().contribution),
+        (difference, table().difference),
     ):
         cells = {cell.get_xy(): cell.get_facecolor() for cell in axes.patches}
         numbers = {text.get_position(): float(text.get_text()) for text in axes.texts}
@@ -523,7 +552,7 @@ def test_colours_say_the_same_in_every_picture(drawn):
     """Attention: a fixed scale around an even share; contributions: by sign."""
 
     def colours(one, which):
-        cells = strips(drawn(one, make_seen(), FRAMES))[which].patches
+        cells = strips(drawn(one, make_input(), FRAMES))[which].patches
         return {cell.get_xy(): cell.get_facecolor() for cell in cells}
 
     first = colours(example(), 0)
@@ -531,20 +560,19 @@ def test_colours_say_the_same_in_every_picture(drawn):
     assert first[0, 0] == other[0, 1] and first[0, 1] == other[0, 0]
     red, _, blue, _ = colours(example(), 1)[0, 0]
     assert red > blue
-    one = example()
-    red, _, blue, _ = colours(example(contributions=-one.contributions), 1)[0, 0]
+    red, _, blue, _ = colours(example(contributions=-table().contributions), 1)[0, 0]
     assert red < blue
 
 
 def test_padding_is_hatched_and_its_mass_told(drawn):
     padded = np.array([[False, False], [True, True]])
     one = example(padded=padded)
-    figure = drawn(one, make_seen(), FRAMES)
+    figure = drawn(one, make_input(), FRAMES)
     cells = {cell.get_xy(): cell.get_hatch() for cell in strips(figure)[0].patches}
     assert {place for place, hatch in cells.items() if hatch} == {(1, 0), (1, 1)}
     assert "attention (1: an even share); 25.0 % of it is on padding" in texts(figure)
     masked = example(padded=padded, attention=np.array([[0.75, 0.25], [0, 0]], np.float32))
-    figure = drawn(masked, make_seen(), FRAMES)
+    figure = drawn(masked, make_input(), FRAMES)
     assert "attention (1: an even share)" in texts(figure)
     assert len(strips(figure)[0].texts) == 2  # numbers only where there is something
     (hatched,) = [patch for patch in figure.axes[-1].patches]
@@ -553,19 +581,19 @@ def test_padding_is_hatched_and_its_mass_told(drawn):
 
 def test_absent_streams_and_the_event_are_drawn(drawn):
     mute = example(padded=np.array([[False, True]] * 2))
-    figure = drawn(mute, make_seen(audio=False), FRAMES, span=(3.5, 4.0))
+    figure = drawn(mute, make_input(audio=False), FRAMES, event=(3.5, 4.0))
     assert {"no sound", "event"} <= set(texts(figure))
     (bar,) = [axes.patches[0] for axes in figure.axes if len(axes.patches) == 1]
     assert (bar.get_x(), bar.get_width()) == (0.5, 0.5)
     blind = example(padded=np.array([[True, False]] * 2))
-    assert "no pictures" in texts(drawn(blind, make_seen(video=False), FRAMES))
+    assert "no pictures" in texts(drawn(blind, make_input(video=False), FRAMES))
     alone = example(
         modalities=("video",),
         attention=np.array([[0.5], [0.5]], np.float32),
-        contributions=mute.contributions[:, :1],
+        contributions=table().contributions[:, :1],
         padded=np.zeros((2, 1), bool),
     )
-    assert "this model does not listen" in texts(drawn(alone, make_seen(audio=False), FRAMES))
+    assert "this model does not listen" in texts(drawn(alone, make_input(audio=False), FRAMES))
 
 
 def test_many_seconds_share_frames_and_have_no_numbers(drawn):
@@ -577,7 +605,7 @@ def test_many_seconds_share_frames_and_have_no_numbers(drawn):
         padded=np.zeros((count, 2), bool),
         starts=np.arange(count, dtype=float),
     )
-    figure = drawn(one, make_seen(seconds=count), FRAMES)
+    figure = drawn(one, make_input(seconds=count), FRAMES)
     assert len([axes for axes in figure.axes if axes.images]) == count // 2 + 1
     assert not strips(figure)[0].texts and len(strips(figure)[0].patches) == 2 * count
     assert len(figure.axes[-1].get_xticks()) == 11
@@ -585,12 +613,13 @@ def test_many_seconds_share_frames_and_have_no_numbers(drawn):
 
 def test_samples_are_drawn_as_a_line(drawn):
     audio = AudioFrontEnd(num_frames=200, num_mels=8, spectrum="waveform")
-    figure = drawn(example(), make_seen(), dataclasses.replace(FRAMES, audio=audio))
+    figure = drawn(example(), make_input(), dataclasses.replace(FRAMES, audio=audio))
     line = figure.axes[-1].lines[0]
     assert len(line.get_ydata()) == 1600 and line.get_ydata()[-1] == 199
 
 
 def test_the_picture_is_written(tmp_path):
-    path = strip_picture(tmp_path / "new" / "x.png", example(id="a$x_1$.mp4"), make_seen(), FRAMES)
+    clip = example(id="a$x_1$.mp4", given=make_input(), front_end=FRAMES)
+    path = timeline_plot(tmp_path / "new" / "x.png", clip)
     assert imread(path).std() > 0.05
     assert [file.name for file in path.parent.iterdir()] == ["x.png"]

@@ -20,8 +20,8 @@ from test_rollout import (
 )
 from torch import nn
 
-from sightsound.explain.curves import insertion_deletion, ranks
-from sightsound.explain.maps import METHODS, ask, automatic, explain_maps, log_odds
+from sightsound.explain.deletion import insertion_deletion, ranks
+from sightsound.explain.explanation import METHODS, explain_batch, log_odds, make_target
 from sightsound.explain.occlusion import hidden, over, windows_of
 from sightsound.models.linear_probe import LinearProbe
 from sightsound.models.mbt import MBT
@@ -87,7 +87,7 @@ def test_every_model_can_be_asked_by_every_method(make, method, masked):
     predictor = predictor_of(make())
     batch = batch_of(predictor, masked=masked)
     before = {name: x.clone() for name, x in batch.inputs.items()}
-    found = explain_maps(predictor, batch, method=method, **options_of(method))
+    found = explain_batch(predictor, batch, method=method, **options_of(method))
     assert [one.id for one in found] == ["a", "b", "c"]
     for one in found:
         assert one.method == method and one.shown in LABELS["label"]
@@ -108,25 +108,25 @@ def test_every_model_can_be_asked_by_every_method(make, method, masked):
 def test_the_callers_mode_does_not_matter(method):
     predictor = predictor_of(mbt())
     batch = batch_of(predictor)
-    expected = explain_maps(predictor, batch, method=method)[0].shares
+    expected = explain_batch(predictor, batch, method=method)[0].shares
     with torch.inference_mode():
         copies = dataclasses.replace(batch, video=batch.video + 0, audio=batch.audio + 0)
-        found = explain_maps(predictor, copies, method=method)[0].shares
+        found = explain_batch(predictor, copies, method=method)[0].shares
     assert found == expected
     predictor.model.requires_grad_(False)
     with torch.no_grad():
-        assert explain_maps(predictor, batch, method=method)[0].shares == expected
+        assert explain_batch(predictor, batch, method=method)[0].shares == expected
 
 
 @pytest.mark.parametrize("method", ["rollout", "grad_cam", "occlusion", "shapley"])
 def test_a_model_of_half_precision_is_explained_alike(method):
     predictor = predictor_of(mbt())
     batch = batch_of(predictor)
-    whole = explain_maps(predictor, batch, method=method, shown="dog")
+    whole = explain_batch(predictor, batch, method=method, shown="dog")
     predictor.model.to(torch.bfloat16)
     batch = dataclasses.replace(batch, video=batch.video.bfloat16(), audio=batch.audio.bfloat16())
     for one, other in zip(
-        whole, explain_maps(predictor, batch, method=method, shown="dog"), strict=True
+        whole, explain_batch(predictor, batch, method=method, shown="dog"), strict=True
     ):
         assert other.shares == pytest.approx(one.shares, abs=0.2)
 
@@ -136,7 +136,7 @@ def test_nothing_is_left_behind_by_an_error(monkeypatch):
     model, batch = predictor.model, batch_of(predictor)
     monkeypatch.setattr(MBT, "fuse", failing_after(1))  # the question is asked, then
     with pytest.raises(KeyError, match="in the middle"):
-        explain_maps(predictor, batch, method="grad_cam")
+        explain_batch(predictor, batch, method="grad_cam")
     assert not any(module._forward_hooks for module in model.modules())
     assert not model.training and not any(p.grad is not None for p in model.parameters())
 
@@ -155,9 +155,9 @@ def failing_after(number: int):
 
 def test_auto_is_what_suits_the_model():
     expected = {"averaged": "rollout", "avt": "rollout", "ast": "rollout", "uniformer": "grad_cam"}
-    assert {name: automatic(MODELS[name]()) for name in expected} == expected
-    assert automatic(make_predictor().model) == "contributions"
-    assert automatic(frames_one_by_one()) == "occlusion"
+    assert {name: MODELS[name]().default_explanation for name in expected} == expected
+    assert make_predictor().model.default_explanation == "contributions"
+    assert frames_one_by_one().default_explanation == "occlusion"
     assert set(expected.values()) < set(METHODS)
 
 
@@ -170,11 +170,11 @@ def frames_one_by_one() -> OneStream:
 def test_a_batch_of_many_clips_gives_each_what_it_gets_alone(method):
     predictor = predictor_of(mbt())
     batch = batch_of(predictor, masked=True)
-    together = explain_maps(predictor, batch, method=method, **options_of(method))
+    together = explain_batch(predictor, batch, method=method, **options_of(method))
     for row, one in enumerate(together):
         index = torch.tensor([row])
-        alone = ask(predictor, batch, method=method, shown=one.shown).rows(index).batch
-        (again,) = explain_maps(predictor, alone, method=method, **options_of(method))
+        alone = make_target(predictor, batch, method=method, shown=one.shown).rows(index).batch
+        (again,) = explain_batch(predictor, alone, method=method, **options_of(method))
         for name, values in one.streams.items():
             np.testing.assert_allclose(again.streams[name], values, atol=1e-5)
         assert again.probability == pytest.approx(one.probability, abs=1e-6)
@@ -184,14 +184,14 @@ def test_the_class_asked_about_is_the_likeliest_or_the_one_named():
     predictor = predictor_of(mbt())
     batch = batch_of(predictor)
     logits = predictor.model(batch.inputs).logits.softmax(1)
-    for row, one in enumerate(explain_maps(predictor, batch, method="shapley")):
+    for row, one in enumerate(explain_batch(predictor, batch, method="shapley")):
         assert one.shown == LABELS["label"][int(logits[row].argmax())]
         assert one.probability == pytest.approx(float(logits[row].max().detach()), abs=1e-6)
-    for row, one in enumerate(explain_maps(predictor, batch, method="grad_cam", shown="owl")):
+    for row, one in enumerate(explain_batch(predictor, batch, method="grad_cam", shown="owl")):
         assert one.shown == "owl"
         assert one.probability == pytest.approx(float(logits[row, 2].detach()), abs=1e-6)
     with pytest.raises(ValueError, match="unknown class 'ow'; known: cat, dog, owl. Did you mean"):
-        explain_maps(predictor, batch, shown="ow")
+        explain_batch(predictor, batch, shown="ow")
 
 
 MISTAKES = {
@@ -207,7 +207,7 @@ MISTAKES = {
 def test_mistakes(options, message):
     predictor = predictor_of(mbt())
     with pytest.raises(ValueError, match=message):
-        explain_maps(predictor, batch_of(predictor), **options)
+        explain_batch(predictor, batch_of(predictor), **options)
 
 
 def test_frames_one_by_one_have_no_rollout_but_the_other_maps():
@@ -216,8 +216,8 @@ def test_frames_one_by_one_have_no_rollout_but_the_other_maps():
     with pytest.raises(
         ValueError, match="'one_stream' has no attention weights over all tokens of"
     ):
-        explain_maps(predictor, batch, method="rollout")
-    for one in explain_maps(predictor, batch, method="grad_cam"):
+        explain_batch(predictor, batch, method="rollout")
+    for one in explain_batch(predictor, batch, method="grad_cam"):
         assert one.video.shape == (4, 2, 2) and one.video.any()
 
 
@@ -233,13 +233,13 @@ def test_foreign_encoders_are_asked_as_far_as_they_tell(kind):
     )  # fmt: skip
     predictor = predictor_of(model)
     batch = batch_of(predictor)
-    (one, *_) = explain_maps(predictor, batch)
+    (one, *_) = explain_batch(predictor, batch)
     assert one.method == ("occlusion" if kind == "timesformer" else "rollout")
     assert one.video.any() and one.shares == {"video": 1}
     if kind != "timesformer":
         assert one.video.shape == (2, 2, 2) and one.video.sum() == pytest.approx(1, abs=1e-5)
     with pytest.raises(ValueError, match="the video encoder of 'one_stream' is a foreign network"):
-        explain_maps(predictor, batch, method="grad_cam")
+        explain_batch(predictor, batch, method="grad_cam")
 
 
 # --- log odds -----------------------------------------------------------------------------------
@@ -277,7 +277,7 @@ def test_grad_cam_of_uniformer_is_the_papers(stage, place):
     weights = slope.mean((2, 3, 4), keepdim=True)
     expected = (weights * kept[0]).sum(1).relu().detach().numpy()  # (B, T', H', W')
     shown = LABELS["label"][place]
-    found = explain_maps(predictor, batch, method="grad_cam", shown=shown, stage=stage)
+    found = explain_batch(predictor, batch, method="grad_cam", shown=shown, stage=stage)
     for one, values in zip(found, expected, strict=True):
         assert one.video.shape[1] == values.shape[1]
         np.testing.assert_allclose(one.video.sum((0, 2)), values.sum((0, 2)), rtol=1e-4, atol=1e-6)
@@ -287,7 +287,7 @@ def test_grad_cam_is_of_the_class():
     predictor = predictor_of(MODELS["uniformer"]())
     batch = batch_of(predictor)
     maps = [
-        explain_maps(predictor, batch, method="grad_cam", shown=name) for name in ("cat", "dog")
+        explain_batch(predictor, batch, method="grad_cam", shown=name) for name in ("cat", "dog")
     ]
     assert any(one.video.any() for one in maps[0]) and any(one.video.any() for one in maps[1])
     assert not np.allclose(maps[0][0].video, maps[1][0].video)
@@ -298,7 +298,7 @@ def test_where_the_classifier_reads_the_mean_cells_and_channels_agree():
     predictor = predictor_of(MODELS["uniformer"]())
     batch = batch_of(predictor)
     ways = [
-        explain_maps(predictor, batch, method="grad_cam", stage=4, weights=weights)
+        explain_batch(predictor, batch, method="grad_cam", stage=4, weights=weights)
         for weights in ("cells", "channels")
     ]
     for one, other in zip(*ways, strict=True):
@@ -318,7 +318,7 @@ def test_grad_cam_finds_the_patches_that_decide(fusion):
             attention.out.weight.copy_(torch.eye(8))
         model.norm.weight.fill_(1.0)
         model.head.weight[0] = told
-    one = explain_maps(predictor, marked_batch(predictor), method="grad_cam", shown="cat")[0]
+    one = explain_batch(predictor, marked_batch(predictor), method="grad_cam", shown="cat")[0]
     video, audio = np.zeros((4, 2, 2), bool), np.zeros((4, 2), bool)
     video[1, 0, 1] = audio[0, 1] = audio[3, 0] = True
     for values, marked in ((one.video, video), (one.audio, audio)):
@@ -329,7 +329,7 @@ def test_grad_cam_finds_the_patches_that_decide(fusion):
 def test_grad_cam_adds_up_to_what_attention_or_the_mean_reads(name):
     """Before ReLU, the sum over cells is small only by chance: it is never zero throughout."""
     predictor = predictor_of(MODELS[name]())
-    maps = explain_maps(predictor, batch_of(predictor), method="grad_cam", weights="cells")
+    maps = explain_batch(predictor, batch_of(predictor), method="grad_cam", weights="cells")
     for stream in predictor.modalities:
         assert max(one.streams[stream].max() for one in maps) > 1e-4
 
@@ -353,7 +353,7 @@ def test_occlusion_is_what_a_sum_loses():
     predictor = additive(batch_of(predictor_of(mbt())))
     batch = batch_of(predictor_of(mbt()))
     grids = {"video_grid": (4, 2, 2), "audio_grid": (4, 2)}
-    found = explain_maps(predictor, batch, method="occlusion", shown="yes", **grids)
+    found = explain_batch(predictor, batch, method="occlusion", shown="yes", **grids)
     boxes = windows_of((4, 2, 2), (2, 2, 2))
     weighted = (batch.video * predictor.model.weights["video"]).sum(2)  # (B, T, H, W)
     for one, values in zip(found, weighted, strict=True):
@@ -388,8 +388,8 @@ def test_shapley_values_are_exact_and_add_up():
         name: (batch.inputs[name] * predictor.model.weights[name]).flatten(1).sum(1)
         for name in batch.inputs
     }
-    found = explain_maps(predictor, batch, method="shapley", shown="yes")
-    lost = explain_maps(predictor, batch, method="leave_one_out", shown="yes")
+    found = explain_batch(predictor, batch, method="shapley", shown="yes")
+    lost = explain_batch(predictor, batch, method="leave_one_out", shown="yes")
     for row, one in enumerate(found):
         v, a = (float(parts[name][row]) for name in ("video", "audio"))
         p = {key: 1 / (1 + np.exp(-x)) for key, x in {"": 0, "v": v, "a": a, "va": v + a}.items()}
@@ -406,7 +406,7 @@ def test_shapley_values_are_exact_and_add_up():
 def test_shapley_values_add_up_to_more_than_an_even_chance(make):
     predictor = predictor_of(make())
     batch = batch_of(predictor, masked=True)
-    for one in explain_maps(predictor, batch, method="shapley"):
+    for one in explain_batch(predictor, batch, method="shapley"):
         assert sum(one.effects.values()) == pytest.approx(one.probability - 1 / 3, abs=1e-5)
 
 
@@ -416,14 +416,14 @@ def test_several_labels_start_from_the_prevalence_of_the_class():
     names = predictor.labels["label"]
     predictor.model.info.prevalence = [0.02, 0.3, 0.07]
     for name, share in zip(names, predictor.model.info.prevalence, strict=True):
-        for one in explain_maps(predictor, batch_of(predictor), method="shapley", shown=name):
+        for one in explain_batch(predictor, batch_of(predictor), method="shapley", shown=name):
             assert sum(one.effects.values()) == pytest.approx(one.probability - share, abs=1e-5)
 
 
 def test_several_labels_of_unknown_prevalence_start_from_one_class_of_all():
     predictor = predictor_of(mbt())
     predictor.task = "multi"
-    for one in explain_maps(predictor, batch_of(predictor), method="shapley"):
+    for one in explain_batch(predictor, batch_of(predictor), method="shapley"):
         assert sum(one.effects.values()) == pytest.approx(one.probability - 1 / 3, abs=1e-5)
 
 
@@ -435,7 +435,7 @@ def test_contributions_of_mafnet_are_maps_of_seconds():
     batch = make_batch(video=[[1, 1, 1, 1], [1, 1, 0, 0], [0, 0, 0, 0]])
     with torch.no_grad():
         output = predictor.model(batch.inputs, **batch.masks, maps=True)
-    for row, one in enumerate(explain_maps(predictor, batch)):
+    for row, one in enumerate(explain_batch(predictor, batch)):
         assert one.method == "contributions"
         assert one.video.shape == (4, 1, 1) and one.audio.shape == (4, 1)
         place = ["cat", "dog", "owl"].index(one.shown)
@@ -447,21 +447,21 @@ def test_contributions_of_mafnet_are_maps_of_seconds():
 @pytest.mark.parametrize("method", ["rollout", "grad_cam"])
 def test_features_have_no_encoder_to_look_into(method):
     with pytest.raises(ValueError, match="'mafnet' reads features .*; ask by auto or occlusion$"):
-        explain_maps(make_predictor(), make_batch(), method=method)
+        explain_batch(make_predictor(), make_batch(), method=method)
 
 
 def test_mafnet_whose_fusion_is_not_linear_shows_its_attention():
     predictor = make_predictor(fusion="mcb", mcb_size=16)
-    for one in explain_maps(predictor, make_batch()):
+    for one in explain_batch(predictor, make_batch()):
         assert one.video.sum() + one.audio.sum() == pytest.approx(1, abs=1e-5)
 
 
 def test_features_are_hidden_second_by_second():
     predictor = make_predictor()
-    for one in explain_maps(predictor, make_batch(), method="occlusion"):
+    for one in explain_batch(predictor, make_batch(), method="occlusion"):
         assert one.video.shape == (4, 1, 1) and one.audio.shape == (4, 1)
     with pytest.raises(ValueError, match="'mafnet' reads features of frozen encoders, so there is"):
-        explain_maps(predictor, make_batch(), method="grad_cam")
+        explain_batch(predictor, make_batch(), method="grad_cam")
 
 
 def test_a_linear_probe_is_asked_by_occlusion():
@@ -469,10 +469,10 @@ def test_a_linear_probe_is_asked_by_occlusion():
     predictor = make_predictor()
     model = LinearProbe(heads={"label": 3}, **shapes)
     predictor.model = model.eval()
-    (one, *_) = explain_maps(predictor, make_batch())
+    (one, *_) = explain_batch(predictor, make_batch())
     assert one.method == "occlusion" and one.video.any()
     with pytest.raises(ValueError, match="'linear_probe' reads features of frozen"):
-        explain_maps(predictor, make_batch(), method="rollout")
+        explain_batch(predictor, make_batch(), method="rollout")
 
 
 # --- curves -------------------------------------------------------------------------------------
@@ -488,7 +488,7 @@ def test_the_curves_of_a_known_order():
     weights[:, :, :8, 8:] = 0.02
     model = Additive(weights, torch.zeros(batch.audio.shape[1:]))
     predictor = SimpleNamespace(model=model, labels=model.labels, task="single")
-    (one, *_) = explain_maps(predictor, batch, method="occlusion", shown="yes",
+    (one, *_) = explain_batch(predictor, batch, method="occlusion", shown="yes",
                              video_grid=(1, 2, 2), audio_grid=(1, 1))  # fmt: skip
     good = np.zeros((1, 2, 2), np.float32)
     good[0, 0, 1] = 1
@@ -506,7 +506,7 @@ def test_the_curves_of_a_known_order():
 
 def test_ties_are_drawn_and_ranks_are_of_each_stream():
     predictor = predictor_of(mbt())
-    one = explain_maps(predictor, batch_of(predictor), method="rollout")[0]
+    one = explain_batch(predictor, batch_of(predictor), method="rollout")[0]
     flat = dataclasses.replace(one, video=np.zeros((4, 2, 2)), audio=np.arange(8.0).reshape(4, 2))
     orders = [ranks(flat, generator=np.random.default_rng(seed)) for seed in (0, 1)]
     assert not np.array_equal(orders[0]["video"], orders[1]["video"])
@@ -517,7 +517,7 @@ def test_ties_are_drawn_and_ranks_are_of_each_stream():
 def test_curves_need_the_maps_of_their_clips():
     predictor = predictor_of(mbt())
     batch = batch_of(predictor)
-    maps = explain_maps(predictor, batch, method="shapley")
+    maps = explain_batch(predictor, batch, method="shapley")
     with pytest.raises(ValueError, match="shapley says how much streams count, not which of their"):
         insertion_deletion(predictor, batch, maps)
     with pytest.raises(ValueError, match="maps are not those of the batch's clips, in order"):

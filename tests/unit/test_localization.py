@@ -8,19 +8,19 @@ import torch
 from matplotlib.image import imread
 from test_rollout import batch_of, mbt, predictor_of
 
+from sightsound.explain.clips import ClipExplanation
+from sightsound.explain.explanation import Explanation, explain_batch
 from sightsound.explain.heatmap import smooth
-from sightsound.explain.localization import best_band, best_places, best_region, best_second
-from sightsound.explain.map_picture import map_picture
-from sightsound.explain.map_text import (
-    Looked,
+from sightsound.explain.localization import best_band, best_region, best_second, localize
+from sightsound.explain.split import SplitExplanation, split_text
+from sightsound.explain.text import (
     as_table,
     cell_lines,
     clip_line,
     record,
-    split_text,
     stream_words,
 )
-from sightsound.explain.maps import Maps, explain_maps
+from sightsound.explain.timeline_plot import timeline_plot
 from sightsound.media.clips import Window
 from sightsound.media.front_end import AudioFrontEnd, FrontEnd, VideoFrontEnd
 from sightsound.media.logmel import band_edges, mel_matrix
@@ -79,14 +79,16 @@ def test_the_best_band_is_in_hertz():
     assert best_band(values, AudioFrontEnd(spectrum="waveform")) is None
 
 
-def looked(**changes) -> Looked:
+def looked(**changes) -> ClipExplanation:
     """Pictures of cell (3, 0, 2), sound of its last quarter; times start at second 10."""
     predictor = predictor_of(mbt())
     batch = batch_of(predictor)
     video, audio = np.zeros((4, 2, 3), np.float32), np.zeros((4, 2), np.float32)
     video[3, 0, 2], audio[3, 1], audio[0, 0] = 2, 1, -0.5
-    maps = Maps("a/b.mp4", "occlusion", "dog", video, audio, {"video": 0.6, "audio": 0.4}, 0.75)
-    shapley = explain_maps(predictor, batch, method="shapley")[0]
+    maps = Explanation(
+        "a/b.mp4", "occlusion", "dog", video, audio, {"video": 0.6, "audio": 0.4}, 0.75
+    )
+    shapley = explain_batch(predictor, batch, method="shapley")[0]
     seen = ModelInput(
         row=None,
         labels="dog",
@@ -102,14 +104,18 @@ def looked(**changes) -> Looked:
         clip_window=Window(0.0, 20.0),
         wrap=False,
     )
-    return Looked(
-        **{"maps": maps, "shapley": shapley, "seen": seen, "front_end": FRONT_END} | changes
+    return ClipExplanation(
+        **{"explanation": maps, "shapley": shapley, "given": seen, "front_end": FRONT_END} | changes
     )
+
+
+def of_split(clips: list[ClipExplanation]) -> str:
+    return split_text(SplitExplanation("occlusion", [{} for _ in clips], clips=clips))
 
 
 def test_pictures_say_what_streams_add_rather_than_their_share_of_a_map():
     effects = {"audio": 0.014, "video": 0.84}
-    shapley = Maps("a", "shapley", "dog", None, None, effects, effects=effects)
+    shapley = Explanation("a", "shapley", "dog", None, None, effects, effects=effects)
     assert stream_words(looked(shapley=shapley)) == "pictures +84 points, sound +1 points"
     assert stream_words(looked(shapley=None)) == "pictures 60 %, sound 40 %"
 
@@ -117,21 +123,29 @@ def test_pictures_say_what_streams_add_rather_than_their_share_of_a_map():
 def test_a_clip_without_sound_makes_sound_no_less_important_in_the_others():
     effects = [{"audio": 0.4, "video": 0.2}, {"audio": 0.0, "video": 0.8}]
     clips = [
-        looked(shapley=Maps("a", "shapley", "dog", None, None, one, effects=one)) for one in effects
+        looked(shapley=Explanation("a", "shapley", "dog", None, None, one, effects=one))
+        for one in effects
     ]
-    text = split_text(clips, [])
+    text = of_split(clips)
     assert text.startswith("By occlusion, mean over clips; shares over the 1 with both streams:\n")
     assert "\nof the probability: pictures +20 points, sound +40 points (Shapley)\n" in text
-    assert split_text(clips[:1], []).startswith("By occlusion, mean over clips:\nof the map")
-    assert "Shapley" not in split_text(clips[1:], [])
+    assert of_split(clips[:1]).startswith("By occlusion, mean over clips:\nof the map")
+    assert "Shapley" not in of_split(clips[1:])
 
 
 @pytest.mark.parametrize("method", ["rollout", "occlusion"])
 def test_the_picture_has_the_colours_of_the_film(tmp_path, method):
     """An even rollout stays grey; of another method it is all red."""
     one = looked()
-    even = Maps("a", method, "dog", 1 + 0 * one.maps.video, 1 + 0 * one.maps.audio, {"video": 1.0})
-    page = imread(map_picture(tmp_path / "even.png", looked(maps=even, shapley=None)))
+    even = Explanation(
+        "a",
+        method,
+        "dog",
+        1 + 0 * one.explanation.video,
+        1 + 0 * one.explanation.audio,
+        {"video": 1.0},
+    )
+    page = imread(timeline_plot(tmp_path / "even.png", looked(explanation=even, shapley=None)))
     red = page[..., 0] - page[..., 2] > 0.3
     above = red[: len(page) // 3]  # the frames; further below, bars of sound are orange
     assert (above.mean() > 0.05) == (method == "occlusion")
@@ -153,13 +167,20 @@ def test_words_and_lines_say_where():
     low, high = (cells[24 + place] for place in (0, 1))
     assert low["value"] == -0.5 and low["high_hz"] == high["low_hz"]
     assert record(one)["maps"]["audio"][0] == [-0.5, 0.0]
-    assert best_places(one.maps, FRONT_END)["audio"]["second"].start == 3  # of the window
+    assert localize(one.explanation, FRONT_END)["audio"]["second"].start == 3  # of the window
 
 
 def test_a_map_of_nothing_is_said_to_be_so():
     one = looked()
-    empty = Maps("a", "grad_cam", "dog", 0 * one.maps.video, -(one.maps.audio**2), one.maps.shares)
-    text = as_table([looked(maps=empty)])
+    empty = Explanation(
+        "a",
+        "grad_cam",
+        "dog",
+        0 * one.explanation.video,
+        -(one.explanation.audio**2),
+        one.explanation.shares,
+    )
+    text = as_table([looked(explanation=empty)])
     assert "pictures: nothing speaks for dog" in text and "sound: nothing speaks for dog" in text
 
 
@@ -175,7 +196,7 @@ def test_a_map_is_smooth_between_the_middles_of_its_cells():
 def test_the_picture_shows_frames_and_sound(tmp_path, missing):
     one = looked()
     if missing:
-        one = looked(seen=one.seen.__class__(**one.seen.__dict__ | {missing: None}))
-    path = map_picture(tmp_path / "a" / "picture.png", one)
+        one = looked(given=one.given.__class__(**one.given.__dict__ | {missing: None}))
+    path = timeline_plot(tmp_path / "a" / "picture.png", one)
     assert imread(path).std() > 0.05
     assert [file.name for file in path.parent.iterdir()] == ["picture.png"]

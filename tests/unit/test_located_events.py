@@ -9,8 +9,8 @@ import torch
 from located import SHAPES, draw, randomised, small_mbt, target_of, times_chance, trained
 from test_rollout import attend_to_marks, marked_batch, mbt
 
-from sightsound.explain.curves import insertion_deletion
-from sightsound.explain.maps import explain_maps
+from sightsound.explain.deletion import insertion_deletion
+from sightsound.explain.explanation import explain_batch
 from sightsound.explain.occlusion import over
 from sightsound.models.unimodal import ASTClassifier, UniFormerClassifier
 
@@ -57,7 +57,7 @@ def test_a_trained_model_is_found_to_look_at_the_events(model, method):
         pytest.skip("falls short, as docs/explanation.md says")
     number = 12 if method == "occlusion" else 48
     batch, where = draw(number, seed=424242, events_only=True, scale=scale)
-    maps = explain_maps(predictor, batch, method=method)
+    maps = explain_batch(predictor, batch, method=method)
     for stream in predictor.modalities:
         assert times_chance(maps, where, stream) >= TWICE
     curves = insertion_deletion(predictor, batch, maps)
@@ -71,7 +71,7 @@ def test_randomised_models_are_not(name, method):
     new, _, scale = NEW[name]
     batch, where = draw(24, seed=78, events_only=True, scale=scale)
     found = [
-        explain_maps(randomised(new(), seed=seed), batch, method=method)
+        explain_batch(randomised(new(), seed=seed), batch, method=method)
         for seed in range(RANDOM_MODELS)
     ]
     for stream in found[0][0].streams:
@@ -90,7 +90,7 @@ def test_a_model_that_is_built_to_attend_to_marks_is_found_to_do_so():
     where = {name: over(x, predictor.front_end.shapes[name]) for name, x in marks.items()}
     video = (2.0 * where["video"] - 1)[:, :, None].expand_as(batch.video)
     batch = dataclasses.replace(batch, video=video, audio=(2.0 * where["audio"] - 1)[:, None])
-    maps = explain_maps(predictor, batch, method="rollout")
+    maps = explain_batch(predictor, batch, method="rollout")
     for stream in predictor.modalities:
         assert times_chance(maps, where, stream) >= TWICE
     curves = insertion_deletion(predictor, batch, maps)

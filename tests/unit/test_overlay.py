@@ -16,10 +16,10 @@ from sightsound.data.dataset import ClipDataset
 from sightsound.data.rows import Manifest, Row
 from sightsound.explain import contact_sheet as sheets
 from sightsound.explain import overlay
+from sightsound.explain.clips import ClipExplanation
 from sightsound.explain.contact_sheet import contact_sheet
-from sightsound.explain.heatmap import AGAINST, FOR, heated, strengths
-from sightsound.explain.map_text import Looked
-from sightsound.explain.maps import Maps
+from sightsound.explain.explanation import Explanation
+from sightsound.explain.heatmap import AGAINST, FOR, heatmap, strengths
 from sightsound.explain.overlay import Curves, write_overlay
 from sightsound.media.encode import write_video
 from sightsound.media.front_end import AudioFrontEnd, FrontEnd, VideoFrontEnd
@@ -56,12 +56,12 @@ def dataset(folder: Path, name: str, settings: DataSettings = SETTINGS, **option
     return ClipDataset(manifest, rows, FRONT_END, settings, train=False, seed=0, **options)
 
 
-def looked(seen: ModelInput) -> Looked:
+def looked(seen: ModelInput) -> ClipExplanation:
     """Of four moments, in the third the upper left counts; of the sound, the first half."""
     video, audio = np.zeros((4, 2, 3)), np.zeros((4, 2))
     video[2, 0, 0], audio[:2] = 1.0, 0.5
     streams = seen.streams()
-    maps = Maps(
+    maps = Explanation(
         seen.row.id,
         "rollout",
         "cat",
@@ -70,7 +70,7 @@ def looked(seen: ModelInput) -> Looked:
         {"video": 0.7, "audio": 0.3},
         probability=0.83,
     )
-    return Looked(maps, None, seen, FRONT_END, "cat")
+    return ClipExplanation(maps, FRONT_END, "cat", given=seen)
 
 
 def film(path: Path, clips: ClipDataset, **options) -> list[av.VideoFrame]:
@@ -220,21 +220,21 @@ def test_the_rate_is_a_multiple_or_a_part_of_the_files(folder, tmp_path, rate, e
     ],
 )
 def test_strength_of_colours(method: str, values: list[float], expected: list[float]):
-    found = strengths(Maps("a", method, "cat", None, np.array([values]), {"audio": 1.0}))
+    found = strengths(Explanation("a", method, "cat", None, np.array([values]), {"audio": 1.0}))
     np.testing.assert_allclose(found["audio"], [expected], rtol=0, atol=1e-12)
     assert list(found) == ["audio"]
 
 
 def test_red_is_for_and_blue_against():
     picture = np.full((20, 39, 3), (200, 100, 50), np.uint8)
-    found = heated(picture, np.array([[1.0, 0.0, -1.0]]))[10].astype(int)
+    found = heatmap(picture, np.array([[1.0, 0.0, -1.0]]))[10].astype(int)
     assert found[2, 0] > found[2, 2] + 100 and found[-3, 2] > found[-3, 0] + 100
     assert len(set(found[19].tolist())) == 1  # grey between
-    black = heated(0 * picture, np.array([[1.0, 0.0, -1.0]]))[10] / 255
+    black = heatmap(0 * picture, np.array([[1.0, 0.0, -1.0]]))[10] / 255
     for place, colour in ((0, FOR), (-1, AGAINST)):
         np.testing.assert_allclose(black[place], 0.75 * np.array(colour), atol=1 / 255)
-    assert not heated(0 * picture, np.zeros((1, 1))).any()
-    alone = heated(picture, np.array([[1.0]]))[10, 2].astype(int)
+    assert not heatmap(0 * picture, np.zeros((1, 1))).any()
+    alone = heatmap(picture, np.array([[1.0]]))[10, 2].astype(int)
     assert found[2, 0] > alone[0] > alone[2] + 50
 
 
@@ -246,8 +246,8 @@ def test_contact_sheet(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(sheets, "write_at", lambda f, place, text, **s: written.append((text, s)))
     views = [evaluation_view(dataset(folder, name))[0] for name in ("both.mp4", "mute.mp4")]
     tiles = [looked(seen) for seen in views]
-    wrong = Maps("c", "rollout", "dog", None, None, {"video": 1.0}, probability=0.4)
-    tiles.append(Looked(wrong, None, views[0], FRONT_END, "cat"))
+    wrong = Explanation("c", "rollout", "dog", None, None, {"video": 1.0}, probability=0.4)
+    tiles.append(ClipExplanation(wrong, FRONT_END, "cat", given=views[0]))
     image = imread(contact_sheet(tmp_path / "a" / "sheet.png", tiles, columns=2))
     one = imread(contact_sheet(tmp_path / "one.png", tiles[:1], columns=2))
     assert image.shape[0] > 1.5 * one.shape[0] and image.shape[1] > 1.5 * one.shape[1]

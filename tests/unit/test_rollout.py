@@ -9,8 +9,8 @@ import pytest
 import torch
 from small import SMALL_MBT
 
-from sightsound.explain.maps import explain_maps
-from sightsound.explain.rollout import ALL, FUSION, Mixer, rollout
+from sightsound.explain.explanation import explain_batch
+from sightsound.explain.rollout import ALL, FUSION, Mixer, rollout_rows
 from sightsound.media.front_end import AudioFrontEnd, FrontEnd, VideoFrontEnd
 from sightsound.models.avt import AVT
 from sightsound.models.late import LateAverage
@@ -107,9 +107,9 @@ def batch_of(predictor: Predictor, *, masked: bool = False) -> Batch:
 
 
 def question_of(predictor: Predictor, batch: Batch):
-    from sightsound.explain.maps import ask
+    from sightsound.explain.explanation import make_target
 
-    return ask(predictor, batch, method="rollout", shown=None)
+    return make_target(predictor, batch, method="rollout", shown=None)
 
 
 @pytest.mark.parametrize("masked", [False, True], ids=["whole", "masked"])
@@ -119,7 +119,7 @@ def test_rows_sum_to_one(make, heads, masked):
     predictor = predictor_of(make())
     batch = batch_of(predictor, masked=masked)
     question = question_of(predictor, batch)
-    rows = rollout(question, Mixer(heads))
+    rows = rollout_rows(question, Mixer(heads))
     assert set(rows) == {*predictor.modalities, ALL}
     for reader, row in rows.items():
         whole = torch.cat(tuple(row.values()), dim=1)
@@ -133,7 +133,7 @@ def test_rows_sum_to_one(make, heads, masked):
 def test_maps_sum_to_one_over_what_is_there(make, masked):
     predictor = predictor_of(make())
     batch = batch_of(predictor, masked=masked)
-    found = explain_maps(predictor, batch, method="rollout")
+    found = explain_batch(predictor, batch, method="rollout")
     assert [one.id for one in found] == batch.id
     for one in found:
         assert sum(x.sum() for x in one.streams.values()) == pytest.approx(1, abs=1e-5)
@@ -193,11 +193,11 @@ def marked_batch(predictor: Predictor) -> Batch:
 
 def test_a_known_attention_gives_a_known_map():
     predictor = attend_to_marks(mbt(modalities=("video",)))
-    one = explain_maps(predictor, marked_batch(predictor), method="rollout")[0]
+    one = explain_batch(predictor, marked_batch(predictor), method="rollout")[0]
     expected = np.zeros((4, 2, 2))
     expected[1, 0, 1] = 1
     np.testing.assert_allclose(one.video, expected, atol=1e-6)
-    rows = rollout(question_of(predictor, marked_batch(predictor)))[ALL]["video"][0]
+    rows = rollout_rows(question_of(predictor, marked_batch(predictor)))[ALL]["video"][0]
     assert rows[0] == pytest.approx(1 / 8) and rows[1:].max() == pytest.approx(7 / 8)
 
 
@@ -211,7 +211,7 @@ def test_a_known_attention_through_averaged_fusion():
     both marks of the sound.
     """
     predictor = attend_to_marks(mbt(bottleneck_tokens=1))
-    one = explain_maps(predictor, marked_batch(predictor), method="rollout")[0]
+    one = explain_batch(predictor, marked_batch(predictor), method="rollout")[0]
     z = {"z": 1 / 2 + 1 / 8 + 1 / 12, "v": 1 / 8, "s": 1 / 12}
     v = {"z": 1 / 4, "v": 3 / 4, "s": 0}
     s_sum = {"z": 1 / 3, "v": 0, "s": 1 / 2 + 1 / 3}  # half itself, 2 * 1/2 * (s + z) / 3
@@ -231,7 +231,7 @@ def test_a_known_attention_through_averaged_fusion():
 @pytest.mark.parametrize("name", ["late", "alone at test", "avt, no fusion", "late average"])
 def test_without_a_layer_across_nothing_crosses(name):
     predictor = predictor_of(MODELS[name]())
-    for one in explain_maps(predictor, batch_of(predictor), method="rollout"):
+    for one in explain_batch(predictor, batch_of(predictor), method="rollout"):
         assert one.crossing == {
             "video": {"video": 1, "audio": 0},
             "audio": {"video": 0, "audio": 1},
@@ -241,7 +241,7 @@ def test_without_a_layer_across_nothing_crosses(name):
 @pytest.mark.parametrize("name", ["averaged", "cross-attention", "self-attention", "avt"])
 def test_with_one_something_does(name):
     predictor = predictor_of(MODELS[name]())
-    for one in explain_maps(predictor, batch_of(predictor), method="rollout"):
+    for one in explain_batch(predictor, batch_of(predictor), method="rollout"):
         assert one.crossing["audio"]["video"] > 0.01
 
 
@@ -316,7 +316,7 @@ def test_rows_are_those_of_the_product_of_joint_matrices(name, heads):
     if hasattr(model.fusion, "tokens"):
         counts[FUSION] = model.fusion.tokens.shape[1]
     first = {"audio": 0, "video": counts["audio"]}
-    rows = rollout(question, Mixer(heads))
+    rows = rollout_rows(question, Mixer(heads))
     for clip in range(len(batch)):
         here = [name for name in model.modalities if question.present[name][clip]]
         attention = {key: weights[clip] for key, weights in output.attention.items()}

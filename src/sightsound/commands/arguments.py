@@ -41,6 +41,13 @@ def take_data(data: DataSettings, options: Any) -> None:
     data.columns = data.columns if options.columns is None else options.columns
 
 
+def beside_model(model: str, name: str) -> Path:
+    """The folder `name` in a model's run, beside its directory, or here for one of the hub."""
+    from sightsound.build import model_source
+
+    return Path(name) if model.startswith("hf:") else Path(model_source(model)).parent / name
+
+
 def anchor(data: DataSettings) -> None:
     """Make the paths in `data` absolute: a run may be used from anywhere."""
     for name in ("path", "exclude"):

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sightsound.commands.arguments import COLUMNS, require_data
+from sightsound.commands.arguments import COLUMNS, beside_model, require_data
 from sightsound.commands.terminal import complain, say
 
 if TYPE_CHECKING:
     from sightsound.config.parser import Parser
     from sightsound.data.dataset import ClipDataset
-    from sightsound.data.loader import Loader
-    from sightsound.explain.contributions import Explanation
-    from sightsound.explain.map_text import Looked
-    from sightsound.features.cache import FeatureDataset
+    from sightsound.explain.clips import ClipExplanation
     from sightsound.predict import Predictor
-    from sightsound.types import Problem
 
 _WITHOUT_MAPS = ("leave_one_out", "shapley")
-_ON_A_SHEET = 24  # clips of a split
 
 
 def explain(argv: Sequence[str]) -> None:
@@ -32,35 +26,31 @@ def explain(argv: Sequence[str]) -> None:
         require_data(path)
     files = _check(options)
 
-    from sightsound.explain.maps import automatic
+    from sightsound.explain.contributions import check_has_contributions
     from sightsound.predict import Predictor
     from sightsound.preview.model_inputs import named
 
     predictor = Predictor(options.model, columns=options.columns)
-    if options.method == "auto":
-        options.method = automatic(predictor.model)
-    sums = options.method == "contributions"
-    if sums:
-        from sightsound.explain.contributions import check_explains
-
-        check_explains(predictor.model)
+    method = options.method
+    options.method = predictor.model.default_explanation if method == "auto" else method
+    if options.method == "contributions":
+        check_has_contributions(predictor.model)
     elif options.span:
         raise ValueError("--span goes with --method contributions, of mafnet")
     if options.video and options.method in _WITHOUT_MAPS:
         raise ValueError(f"--video goes with a method that makes maps, not with {options.method}")
     if options.heads != "mean" and options.method != "rollout":
         raise ValueError(f"--heads goes with --method rollout, not with {options.method}")
-    few, split = (_explain_few, _explain_split) if sums else (_map_few, _map_split)
     if files:
-        span = {"start_seconds": options.start_seconds, "end_seconds": options.end_seconds}
-        few(predictor, predictor.files(files, **span), options)
+        part = {"start_seconds": options.start_seconds, "end_seconds": options.end_seconds}
+        _explain_clips(predictor, predictor.files(files, **part), options)
     elif options.clip:
         manifest = predictor.manifest(next(iter(options.paths), None), bad_files="mask")
         rows = named(manifest.rows, options.clip, source=manifest.source)
         clips = predictor.dataset(manifest, rows, views=1, bad_files="mask")
-        few(predictor, clips, options)
+        _explain_clips(predictor, clips, options)
     else:
-        split(predictor, options)
+        _explain_split(predictor, options)
 
 
 def _explain_parser() -> Parser:
@@ -158,37 +148,34 @@ def _check(options: Any) -> list[str]:
     return files
 
 
-# --- a few clips --------------------------------------------------------------------------------
+def _ask(options: Any) -> dict[str, Any]:
+    """How to explain, as arguments of `explain_batch`."""
+    ask = {"method": options.method, "shown": getattr(options, "class")}
+    return ask | ({"heads": options.heads} if options.method == "rollout" else {})
 
 
-def _explain_few(predictor: Predictor, clips: ClipDataset, options: Any) -> None:
-    """Print the explanation of every clip; with `--output` also draw it."""
-    from sightsound.data.loader import Loader
-    from sightsound.explain.contributions import explain_loader
-    from sightsound.explain.text import as_csv, as_json, as_table, cell_table
+def _explain_clips(predictor: Predictor, clips: ClipDataset, options: Any) -> None:
+    """Print the explanation of every clip; with `--output` also write and draw it.
 
-    with Loader(clips) as loader:
-        shown = getattr(options, "class")
-        found = [e for _, part in explain_loader(predictor, loader, shown=shown) for e in part]
-        problems = loader.problems
-    if found:
-        texts = {"table": as_table, "json": as_json, "csv": lambda x: as_csv(cell_table(x))}
-        say(texts[options.format](found))
-    if found and options.output:
-        _write_few(found, clips, options)
-        if options.video:
-            with Loader(clips) as loader:
-                looked = list(_looked(predictor, loader, options, clips=clips))
-            _write_films(predictor, clips, looked, options)
-        if options.format == "table":
-            say(f"\nTables and pictures: {options.output}")
-    _complain(problems)
+    Raises:
+        DecodeError: a clip was lost; it is told when all others have been explained.
+    """
+    from contextlib import closing
 
-
-def _complain(problems: Sequence[Problem]) -> None:
-    """Say what could not be read; a `DecodeError` if a clip was lost."""
+    from sightsound.explain.clips import explain_files
+    from sightsound.explain.text import as_csv, as_json, as_table
     from sightsound.media.decode import DecodeError
 
+    with closing(clips.reader):
+        inputs, found = zip(*explain_files(predictor, clips, **_ask(options)), strict=True)
+    explained = [clip for clip in found if clip is not None]
+    if explained:
+        say({"table": as_table, "json": as_json, "csv": as_csv}[options.format](explained))
+        if options.output:
+            what = _write_clips(explained, predictor, clips, options)
+            if options.format == "table":
+                say(f"\n{what}: {options.output}")
+    problems = dict.fromkeys(problem for given in inputs for problem in given.problems)
     lost = [problem for problem in problems if problem.action == "dropped"]
     for problem in problems:
         if problem not in lost[-1:]:
@@ -197,215 +184,76 @@ def _complain(problems: Sequence[Problem]) -> None:
         raise DecodeError(lost[-1].path, 0.0, lost[-1].cause)
 
 
-def _write_few(found: Sequence[Explanation], clips: ClipDataset, options: Any) -> None:
-    """`contributions.csv`, `contributions.json` and a picture of each clip."""
-    from sightsound.explain.text import as_csv, as_json, cell_table
-    from sightsound.explain.timeline_plot import strip_picture
+def _write_clips(
+    explained: Sequence[ClipExplanation], predictor: Predictor, clips: ClipDataset, options: Any
+) -> str:
+    """Tables, a picture and, with `--video`, a film of each clip, a contact sheet of several.
+
+    What was written, in words.
+    """
+    from sightsound.data.folders import FILM
+    from sightsound.explain.contact_sheet import contact_sheet
+    from sightsound.explain.text import as_csv, as_json
+    from sightsound.explain.timeline_plot import timeline_plot
     from sightsound.files import write_whole
-    from sightsound.preview.model_inputs import evaluation_view
+    from sightsound.timeline.film import write_film
 
     folder = Path(options.output)
-    write_whole(folder / "contributions.csv", as_csv(cell_table(found)))
-    write_whole(folder / "contributions.json", f"{as_json(found)}\n")
-    names = _picture_names([explanation.id for explanation in found])
-    places = {row.id: place for place, row in enumerate(clips.rows)}
-    for explanation in found:
-        (seen,) = evaluation_view(clips, [places[explanation.id]])
-        path = folder / names[explanation.id]
-        strip_picture(path, explanation, seen, clips.front_end, span=options.span)
+    of_seconds = explained[0].explanation.seconds is not None
+    name = "contributions" if of_seconds else "maps"
+    write_whole(folder / f"{name}.csv", as_csv(explained))
+    write_whole(folder / f"{name}.json", f"{as_json(explained)}\n")
+    if options.method in _WITHOUT_MAPS:
+        return "Tables"
+    names = _picture_names([clip.explanation.id for clip in explained])
+    for clip in explained:
+        timeline_plot(folder / f"{names[clip.explanation.id]}.png", clip, event=options.span)
+    if len(explained) > 1 and not of_seconds:
+        contact_sheet(folder / "contact_sheet.png", explained)
+    for clip in explained if options.video else ():
+        write_film(folder / f"{names[clip.explanation.id]}{FILM}", predictor, clips, clip)
+    return "Tables and pictures"
 
 
 def _picture_names(ids: Sequence[str]) -> dict[str, str]:
     """{id: file name}: the last part of the id, or all of it where that is not unique."""
     last = {clip: Path(clip).name for clip in ids}
     names = last if len(set(last.values())) == len(ids) else {clip: clip for clip in ids}
-    return {
-        clip: re.sub(r"[^\w.#-]+", "_", name).strip("_") + ".png" for clip, name in names.items()
-    }
-
-
-def _map_few(predictor: Predictor, clips: ClipDataset, options: Any) -> None:
-    """Print where the maps of every clip lie; with `--output` also draw them."""
-    from sightsound.data.loader import Loader
-    from sightsound.explain.map_text import as_json, as_table, table_lines
-    from sightsound.files import csv_text
-
-    with Loader(clips) as loader:
-        found = list(_looked(predictor, loader, options, clips=clips))
-        problems = loader.problems
-    if found:
-        texts = {"table": as_table, "json": as_json, "csv": lambda x: csv_text(table_lines(x))}
-        say(texts[options.format](found))
-    if found and options.output:
-        _write_maps(found, options)
-        if options.video:
-            _write_films(predictor, clips, found, options)
-        if options.format == "table":
-            what = "Tables" if options.method in _WITHOUT_MAPS else "Tables and pictures"
-            say(f"\n{what}: {options.output}")
-    _complain(problems)
-
-
-def _looked(
-    predictor: Predictor, loader: Loader, options: Any, *, clips: ClipDataset | None = None
-) -> Iterator[Looked]:
-    """Every clip that can be read; with `clips` also what was seen of it, decoded once more."""
-    from sightsound.explain.map_text import Looked
-    from sightsound.explain.maps import explain_loader, explain_maps
-    from sightsound.preview.model_inputs import evaluation_view
-
-    ask = {"method": options.method, "shown": getattr(options, "class")}
-    ask |= {"heads": options.heads} if options.method == "rollout" else {}
-    rows = {row.id: place for place, row in enumerate(loader.dataset.rows)}
-    for batch, maps in explain_loader(predictor, loader, **ask):
-        shares = [None] * len(maps)
-        if len(predictor.modalities) > 1:
-            shares = explain_maps(predictor, batch, method="shapley", shown=ask["shown"])
-        for one, shapley in zip(maps, shares, strict=True):
-            place = rows[one.id]
-            (seen,) = [None] if clips is None else evaluation_view(clips, [place])
-            truth = " + ".join(loader.dataset.rows[place].labels)
-            yield Looked(one, shapley, seen, predictor.front_end, truth)
-
-
-def _write_maps(found: Sequence[Looked], options: Any) -> None:
-    """`maps.json`, `maps.csv`, a picture of each clip and a contact sheet of several."""
-    from sightsound.explain.contact_sheet import contact_sheet
-    from sightsound.explain.map_picture import map_picture
-    from sightsound.explain.map_text import as_json, table_lines
-    from sightsound.files import csv_text, write_whole
-
-    folder = Path(options.output)
-    write_whole(folder / "maps.csv", csv_text(table_lines(found)))
-    write_whole(folder / "maps.json", f"{as_json(found)}\n")
-    found = [looked for looked in found if looked.maps.streams]
-    names = _picture_names([looked.maps.id for looked in found])
-    for looked in found:
-        map_picture(folder / names[looked.maps.id], looked)
-    if len(found) > 1:
-        contact_sheet(folder / "contact_sheet.png", found)
-
-
-def _write_films(
-    predictor: Predictor, clips: ClipDataset, found: Sequence[Looked], options: Any
-) -> None:
-    """A film of each clip, named after its picture."""
-    from sightsound.data.folders import FILM
-    from sightsound.timeline.film import write_film
-
-    names = _picture_names([looked.maps.id for looked in found])
-    for looked in found:
-        name = names[looked.maps.id].removesuffix(".png") + FILM
-        write_film(Path(options.output) / name, predictor, clips, looked)
-
-
-# --- a split ------------------------------------------------------------------------------------
+    return {clip: re.sub(r"[^\w.#-]+", "_", name).strip("_") for clip, name in names.items()}
 
 
 def _explain_split(predictor: Predictor, options: Any) -> None:
-    """Write the tables of all clips of a split and print what they say."""
-    from sightsound.config.settings import EvaluateSettings
-    from sightsound.data.loader import Loader
-    from sightsound.data.rows import id_hash
-    from sightsound.evaluation.evaluate import clips_of, split_of_run
-    from sightsound.explain.split import as_text, explain_split, split_json, write_split
-    from sightsound.explain.text import as_csv
-
-    settings = EvaluateSettings() if predictor.config is None else predictor.config.evaluate
-    bad_files = options.bad_files
-    manifest = predictor.manifest(next(iter(options.paths), None), bad_files=bad_files)
-    name = split_of_run(manifest, options.split, settings)
-    rows = clips_of(manifest, name)
-    clips = predictor.dataset(manifest, rows, views=1, bad_files=bad_files)
-    clips = _stored(predictor, clips, num_workers=options.num_workers)
-    with Loader(clips, num_workers=options.num_workers) as loader:
-        split = explain_split(
-            predictor,
-            loader,
-            batch_size=settings.batch_size,
-            shown=getattr(options, "class"),
-            seed=options.seed,
-        )
-    folder = Path(options.output or _default_output(options.model))
-    write_split(split, folder)
-    if options.format == "table":
-        ids = split.clips["id"].to_pylist()
-        title = f"{len(ids)} clips of {manifest.source}, split {name} (ids {id_hash(ids)})"
-        say(f"{title}\n{as_text(split)}\nTables: {folder}")
-    else:
-        say(as_csv(split.cells) if options.format == "csv" else split_json(split))
-
-
-def _stored(
-    predictor: Predictor, clips: ClipDataset, *, num_workers: int
-) -> ClipDataset | FeatureDataset:
-    """The clips as features from the run's folder, computed first where they are not there."""
+    """Write a table of the clips of a split, and print what they have in common."""
     from rich.console import Console
 
-    from sightsound.evaluation.evaluate import stored
-    from sightsound.train.log import progress_bar
-
-    with progress_bar("features", Console(stderr=True)) as progress:
-        return stored(clips, predictor, num_workers=num_workers, progress=progress)
-
-
-def _default_output(model: str) -> Path:
-    """`explanation/` in the run, beside the model directory, or here for a model of the hub."""
-    from sightsound.build import model_source
-
-    here = model.startswith("hf:")
-    return Path("explanation") if here else Path(model_source(model)).parent / "explanation"
-
-
-def _map_split(predictor: Predictor, options: Any) -> None:
-    """Write a line for every clip of a split, and print what they have in common."""
     from sightsound.config.settings import EvaluateSettings
     from sightsound.data.loader import Loader
     from sightsound.data.rows import id_hash
-    from sightsound.evaluation.evaluate import clips_of, split_of_run
-    from sightsound.explain.map_text import as_json, clip_line, split_text
-    from sightsound.files import csv_text, write_whole
+    from sightsound.evaluation.evaluate import clips_of, split_of_run, stored
+    from sightsound.explain.split import (
+        explain_split,
+        split_csv,
+        split_json,
+        split_text,
+        write_split,
+    )
+    from sightsound.train.log import progress_bar
 
     settings = EvaluateSettings() if predictor.config is None else predictor.config.evaluate
-    bad_files = options.bad_files
+    bad_files, num_workers = options.bad_files, options.num_workers
     manifest = predictor.manifest(next(iter(options.paths), None), bad_files=bad_files)
     name = split_of_run(manifest, options.split, settings)
     files = predictor.dataset(manifest, clips_of(manifest, name), views=1, bad_files=bad_files)
-    clips = _stored(predictor, files, num_workers=options.num_workers)
-    with Loader(clips, num_workers=options.num_workers) as loader:
-        found = list(_looked(predictor, loader, options))
-        problems = loader.problems
-    if not found:
-        raise ValueError(f"none of the {len(clips)} clips could be read: {problems[0].cause}")
-    folder = Path(options.output or _default_output(options.model))
-    table = csv_text([clip_line(looked) for looked in found])
-    write_whole(folder / f"{options.method}.csv", table)
-    _draw_sheet(folder / f"{options.method}.png", found, files)
+    with progress_bar("features", Console(stderr=True)) as progress:
+        clips = stored(files, predictor, num_workers=num_workers, progress=progress)
+    how = _ask(options) | {"batch_size": settings.batch_size, "seed": options.seed}
+    with Loader(clips, num_workers=num_workers) as loader:
+        split = explain_split(predictor, loader, **how)
+    folder = Path(options.output or beside_model(options.model, "explanation"))
+    written = write_split(split, folder, files)
     if options.format == "table":
-        ids = [looked.maps.id for looked in found]
+        ids = [line["id"] for line in split.lines]
         title = f"{len(ids)} clips of {manifest.source}, split {name} (ids {id_hash(ids)})"
-        say(f"{title}\n{split_text(found, problems)}\nTable: {folder / options.method}.csv")
-        if any(looked.maps.streams for looked in found):
-            say(f"Some of them: {folder / options.method}.png")
+        say("\n".join([title, split_text(split), *written]))
     else:
-        say(table if options.format == "csv" else as_json(found, cells=False))
-
-
-def _draw_sheet(path: Path, found: Sequence[Looked], clips: ClipDataset) -> None:
-    """Some of the clips on one page, chosen at random but always alike, decoded once more."""
-    import numpy as np
-
-    from sightsound.explain.contact_sheet import contact_sheet
-    from sightsound.preview.model_inputs import evaluation_view
-
-    found = [looked for looked in found if looked.maps.streams]
-    if not found:
-        return
-    number = len(found)
-    chosen = np.random.default_rng(0).permutation(len(found))[:_ON_A_SHEET]
-    found = [found[index] for index in sorted(chosen)]
-    places = {row.id: place for place, row in enumerate(clips.rows)}
-    views = evaluation_view(clips, [places[looked.maps.id] for looked in found])
-    pairs = zip(found, views, strict=True)
-    found = [dataclasses.replace(looked, seen=seen) for looked, seen in pairs]
-    contact_sheet(path, found, title=f"{len(found)} of {number} clips")
+        say(split_csv(split) if options.format == "csv" else split_json(split))

@@ -111,13 +111,14 @@ def _predict_files(options: Namespace) -> None:
 
 def _explanation(predictor: Predictor, file: str, batch: Batch, span: dict) -> dict[str, Any]:
     """What the model attended to in a file that was read; nothing for those not explained."""
-    from sightsound.explain.contributions import can_explain, explain_batch
+    from sightsound.explain.clips import explain_clips
     from sightsound.explain.text import record
 
-    if not can_explain(predictor.model):
+    if not predictor.model.has_contributions:
         return {}
-    (explanation,) = explain_batch(predictor, batch, predictor.files([file], **span))
-    about = record(explanation)
+    ask = {"method": "contributions", "with_shapley": False}
+    (explained,) = explain_clips(predictor, batch, predictor.files([file], **span), **ask)
+    about = record(explained)
     return {key: about[key] for key in ("sentence", "shares", "padded_share", "cells")}
 
 

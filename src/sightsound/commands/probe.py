@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sightsound.commands.arguments import COLUMNS, require_data
+from sightsound.commands.arguments import COLUMNS, beside_model, require_data
 from sightsound.commands.terminal import say
 
 if TYPE_CHECKING:
     from sightsound.config.parser import Parser
     from sightsound.data.rows import Manifest
-    from sightsound.diagnostics.finding import Check
     from sightsound.diagnostics.trial import Trial
     from sightsound.predict import Predictor
 
@@ -22,47 +21,52 @@ def probe(argv: Sequence[str]) -> None:
     options = _probe_parser().parse_args(list(argv))
     if options.path:
         require_data(options.path)
-    names = _checks(options)
+    if options.clips < 2:
+        raise ValueError(f"--clips is {options.clips}; accepted: 2 or more")
+    wrong = [seconds for seconds in options.shifts or () if not seconds > 0]
+    if wrong:
+        raise ValueError(f"--shifts has {wrong[0]:g}; accepted: seconds above 0")
 
+    from sightsound.diagnostics.checks import check_names, run_check
+
+    names = check_names(options.checks.split(","))
+
+    from rich.console import Console
+
+    from sightsound.config.settings import EvaluateSettings
     from sightsound.data.rows import id_hash
     from sightsound.diagnostics.report import Report, as_json, as_tables, write_report
     from sightsound.evaluation.evaluate import split_of_run
     from sightsound.predict import Predictor
-
-    predictor = Predictor(options.model, columns=options.columns)
-    manifest = predictor.manifest(options.path, bad_files=options.bad_files)
-    split = split_of_run(manifest, options.split, _settings(predictor))
-    trial, lost = _trial(predictor, manifest, split, options)
-    ids = id_hash(trial.clips.id)
-    head = (str(options.model), str(manifest.source), split, ids, len(trial.clips), options.seed)
-    loud = options.format == "table"
-    if loud:
-        say(Report(*head, checks=()).title + (f"; {lost} could not be used" if lost else ""))
-    report = Report(*head, checks=tuple(_run(names, trial, loud=loud)))
-    folder = Path(options.output or _default_output(options.model))
-    write_report(report, folder)
-    tables = [*as_tables(report), f"Tables: {folder}"]
-    say("\n" + "\n\n".join(tables) if loud else as_json(report))
-
-
-def _run(names: Sequence[str], trial: Trial, *, loud: bool) -> list[Check]:
-    """Each check; `loud`: what it says as soon as it is known."""
-    from rich.console import Console
-
-    from sightsound.diagnostics.checks import run_check
     from sightsound.train.log import progress_bar
 
-    found = []
+    predictor = Predictor(options.model, columns=options.columns)
+    settings = EvaluateSettings() if predictor.config is None else predictor.config.evaluate
+    manifest = predictor.manifest(options.path, bad_files=options.bad_files)
+    split = split_of_run(manifest, options.split, settings)
+    trial, lost = _read_trial(predictor, manifest, split, options, size=settings.batch_size)
+    ids, count = id_hash(trial.clips.id), len(trial.clips)
+    head = (str(options.model), str(manifest.source), split, ids, count, options.seed)
+    prints_table = options.format == "table"
+    if prints_table:
+        say(Report(*head, checks=()).title + (f"; {lost} could not be used" if lost else ""))
+    checks = []
     for number, name in enumerate(names):
         with progress_bar(name, Console(stderr=True)) as progress:
             progress(number, len(names))
-            found.append(run_check(name, trial))
-        if loud:
-            say("\n".join(["", found[-1].sentence, *found[-1].notes]))
-    return found
+            checks.append(run_check(name, trial))
+        if prints_table:
+            say("\n".join(["", checks[-1].sentence, *checks[-1].notes]))
+    report = Report(*head, checks=tuple(checks))
+    folder = Path(options.output or beside_model(options.model, "probe"))
+    write_report(report, folder)
+    tables = [*as_tables(report), f"Tables: {folder}"]
+    say("\n" + "\n\n".join(tables) if prints_table else as_json(report))
 
 
-def _trial(predictor: Predictor, manifest: Manifest, split: str, options: Any) -> tuple[Trial, int]:
+def _read_trial(
+    predictor: Predictor, manifest: Manifest, split: str, options: Any, *, size: int
+) -> tuple[Trial, int]:
     """The clips that are tried, read, and how many could not be used."""
     from rich.console import Console
 
@@ -70,21 +74,14 @@ def _trial(predictor: Predictor, manifest: Manifest, split: str, options: Any) -
     from sightsound.evaluation.evaluate import clips_of, stored
     from sightsound.train.log import progress_bar
 
-    rows, size = clips_of(manifest, split), _settings(predictor).batch_size
+    rows = clips_of(manifest, split)
     rows = [rows[index] for index in chosen(len(rows), options.clips, seed=options.seed)]
-    clips = predictor.dataset(manifest, rows, views=1, bad_files=options.bad_files)
-    reading = {"num_workers": options.num_workers}
+    files = predictor.dataset(manifest, rows, views=1, bad_files=options.bad_files)
     with progress_bar("clips", Console(stderr=True)) as progress:
-        reading["progress"] = progress
-        clips = stored(clips, predictor, **reading)
-        batch, lost = read_clips(predictor, clips, batch_size=size, **reading)
+        how = {"num_workers": options.num_workers, "progress": progress}
+        clips = stored(files, predictor, **how)
+        batch, lost = read_clips(predictor, clips, batch_size=size, **how)
     return Trial(predictor, batch, size, options.seed, tuple(options.shifts or ())), lost
-
-
-def _settings(predictor: Predictor) -> Any:
-    from sightsound.config.settings import EvaluateSettings
-
-    return EvaluateSettings() if predictor.config is None else predictor.config.evaluate
 
 
 def _probe_parser() -> Parser:
@@ -125,23 +122,3 @@ _BAD_FILES = "A file that cannot be decoded: stop, leave it out, or count it as 
 _EXAMPLES = """Examples:
   sightsound probe runs/a
   sightsound probe runs/a clips.csv --split val --checks swap,shift --shifts 0.5 1 2"""
-
-
-def _checks(options: Any) -> list[str]:
-    """The names asked for; `ValueError` for numbers that cannot be."""
-    from sightsound.diagnostics.checks import check_names
-
-    if options.clips < 2:
-        raise ValueError(f"--clips is {options.clips}; accepted: 2 or more")
-    wrong = [seconds for seconds in options.shifts or () if not seconds > 0]
-    if wrong:
-        raise ValueError(f"--shifts has {wrong[0]:g}; accepted: seconds above 0")
-    return check_names(options.checks.split(","))
-
-
-def _default_output(model: str) -> Path:
-    """`probe/` in the run, beside the model directory, or here for a model of the hub."""
-    from sightsound.build import model_source
-
-    here = model.startswith("hf:")
-    return Path("probe") if here else Path(model_source(model)).parent / "probe"

@@ -1,4 +1,4 @@
-"""What a check finds: numbers with intervals, and the words for them."""
+"""What a check finds: numbers with their intervals over clips, and sentences about them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sightsound.metrics.scores import bootstrap_interval
+from sightsound.metrics.scores import mean_interval
 from sightsound.metrics.statistics import paired_bootstrap
 
 RESAMPLINGS = 1000
@@ -87,7 +87,7 @@ def compare(
     same: float | None = None,
 ) -> Finding:
     """The finding that the per-clip values `before` and `after` (n,) make."""
-    low, high = _interval(after, seed=seed)
+    low, high = mean_interval(after, resamplings=RESAMPLINGS, seed=seed)
     cost = paired_bootstrap(before, after, resamplings=RESAMPLINGS, seed=seed)
     return Finding(
         what,
@@ -107,7 +107,8 @@ def compare(
 
 def curve(name: str, x: np.ndarray, values: np.ndarray, *, seed: int) -> Curve:
     """The mean of `values` (n, len(x)) over clips."""
-    low, high = zip(*(_interval(column, seed=seed) for column in values.T), strict=True)
+    how = {"resamplings": RESAMPLINGS, "seed": seed}
+    low, high = zip(*(mean_interval(column, **how) for column in values.T), strict=True)
     return Curve(name, tuple(x.tolist()), tuple(values.mean(0).tolist()), low, high)
 
 
@@ -120,16 +121,6 @@ def through(name: str, x: Sequence[float], findings: Sequence[Finding]) -> Curve
         (before, *(finding.after for finding in findings)),
         (before, *(finding.low for finding in findings)),
         (before, *(finding.high for finding in findings)),
-    )
-
-
-def _interval(values: np.ndarray, *, seed: int) -> tuple[float, float]:
-    """Of the mean of per-clip values (n,)."""
-    return bootstrap_interval(
-        lambda counts: float(counts @ values / counts.sum()),
-        len(values),
-        resamplings=RESAMPLINGS,
-        seed=seed,
     )
 
 
@@ -151,8 +142,7 @@ def answer(finding: Finding, *, uses: str, without: str) -> str:
     `uses` such as "sound", `without` such as "with sound of another class".
     """
     scores = f"from {100 * finding.before:.1f} to {100 * finding.after:.1f} %"
-    what = f"{without} it loses {loss(finding)}, {scores}"
-    return f"{verdict(finding, uses=uses)}: {what}."
+    return f"{verdict(finding, uses=uses)}: {without} it loses {loss(finding)}, {scores}."
 
 
 def loss(finding: Finding) -> str:

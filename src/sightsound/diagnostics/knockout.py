@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sightsound.diagnostics.finding import Check, Finding, answer, loss
+from sightsound.diagnostics.finding import Check, answer, loss
 from sightsound.diagnostics.trial import Trial, batches
 from sightsound.nn.film import FilmBlock
 from sightsound.types import WORDS, Encoded
@@ -84,57 +84,52 @@ def _cut_blocks(
     kwargs: dict,
 ) -> dict[str, list[Layer]]:
     """`blocks` with those at `layers` replaced."""
-    if fusion.one_stack:
-        lengths = [x.shape[1] for x in tokens.values()]
-        apart = {name: [_apart(block, lengths) for block in blocks[name]] for name in tokens}
-    elif hasattr(fusion, "tokens"):
-        own = {name: _read_alone(fusion, name, tokens, blocks, kwargs) for name in tokens}
-        apart = {
-            name: [_reading(block, z) for block, z in zip(blocks[name], own[name], strict=True)]
-            for name in tokens
-        }
-    else:
-        apart = {name: [_without_others(block) for block in blocks[name]] for name in tokens}
-    return {
-        name: [
-            apart[name][layer] if layer in layers else block
-            for layer, block in enumerate(blocks[name])
-        ]
-        for name in tokens
-    }
+    lengths = [x.shape[1] for x in tokens.values()]
 
+    def apart(block: Layer) -> Layer:
+        """`block` on each of the streams that lie side by side."""
 
-def _apart(block: Layer, lengths: Sequence[int]) -> Layer:
-    """`block` on each of the streams that lie side by side."""
+        def passed(x: Tensor, *, key_mask: Tensor | None, maps: bool) -> tuple[Tensor, None]:
+            masks = [None] * len(lengths) if key_mask is None else key_mask.split(lengths, dim=1)
+            parts = zip(x.split(lengths, dim=1), masks, strict=True)
+            return torch.cat([block(part, key_mask=mask)[0] for part, mask in parts], dim=1), None
 
-    def passed(x: Tensor, *, key_mask: Tensor | None, maps: bool) -> tuple[Tensor, None]:
-        masks = [None] * len(lengths) if key_mask is None else key_mask.split(lengths, dim=1)
-        parts = zip(x.split(lengths, dim=1), masks, strict=True)
-        return torch.cat([block(part, key_mask=mask)[0] for part, mask in parts], dim=1), None
+        return passed
 
-    return passed
+    def without_others(block: Layer) -> Layer:
+        """`block` on its own tokens; those of the others come first in the mask."""
 
+        def passed(
+            x: Tensor, *, others: Tensor | None, key_mask: Tensor | None, maps: bool
+        ) -> tuple[Tensor, Tensor | None]:
+            own = None if key_mask is None else key_mask[:, -x.shape[1] :]
+            return block(x, key_mask=own, maps=maps)
 
-def _without_others(block: Layer) -> Layer:
-    """`block` on its own tokens; those of the others come first in the mask."""
+        return passed
 
-    def passed(
-        x: Tensor, *, others: Tensor | None, key_mask: Tensor | None, maps: bool
-    ) -> tuple[Tensor, Tensor | None]:
-        own = None if key_mask is None else key_mask[:, -x.shape[1] :]
-        return block(x, key_mask=own, maps=maps)
+    def reading(block: Layer, fusion_tokens: Tensor) -> Layer:
+        """`block` with these fusion tokens (B, Z, D), which come last, in place of its own."""
 
-    return passed
+        def passed(
+            x: Tensor, *, key_mask: Tensor | None, maps: bool
+        ) -> tuple[Tensor, Tensor | None]:
+            own = x[:, : -fusion_tokens.shape[1]]
+            return block(torch.cat((own, fusion_tokens), dim=1), key_mask=key_mask, maps=maps)
 
+        return passed
 
-def _reading(block: Layer, fusion_tokens: Tensor) -> Layer:
-    """`block` with these fusion tokens (B, Z, D), which come last, in place of those it gets."""
-
-    def passed(x: Tensor, *, key_mask: Tensor | None, maps: bool) -> tuple[Tensor, Tensor | None]:
-        own = x[:, : -fusion_tokens.shape[1]]
-        return block(torch.cat((own, fusion_tokens), dim=1), key_mask=key_mask, maps=maps)
-
-    return passed
+    replaced: dict[str, list[Layer]] = {}
+    for name in tokens:
+        if fusion.one_stack:
+            new = map(apart, blocks[name])
+        elif hasattr(fusion, "tokens"):
+            alone = _read_alone(fusion, name, tokens, blocks, kwargs)
+            new = map(reading, blocks[name], alone)
+        else:
+            new = map(without_others, blocks[name])
+        pairs = enumerate(zip(blocks[name], new, strict=True))
+        replaced[name] = [other if layer in layers else block for layer, (block, other) in pairs]
+    return replaced
 
 
 def _read_alone(
@@ -194,7 +189,18 @@ def _of_layers(trial: Trial) -> Check:
         trial.compare(f"{CUT}{what}", trial.whole, decisions, targets)
         for what, decisions in found.items()
     ]
-    return Check("knockout", _layer_words(findings), tuple(findings))
+    text = answer(
+        findings[0], uses="the exchange of its streams", without="with it cut in every layer"
+    )
+    alone = [finding for finding in findings if LAYER in finding.what]
+    if findings[0].shrinks and alone:
+        most = max(alone, key=lambda finding: finding.cost)
+        text += (
+            f" Of single layers {most.what.removeprefix(CUT)} matters most, with {loss(most)}."
+            if most.shrinks
+            else " No single layer is missed for certain."
+        )
+    return Check("knockout", text, tuple(findings))
 
 
 @torch.inference_mode()
@@ -211,21 +217,6 @@ def _decisions(trial: Trial) -> dict[str, np.ndarray]:
             with cut(model, layers[what]):
                 logits[what].append(model.fuse(encoded).logits.float().cpu().numpy())
     return {what: trial.decisions(np.concatenate(parts)) for what, parts in logits.items()}
-
-
-def _layer_words(findings: list[Finding]) -> str:
-    text = answer(
-        findings[0], uses="the exchange of its streams", without="with it cut in every layer"
-    )
-    alone = [finding for finding in findings if LAYER in finding.what]
-    if not findings[0].shrinks or not alone:
-        return text
-    most = max(alone, key=lambda finding: finding.cost)
-    return (
-        f"{text} Of single layers {most.what.removeprefix(CUT)} matters most, with {loss(most)}."
-        if most.shrinks
-        else f"{text} No single layer is missed for certain."
-    )
 
 
 # --- FiLM ---------------------------------------------------------------------------------------

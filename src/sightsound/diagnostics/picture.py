@@ -1,4 +1,4 @@
-"""One picture of a probe: for each check what the model scores before and after."""
+"""One figure of all checks: what the model scores before and after."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ CURVES = {  # what is along x, and along y
 }
 
 
-def probe_picture(path: Path, checks: Sequence[Check], *, title: str) -> None:
+def checks_figure(path: Path, checks: Sequence[Check], *, title: str) -> None:
     """Draw the checks that have numbers; no picture if none has."""
     panels: list[tuple[Callable[[Axes, Check], None], Check]] = []
     for check in checks:
@@ -60,11 +60,11 @@ def probe_picture(path: Path, checks: Sequence[Check], *, title: str) -> None:
 
 def _bars(axes: Axes, check: Check) -> None:
     """A bar for each score on all clips, a line where it was before."""
-    for place, finding in enumerate(check.overall):
-        axes.barh(place, 100 * finding.after, 0.6, color=_colour(finding.what))
-        _interval(axes, finding, place, "#555555")
+    for row, finding in enumerate(check.overall):
+        axes.barh(row, 100 * finding.after, 0.6, color=_colour(finding.what))
+        _interval(axes, finding, row, "#555555")
         before = np.full(2, 100 * finding.before)
-        axes.plot(before, [place - 0.4, place + 0.4], color="black", linewidth=2)
+        axes.plot(before, [row - 0.4, row + 0.4], color="black", linewidth=2)
     axes.set_yticks(
         range(len(check.overall)), [finding.what for finding in check.overall], parse_math=False
     )
@@ -72,8 +72,8 @@ def _bars(axes: Axes, check: Check) -> None:
     axes.set_xlabel("score, %; black line: before", fontsize=8)
 
 
-def _interval(axes: Axes, finding: Finding, place: float, colour: str) -> None:
-    axes.plot([100 * finding.low, 100 * finding.high], [place, place], color=colour, linewidth=1.2)
+def _interval(axes: Axes, finding: Finding, row: float, colour: str) -> None:
+    axes.plot([100 * finding.low, 100 * finding.high], [row, row], color=colour, linewidth=1.2)
 
 
 def _classes(axes: Axes, check: Check) -> None:
@@ -82,11 +82,11 @@ def _classes(axes: Axes, check: Check) -> None:
     kinds = list(dict.fromkeys(finding.what for finding in check.findings))
     for index, kind in enumerate(kinds):
         own = [f for f in check.findings if f.label and f.what == kind]
-        places = [labels.index(f.label) + 0.24 * (index - (len(kinds) - 1) / 2) for f in own]
+        rows = [labels.index(f.label) + 0.24 * (index - (len(kinds) - 1) / 2) for f in own]
         values = [100 * f.after for f in own]
-        axes.scatter(values, places, color=_colour(kind), label=kind, s=22, zorder=3)
-        for place, finding in zip(places, own, strict=True):
-            _interval(axes, finding, place, _colour(kind))
+        axes.scatter(values, rows, color=_colour(kind), label=kind, s=22, zorder=3)
+        for row, finding in zip(rows, own, strict=True):
+            _interval(axes, finding, row, _colour(kind))
     own = [f for f in check.findings if f.label and f.what == kinds[0]]
     axes.scatter(
         [100 * f.before for f in own],

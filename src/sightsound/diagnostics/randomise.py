@@ -20,10 +20,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sightsound.diagnostics.explained import maps_of, questions
 from sightsound.diagnostics.finding import Check, Finding, compare, through
-from sightsound.diagnostics.trial import Trial
-from sightsound.explain.maps import Maps, Question
+from sightsound.diagnostics.trial import Trial, explain_targets, explanation_targets
+from sightsound.explain.explanation import ExplanationTarget
+from sightsound.models.pretrained import Pretrained
 from sightsound.seeding import stable_seed
 from sightsound.types import WORDS
 
@@ -33,27 +33,28 @@ ALIKE = 0.5  # a correlation above this, with nothing learned left, is called un
 
 def randomise(trial: Trial) -> Check:
     """Rank correlation of maps with those of the whole model, layers destroyed from the head on."""
-    model, asked = trial.predictor.model, questions(trial)
-    whole = maps_of(asked)
-    names = from_the_head(model, asked[0])
+    model, targets = trial.predictor.model, explanation_targets(trial)
+    whole = explain_targets(targets)
+    names = from_the_head(model, targets[0])
     counts = steps(names)
     found: dict[str, list[Finding]] = {}  # of each stream
     for count, what in counts.items():
         with destroyed(model, names[:count], seed=trial.seed):
-            drawn = maps_of(asked)
+            changed = explain_targets(targets)
         for name in whole[0].streams:
-            values = _likeness(whole, drawn, name)
-            if len(values):
-                finding = compare(
-                    f"{WORDS[name]}, {what}", np.ones(len(values)), values, seed=trial.seed
-                )
+            pairs = zip(whole, changed, strict=True)
+            alike = [rank_correlation(a.streams[name], b.streams[name]) for a, b in pairs]
+            values = np.array([value for value in alike if value is not None])
+            if len(values):  # else no clip has any order to lose
+                before, what_of = np.ones(len(values)), f"{WORDS[name]}, {what}"
+                finding = compare(what_of, before, values, seed=trial.seed)
                 found.setdefault(WORDS[name], []).append(finding)
     if not found:
         return Check("randomise", "Maps are the same in every cell: there is no order to lose.")
     shares = [count / len(names) for count in counts]
     return Check(
         "randomise",
-        _sentence({name: findings[-1] for name, findings in found.items()}, asked[0].method),
+        _sentence({name: findings[-1] for name, findings in found.items()}, targets[0].method),
         tuple(itertools.chain(*found.values())),
         measure="rank correlation",
         curves=tuple(through(name, shares, findings) for name, findings in found.items()),
@@ -67,13 +68,6 @@ def steps(names: Sequence[str]) -> dict[int, str]:
         max(head, round(share * len(names))): f"{100 * share:.0f} % destroyed" for share in SHARES
     }
     return {head: "head destroyed"} | {n: what for n, what in counts.items() if n > head}
-
-
-def _likeness(whole: list[Maps], drawn: list[Maps], name: str) -> np.ndarray:
-    """(n,) rank correlations of the maps of one stream; clips without any order are left out."""
-    pairs = [(a.streams[name], b.streams[name]) for a, b in zip(whole, drawn, strict=True)]
-    found = [rank_correlation(a, b) for a, b in pairs]
-    return np.array([value for value in found if value is not None])
 
 
 def rank_correlation(a: np.ndarray, b: np.ndarray) -> float | None:
@@ -90,8 +84,8 @@ def rank_correlation(a: np.ndarray, b: np.ndarray) -> float | None:
 
 def _ranks(values: np.ndarray) -> np.ndarray:
     """(n,) place of each value in order; equal ones share the mean of theirs."""
-    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return (np.cumsum(counts) - (counts - 1) / 2)[place]
+    _, group, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(counts) - (counts - 1) / 2)[group]
 
 
 def _sentence(ends: dict[str, Finding], method: str) -> str:
@@ -112,7 +106,7 @@ def _sentence(ends: dict[str, Finding], method: str) -> str:
 # --- destroying ---------------------------------------------------------------------------------
 
 
-def from_the_head(model: nn.Module, question: Question) -> list[str]:
+def from_the_head(model: Pretrained, target: ExplanationTarget) -> list[str]:
     """Names of the modules with tensors of their own, in the order they are destroyed in.
 
     Against the order in which they run. Those of two encoders, which run one after the other, are
@@ -126,15 +120,15 @@ def from_the_head(model: nn.Module, question: Question) -> list[str]:
     ]
     try:
         with torch.inference_mode():
-            model(question.inputs, **question.masks)
+            model(target.inputs, **target.masks)
     finally:
         for handle in handles:
             handle.remove()
     order = [*ran, *(name for name in names.values() if name not in ran)]  # the head reads those
     encoders = {m: [n for n in order if n.split(".")[0] == m] for m in model.modalities}
-    height = {name: 1 + place / len(order) for place, name in enumerate(order)}
+    height = {name: 1 + index / len(order) for index, name in enumerate(order)}
     for own in encoders.values():
-        height |= {name: place / len(own) for place, name in enumerate(own)}
+        height |= {name: index / len(own) for index, name in enumerate(own)}
     return sorted(order, key=height.__getitem__, reverse=True)
 
 

@@ -1,4 +1,4 @@
-"""A probe on paper: tables for a terminal, `probe.json`, `probe.csv` and `probe.png`."""
+"""What the checks found: tables for a terminal, `probe.json`, `probe.csv` and `probe.png`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sightsound.diagnostics.finding import Check, Finding
-from sightsound.diagnostics.picture import probe_picture
+from sightsound.diagnostics.picture import checks_figure
 from sightsound.files import csv_text, write_whole
 
 MANY_CLASSES = 25  # above this a table of classes is left to the file
@@ -93,15 +93,11 @@ def as_json(report: Report) -> str:
 def write_report(report: Report, directory: Path) -> None:
     """`probe.json`, `probe.csv` with a line per number, and `probe.png`."""
     write_whole(directory / "probe.json", f"{as_json(report)}\n")
-    write_whole(directory / "probe.csv", _as_csv(report))
-    probe_picture(directory / "probe.png", report.checks, title=report.title)
-
-
-def _as_csv(report: Report) -> str:
     columns = ["check", "measure", *(field.name for field in dataclasses.fields(Finding))]
     lines = (
         {"check": check.name, "measure": check.measure} | dataclasses.asdict(finding)
         for check in report.checks
         for finding in check.findings
     )
-    return csv_text(lines, columns)
+    write_whole(directory / "probe.csv", csv_text(lines, columns))
+    checks_figure(directory / "probe.png", report.checks, title=report.title)

@@ -23,7 +23,7 @@ import torch
 
 from sightsound.diagnostics.finding import Check, Finding, compare, loss, through, verdict
 from sightsound.diagnostics.trial import Trial, hits, with_sound
-from sightsound.explain.maps import rows_of_batch
+from sightsound.explain.explanation import rows_of_batch
 from sightsound.media.front_end import FrontEnd
 from sightsound.seeding import stable_seed
 from sightsound.types import AUDIO, WORDS, Batch
@@ -38,7 +38,9 @@ def shift(trial: Trial) -> Check:
         word = WORDS[trial.predictor.modalities[0]]
         return Check("shift", f"The model knows {word} alone: there is nothing to be in step with.")
     clips, step = trial.complete, step_seconds(trial.clips, trial.predictor.front_end)
-    steps = _steps(trial, clips, step)
+    median = float(clips.valid[AUDIO].sum(1).float().median()) if len(clips) else 0.0
+    frames = [seconds / step for seconds in trial.shifts] or [share * median for share in SHARES]
+    steps = sorted({max(1, round(number)) for number in frames})
     long = (clips.valid[AUDIO].sum(1) >= 2 * max(steps)).nonzero().flatten()
     clips = rows_of_batch(clips, long)
     rows, others = partners(clips.target.numpy(), seed=trial.seed) if len(long) else ([], [])
@@ -66,20 +68,13 @@ def step_seconds(batch: Batch, front_end: FrontEnd) -> float:
 
 def shifted(batch: Batch, steps: int) -> Batch:
     """`batch` with the sound of each clip later by `steps` frames, going round."""
-    axis = 0 if batch.encoded else 1
-    rolled = [
-        clip.index_select(axis, _order(valid, steps))
-        for clip, valid in zip(batch.audio, batch.valid[AUDIO], strict=True)
-    ]
+    axis, rolled = 0 if batch.encoded else 1, []
+    for clip, valid in zip(batch.audio, batch.valid[AUDIO], strict=True):
+        order = torch.arange(len(valid))  # frames of padding stay
+        frames = valid.nonzero().flatten()
+        order[frames] = frames.roll(steps)
+        rolled.append(clip.index_select(axis, order))
     return dataclasses.replace(batch, audio=torch.stack(rolled))
-
-
-def _order(valid: torch.Tensor, steps: int) -> torch.Tensor:
-    """(F,) which frame comes to each place; those of padding stay."""
-    order = torch.arange(len(valid))
-    places = valid.nonzero().flatten()
-    order[places] = places.roll(steps)
-    return order
 
 
 def partners(targets: np.ndarray, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -95,13 +90,6 @@ def partners(targets: np.ndarray, *, seed: int) -> tuple[np.ndarray, np.ndarray]
     drawn = (alike + 1e-6 * generator.random(alike.shape) * (alike > 0)).argmax(1)
     rows = np.flatnonzero(alike.max(1, initial=0.0) > 0)
     return rows, drawn[rows]
-
-
-def _steps(trial: Trial, clips: Batch, step: float) -> list[int]:
-    """The shifts in frames: those asked for, or shares of the clips' median length."""
-    median = float(clips.valid[AUDIO].sum(1).float().median()) if len(clips) else 0.0
-    frames = [seconds / step for seconds in trial.shifts] or [share * median for share in SHARES]
-    return sorted({max(1, round(number)) for number in frames})
 
 
 def _tried(

@@ -34,11 +34,10 @@ def streams(trial: Trial) -> Check:
         worth = (own - nothing + both - other) / 2
         what = f"less the Shapley value of {WORDS[name]}"
         findings.append(compare(what, both, both - worth, seed=trial.seed))
-    return Check("streams", _sentence(findings), tuple(findings))
+    return Check("streams", _sentence(*findings), tuple(findings))
 
 
-def _sentence(findings: list[Finding]) -> str:
-    sound, pictures, own_sound, own_pictures = findings
+def _sentence(sound: Finding, pictures: Finding, own_sound: Finding, own_pictures: Finding) -> str:
     gain = own_sound.cost + own_pictures.cost
     parts = [
         answer(sound, uses="sound beside pictures", without="with pictures alone"),

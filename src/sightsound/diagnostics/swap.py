@@ -20,7 +20,7 @@ import torch
 
 from sightsound.diagnostics.finding import Check, Finding, answer, named
 from sightsound.diagnostics.trial import Trial, agreement, with_sound
-from sightsound.explain.maps import rows_of_batch
+from sightsound.explain.explanation import rows_of_batch
 from sightsound.seeding import stable_seed
 from sightsound.types import AUDIO, VIDEO, WORDS
 

@@ -1,4 +1,4 @@
-"""A model and the clips that it is tried on, read once; each check changes them in its own way."""
+"""A model and the clips on which the checks try it, read once."""
 
 from __future__ import annotations
 
@@ -15,12 +15,21 @@ from sightsound.data.dataset import ClipDataset
 from sightsound.data.loader import Loader
 from sightsound.data.sampling import eval_batches
 from sightsound.diagnostics.finding import Finding, compare
-from sightsound.explain.maps import rows_of_batch
+from sightsound.explain.explanation import (
+    METHODS,
+    Explanation,
+    ExplanationTarget,
+    make_target,
+    rows_of_batch,
+)
 from sightsound.features.cache import FeatureDataset
 from sightsound.metrics.scores import head_slices, labelled
 from sightsound.predict import Predictor, named_scores
+from sightsound.registry import resolve
 from sightsound.seeding import stable_seed
 from sightsound.types import AUDIO, Batch
+
+MOST_EXPLAINED = 32  # the first clips: maps take many passes
 
 
 @dataclass(frozen=True)
@@ -42,7 +51,7 @@ class Trial:
     def complete(self) -> Batch:
         """The clips that have all streams of the model."""
         here = [self.clips.present[name] for name in self.predictor.modalities]
-        return _kept(self.clips, torch.stack(here).all(0))
+        return _chosen(self.clips, torch.stack(here).all(0))
 
     @cached_property
     def whole(self) -> np.ndarray:
@@ -81,7 +90,8 @@ class Trial:
         before: np.ndarray,
         after: np.ndarray,
         targets: np.ndarray,
-        **more: object,
+        label: str = "",
+        chance: float | None = None,
     ) -> Finding:
         """The finding that two sets of decisions (n, heads) on clips with these targets make."""
         return compare(
@@ -89,8 +99,9 @@ class Trial:
             hits(before, targets),
             hits(after, targets),
             seed=self.seed,
+            label=label,
+            chance=chance,
             same=float((before == after).all(1).mean()),
-            **more,
         )
 
 
@@ -127,7 +138,7 @@ def batches(batch: Batch, size: int) -> list[Batch]:
     return [rows_of_batch(batch, rows) for rows in torch.arange(len(batch)).split(size)]
 
 
-def _kept(clips: Batch, wanted: torch.Tensor) -> Batch:
+def _chosen(clips: Batch, wanted: torch.Tensor) -> Batch:
     """The clips for which `wanted` (n,) is true; all without a copy."""
     return clips if wanted.all() else rows_of_batch(clips, wanted.nonzero().flatten())
 
@@ -177,8 +188,10 @@ def read_clips(
     with Loader(dataset, num_workers=num_workers) as loader:
         keys = eval_batches(len(dataset), batch_size=batch_size)
         for done, batch in enumerate(loader.iterate(keys), start=1):
+            if batch is not None and predictor.front_end.features is not None:
+                batch = predictor.encoding(batch.to(predictor.device)).to(torch.device("cpu"))
             if batch is not None:
-                parts.append(_ready(predictor, batch))
+                parts.append(batch)
             if progress is not None:
                 progress(min(done * batch_size, len(dataset)), len(dataset))
         problems = loader.problems
@@ -191,11 +204,24 @@ def read_clips(
             f"none of the {len(known)} clips has a label in every head "
             f"{sorted(predictor.model.heads)}; a probe compares decisions with labels"
         )
-    return _kept(clips, known), len(dataset) - int(known.sum())
+    return _chosen(clips, known), len(dataset) - int(known.sum())
 
 
-def _ready(predictor: Predictor, batch: Batch) -> Batch:
-    """Pixels and log-mel as they are; of a model of features the features, computed once."""
-    if predictor.front_end.features is None:
-        return batch
-    return predictor.encoding(batch.to(predictor.device)).to(torch.device("cpu"))
+# --- explanations -------------------------------------------------------------------------------
+
+
+def explanation_targets(trial: Trial) -> list[ExplanationTarget]:
+    """What the model's usual method explains: of each clip the class that the model names."""
+    predictor, targets = trial.predictor, []
+    rows = torch.arange(min(MOST_EXPLAINED, len(trial.clips)))
+    method = predictor.model.default_explanation
+    for batch in batches(rows_of_batch(trial.clips, rows), trial.batch_size):
+        batch = predictor.encoding(batch.to(predictor.device))
+        targets.append(make_target(predictor, batch, method=method, shown=None))
+    return targets
+
+
+def explain_targets(targets: Sequence[ExplanationTarget]) -> list[Explanation]:
+    """Explanations of these clips, for the same classes whatever the model says now."""
+    explain = resolve(METHODS, targets[0].method, kind="method of explanation")
+    return [explanation for target in targets for explanation in explain(target)]

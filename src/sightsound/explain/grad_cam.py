@@ -16,41 +16,28 @@ classifier reads the mean over tokens it is these tokens. The spectrogram is tre
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from sightsound.explain.maps import Maps, Question, by_parts
-from sightsound.explain.token_maps import entering_cells, leaving_cells, num_prefix, on_input
-from sightsound.models.backbone import Cells
+from sightsound.explain.explanation import Explanation, ExplanationTarget
+from sightsound.explain.token_maps import on_input
 from sightsound.registry import unknown_name
 
 WEIGHTS = ("auto", "cells", "channels")
 STAGES = (3, 4)  # of UniFormer, with attention over all cells
-LAST_STAGE = 4
 _CLIPS_AT_ONCE = 4
 
 
-class Source(NamedTuple):
-    """Where a stream's cells are among what a model's layers gave."""
-
-    name: str
-    call: int
-    first: int  # its first cell among the tokens of that call
-
-
-Sources = tuple[list[nn.Module], list[Source]]
-
-
-def grad_cam_maps(
-    question: Question,
+def grad_cam(
+    target: ExplanationTarget,
     *,
     weights: Literal["auto", "cells", "channels"] = "auto",
     stage: Literal[3, 4] = 3,
-) -> list[Maps]:
+) -> list[Explanation]:
     """Maps of what raises the log odds of the class; nothing is negative.
 
     Args:
@@ -65,46 +52,34 @@ def grad_cam_maps(
         raise unknown_name("weights", weights, WEIGHTS)
     if stage not in STAGES:
         raise ValueError(f"stage is {stage}; accepted: {STAGES}")
-    return by_parts(lambda part: _maps(part, weights, stage), question, size=_CLIPS_AT_ONCE)
+    return target.by_parts(_CLIPS_AT_ONCE, lambda part: _maps(part, weights, stage))
 
 
-def _maps(question: Question, weights: str, stage: int) -> list[Maps]:
-    model = question.model
-    layers, sources = _SOURCES.get(model.info.name, _backbones)(question, stage)
-    with torch.enable_grad(), listening(layers) as heard:
-        inputs = {name: x.detach().requires_grad_() for name, x in question.inputs.items()}
-        logits = model(inputs, **question.masks).logits
-        gradients = torch.autograd.grad(question.score(logits).sum(), heard)
-    found: dict[str, Tensor] = {}
-    for name, call, first in sources:
-        prefix, count = (
-            num_prefix(getattr(model, name)),
-            math.prod(_cells(question, name, stage).grid),
-        )
+def _maps(target: ExplanationTarget, weights: str, stage: int) -> list[Explanation]:
+    model, shapes = target.model, target.shapes
+    layers = model.grad_cam_layers(shapes, stage=stage)
+    with torch.enable_grad(), listening([layer.module for layer in layers]) as heard:
+        inputs = {name: x.detach().requires_grad_() for name, x in target.inputs.items()}
+        logits = model(inputs, **target.masks).logits
+        gradients = torch.autograd.grad(target.score(logits).sum(), heard)
+    sums: dict[str, Tensor] = {}
+    cells = {}
+    for name, _, call, first, grid in layers:
+        prefix, last = model.stream(name).num_prefix, first + math.prod(grid.grid)
         values, slopes = (
-            _tokens(x.detach(), len(question.batch), prefix)[:, first : first + count]
+            _tokens(x.detach(), len(target.batch), prefix)[:, first:last]
             for x in (heard[call], gradients[call])
         )
         if weights == "channels" or (weights == "auto" and not prefix):
             slopes = slopes.mean(1, keepdim=True)
-        found[name] = found.get(name, 0.0) + (values * slopes).sum(-1)
-    return question.answer(
+        sums[name] = sums.get(name, 0.0) + (values * slopes).sum(-1)
+        cells[name] = grid
+    return target.answer(
         {
-            name: on_input(
-                x.relu(),
-                getattr(model, name),
-                question.shape(name),
-                cells=_cells(question, name, stage),
-            )
-            for name, x in found.items()
+            name: on_input(x.relu(), model.stream(name), shapes[name], cells=cells[name])
+            for name, x in sums.items()
         }
     )
-
-
-def _cells(question: Question, name: str, stage: int) -> Cells:
-    """The grid of a stream's map."""
-    stream, shape = getattr(question.model, name), question.shape(name)
-    return (leaving_cells if stage == LAST_STAGE else entering_cells)(stream, shape)
 
 
 @contextmanager
@@ -131,57 +106,3 @@ def _tokens(x: Tensor, num_clips: int, prefix: int) -> Tensor:
         return x
     frames = x.unflatten(0, (num_clips, -1))  # each has a prefix of its own
     return torch.cat((frames[:, 0, :prefix], frames[:, :, prefix:].flatten(1, 2)), dim=1)
-
-
-# --- where to listen ----------------------------------------------------------------------------
-
-
-def _mbt(question: Question, _stage: int) -> Sources:
-    """What the attention of an `MBT`'s last layers reads, or what is averaged behind them."""
-    model, names = question.model, list(question.inputs)
-    prefixes = {name: num_prefix(model.stream(name)) for name in names}
-    if model.classifier != "token":
-        return [model.norm], [Source(name, call, 0) for call, name in enumerate(names)]
-    norms = [model.layers(name)[-1].attention_norm for name in names]
-    fusion = model.fusion if model.test_with_bottlenecks else None
-    kind = None if fusion is None else model.info.arguments["fusion"]
-    if kind == "self_attention":  # one call with all tokens side by side
-        counts = [
-            prefixes[name] + math.prod(model.stream(name).cells(question.shape(name)).grid)
-            for name in names
-        ]
-        starts = [sum(counts[:place]) for place in range(len(names))]
-        pairs = zip(names, starts, strict=True)
-        return norms, [Source(name, 0, start + prefixes[name]) for name, start in pairs]
-    if kind == "cross_attention" and len(names) > 1:  # own tokens, then those of the other stream
-        order = [name for pair in (names, names[::-1]) for name in pair]
-    elif kind == "bottleneck" and fusion.update == "sequential":
-        order = [name for name in fusion.update_order if name in names]
-    else:
-        order = names
-    return norms, [Source(name, call, prefixes[name]) for call, name in enumerate(order)]
-
-
-def _backbones(question: Question, stage: int) -> Sources:
-    """What the attention of each encoder's last layer reads; of UniFormer a stage's result."""
-    model, names = question.model, list(question.inputs)
-    if question.batch.encoded:
-        raise ValueError(
-            f"{model.info.name!r} reads features of frozen encoders, so there is no map to look "
-            "into; ask by auto or occlusion"
-        )
-    parts = [getattr(model, name) for name in names]
-    for name, part in zip(names, parts, strict=True):
-        if not (hasattr(part, "stages") or hasattr(part, "blocks")):
-            raise ValueError(
-                f"the {name} encoder of {model.info.name!r} is a foreign network, whose last layer "
-                "is not known; ask by occlusion or rollout"
-            )
-    layers = [
-        part.stages[stage - 1] if hasattr(part, "stages") else part.blocks[-1].attention_norm
-        for part in parts
-    ]
-    return layers, [Source(n, call, num_prefix(parts[call])) for call, n in enumerate(names)]
-
-
-_SOURCES: dict[str, Callable[[Question, int], Sources]] = {"mbt": _mbt}

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sightsound.explain.maps import Maps
+from sightsound.explain.explanation import Explanation
 from sightsound.media.front_end import AudioFrontEnd, FrontEnd
 from sightsound.media.logmel import band_edges
 from sightsound.preview.model_inputs import ModelInput
@@ -25,7 +25,7 @@ ROWS, COLUMNS = ("upper", "middle", "lower"), ("left", "centre", "right")
 
 
 @dataclass(frozen=True)
-class Best:
+class Location:
     """A part of the input, and how much of a map lies there."""
 
     share: float
@@ -35,28 +35,28 @@ class Best:
     name: str = ""  # of a part of the frame
 
 
-def best_second(values: np.ndarray, *, length_seconds: float) -> Best:
+def best_second(values: np.ndarray, *, length_seconds: float) -> Location:
     """The stretch of about a second, or the cell, with most of a map, from the window's start."""
     profile = positive(values).reshape(len(values), -1).sum(1)
     width = min(len(profile), max(1, round(SECOND * len(profile) / length_seconds)))
     first, share = _best_run(profile, width)
     step = length_seconds / len(profile)
-    return Best(share, width / len(profile), step * first, step * (first + width))
+    return Location(share, width / len(profile), step * first, step * (first + width))
 
 
-def best_region(values: np.ndarray) -> Best | None:
+def best_region(values: np.ndarray) -> Location | None:
     """The ninth of the frame with most of a map (T', H', W'); `None`: too few cells to tell."""
     frame = positive(values).sum(0)
     if min(frame.shape) < 2:
         return None
-    rows, columns = (_membership(size, THIRDS) for size in frame.shape)
+    rows, columns = map(_thirds, frame.shape)
     thirds = rows @ frame @ columns.T
     row, column = np.unravel_index(thirds.argmax(), thirds.shape)
     name = "centre" if row == column == 1 else f"{ROWS[row]} {COLUMNS[column]}"
-    return Best(_share(thirds.max(), frame.sum()), 1 / THIRDS**2, name=name)
+    return Location(_share(thirds.max(), frame.sum()), 1 / THIRDS**2, name=name)
 
 
-def best_band(values: np.ndarray, audio: AudioFrontEnd) -> Best | None:
+def best_band(values: np.ndarray, audio: AudioFrontEnd) -> Location | None:
     """The quarter of the mel bins with most of a map (F', M'); `None`: these are no frequencies."""
     if audio.spectrum == "waveform" or values.shape[1] < 2:
         return None
@@ -66,34 +66,34 @@ def best_band(values: np.ndarray, audio: AudioFrontEnd) -> Best | None:
     edges = band_edges(audio)
     bins = np.array([first, first + width]) * audio.num_mels / len(profile)
     low, high = np.interp(bins, np.arange(audio.num_mels + 1), edges)
-    return Best(share, width / len(profile), float(low), float(high))
+    return Location(share, width / len(profile), float(low), float(high))
 
 
-def best_places(
-    maps: Maps, front_end: FrontEnd, *, seen: ModelInput | None = None
-) -> dict[str, dict[str, Best]]:
-    """{modality: {"second", "region", "band": Best}}, as far as they can be told.
+def localize(
+    explanation: Explanation, front_end: FrontEnd, *, given: ModelInput | None = None
+) -> dict[str, dict[str, Location]]:
+    """{modality: {"second", "region", "band": Location}}, as far as they can be told.
 
     Args:
-        seen: the clip as `front_end` delivers it, so that times are those of the file; without it
+        given: the clip as `front_end` delivers it, so that times are those of the file; without it
             they count from the start of the stream's window.
     """
     lengths = {VIDEO: front_end.video.span_seconds, AUDIO: front_end.audio.window_seconds}
-    found: dict[str, dict[str, Best]] = {}
-    for name, values in maps.streams.items():
+    located: dict[str, dict[str, Location]] = {}
+    for name, values in explanation.streams.items():
         if not positive(values).any():
             continue
         second = best_second(values, length_seconds=lengths[name])
-        if seen is not None and name in seen.starts:
-            shifted = [seen.starts[name] + x for x in (second.start, second.stop)]
-            start, stop = seen.parts(*shifted)[0]
+        if given is not None and name in given.starts:
+            shifted = [given.starts[name] + x for x in (second.start, second.stop)]
+            start, stop = given.parts(*shifted)[0]
             second = dataclasses.replace(second, start=start, stop=stop)
-        if name == VIDEO:
-            others = {"region": best_region(values)}
-        else:
-            others = {"band": best_band(values, front_end.audio)}
-        found[name] = {"second": second} | {k: best for k, best in others.items() if best}
-    return found
+        located[name] = {"second": second}
+        kind = "region" if name == VIDEO else "band"
+        other = best_region(values) if name == VIDEO else best_band(values, front_end.audio)
+        if other is not None:
+            located[name][kind] = other
+    return located
 
 
 def positive(values: np.ndarray) -> np.ndarray:
@@ -112,9 +112,9 @@ def _share(part: float, whole: float) -> float:
     return float(part / whole) if whole else 0.0
 
 
-def _membership(size: int, parts: int) -> np.ndarray:
-    """(parts, size): how much of each of `size` cells lies in each of a few even parts."""
-    edges, cells = np.arange(parts + 1) * size / parts, np.arange(size)
+def _thirds(size: int) -> np.ndarray:
+    """(3, size): how much of each of `size` cells lies in each third."""
+    edges, cells = np.arange(THIRDS + 1) * size / THIRDS, np.arange(size)
     low = np.maximum(edges[:-1, None], cells)
     high = np.minimum(edges[1:, None], cells + 1)
     return np.clip(high - low, 0.0, None)

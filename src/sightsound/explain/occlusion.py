@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from sightsound.explain.maps import Maps, Question
+from sightsound.explain.explanation import Explanation, ExplanationTarget
 from sightsound.types import VIDEO
 
 GRIDS = {"video": (4, 8, 8), "audio": (16, 8)}  # cells at most: 252 windows for a clip
@@ -22,12 +22,12 @@ WINDOW = 2  # cells along every axis: smaller parts are hardly missed
 _CASES_AT_ONCE = 32
 
 
-def occlusion_maps(
-    question: Question,
+def occlusion(
+    target: ExplanationTarget,
     *,
     video_grid: Sequence[int] = GRIDS["video"],
     audio_grid: Sequence[int] = GRIDS["audio"],
-) -> list[Maps]:
+) -> list[Explanation]:
     """How much lower the log odds of the class are without each part; negative: higher.
 
     Args:
@@ -35,29 +35,27 @@ def occlusion_maps(
         audio_grid: along time and mel bins, likewise.
     """
     grids = {"video": tuple(video_grid), "audio": tuple(audio_grid)}
-    found = []
     with torch.inference_mode():
-        for clip in question.parts(1):
-            whole = _score(clip, clip.inputs)
-            maps = {name: whole - _without(clip, name, grids[name]) for name in clip.inputs}
-            found += clip.answer({name: clip.as_map(name, x[None]) for name, x in maps.items()})
-    return found
+        return target.by_parts(1, lambda clip: _one(clip, grids))
 
 
-def _without(clip: Question, name: str, grid: tuple[int, ...]) -> Tensor:
-    """(*grid): how much one stream of one clip scores without a cell, mean over its windows."""
-    shape = clip.shape(name)
-    grid = shape if clip.batch.encoded else tuple(map(min, grid, shape))
-    sides = [1 if clip.batch.encoded else min(WINDOW, count) for count in grid]
-    cells = windows_of(grid, sides).to(clip.places.device)  # (W, *grid)
-    scores = []
-    for part in cells.split(_CASES_AT_ONCE):
-        many = clip.rows(torch.zeros(len(part), dtype=torch.long, device=part.device))
-        inputs = many.inputs
-        inputs[name] = hidden(inputs[name], over(part, shape), name)
-        scores.append(_score(many, inputs))
-    covers = cells.float()
-    return torch.einsum("w,w...->...", torch.cat(scores), covers) / covers.sum(0)
+def _one(clip: ExplanationTarget, grids: Mapping[str, tuple[int, ...]]) -> list[Explanation]:
+    """The map of one clip: of each cell the mean over the boxes that cover it."""
+    whole, maps = _score(clip, clip.inputs), {}
+    for name, shape in clip.shapes.items():
+        grid = shape if clip.batch.encoded else tuple(map(min, grids[name], shape))
+        sides = [1 if clip.batch.encoded else min(WINDOW, count) for count in grid]
+        cells = windows_of(grid, sides).to(clip.shown.device)  # (W, *grid)
+        scores = []
+        for part in cells.split(_CASES_AT_ONCE):
+            many = clip.rows(torch.zeros(len(part), dtype=torch.long, device=part.device))
+            inputs = many.inputs
+            inputs[name] = hidden(inputs[name], over(part, shape), name)
+            scores.append(_score(many, inputs))
+        covers = cells.float()
+        means = torch.einsum("w,w...->...", torch.cat(scores), covers) / covers.sum(0)
+        maps[name] = (whole - means)[None]
+    return clip.answer(maps)
 
 
 def windows_of(grid: Sequence[int], sides: Sequence[int]) -> Tensor:
@@ -91,6 +89,6 @@ def hidden(values: Tensor, boxes: Tensor, name: str) -> Tensor:
     return values.masked_fill(boxes.unsqueeze(2 if name == VIDEO else 1), 0.0)
 
 
-def _score(question: Question, inputs: Mapping[str, Tensor]) -> Tensor:
+def _score(target: ExplanationTarget, inputs: Mapping[str, Tensor]) -> Tensor:
     """(B,) of the class asked about."""
-    return question.score(question.model(inputs, **question.masks).logits)
+    return target.score(target.model(inputs, **target.masks).logits)

@@ -11,7 +11,7 @@ map stays for as long as its cell stands for. All but frames, map and line is dr
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -21,13 +21,13 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from sightsound.explain.heatmap import LEGEND, heated, sound_picture, strengths
-from sightsound.explain.map_text import Looked, stream_words
+from sightsound.explain.clips import ClipExplanation
+from sightsound.explain.heatmap import LEGEND, heatmap, sound_picture, strengths
+from sightsound.explain.text import stream_words
 from sightsound.figures.clips import axes_at, shortened, write_at
 from sightsound.figures.style import legend, short
 from sightsound.media.decode import DecodeError
 from sightsound.media.encode import AAC_RATES_HZ, write_frames
-from sightsound.media.front_end import FrontEnd
 from sightsound.media.probe import probe
 from sightsound.media.reader import Reader
 from sightsound.preview.model_inputs import ModelInput
@@ -57,7 +57,7 @@ class Curves:
 
 def write_overlay(
     path: str | Path,
-    looked: Looked,
+    clip: ClipExplanation,
     *,
     reader: Reader,
     scores: Mapping[str, float],
@@ -66,7 +66,7 @@ def write_overlay(
     """Write an .mp4 with sound of what counts in one clip, whole or not at all; its path.
 
     Args:
-        looked: the clip, which has been seen.
+        clip: with what the model was given of it.
         reader: of its files, such as that of its data set.
         scores: {class: probability} of the clip.
         curves: the same over time; `None`: bars of `scores`.
@@ -75,12 +75,14 @@ def write_overlay(
         ValueError: nothing of the clip was read.
         DecodeError: its file cannot be decoded (any more).
     """
-    seen = looked.seen
-    start, stop = film_window(seen)
-    page = _Page(looked, start=start, stop=stop)
+    given = clip.given
+    assert given is not None
+    start, stop = film_window(given)
+    page = _Page(clip, given, start=start, stop=stop)
     page.draw(scores, curves)
-    rate = _frame_rate(seen)
-    rate_hz = _sound_rate(looked.front_end)
+    rate = _frame_rate(given)
+    rate_hz = clip.front_end.audio.rate_hz  # what is heard is what the model is given
+    rate_hz = rate_hz if rate_hz in AAC_RATES_HZ else 48000
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_frames(
@@ -88,32 +90,32 @@ def write_overlay(
         page.frames(reader, rate),
         size=page.size,
         frames_per_second=float(rate),
-        waveform=_sound(seen, reader, start, stop, rate_hz),
+        waveform=_sound(given, reader, start, stop, rate_hz),
         rate_hz=rate_hz,
         crf=_QUALITY,
     )
     return path
 
 
-def film_window(seen: ModelInput) -> tuple[float, float]:
+def film_window(given: ModelInput) -> tuple[float, float]:
     """(start, stop) of all windows; what lies outside the clip is left out, unless it wraps."""
-    start = min(seen.starts.values(), default=0.0)
-    stop = max((x + seen.lengths[name] for name, x in seen.starts.items()), default=0.0)
-    if not seen.wraps:
-        start = max(start, seen.clip_window.start_seconds)
-        stop = min(stop, seen.clip_window.stop_seconds)
-    if start >= stop or not seen.streams():
-        raise ValueError(f"nothing of {seen.row.id!r} could be read, so there is no film of it")
+    start = min(given.starts.values(), default=0.0)
+    stop = max((x + given.lengths[name] for name, x in given.starts.items()), default=0.0)
+    if not given.wraps:
+        start = max(start, given.clip_window.start_seconds)
+        stop = min(stop, given.clip_window.stop_seconds)
+    if start >= stop or not given.streams():
+        raise ValueError(f"nothing of {given.row.id!r} could be read, so there is no film of it")
     return start, stop
 
 
-def _frame_rate(seen: ModelInput) -> Fraction:
+def _frame_rate(given: ModelInput) -> Fraction:
     """A multiple of the file's own rate that is smooth, so that its frames stay as long as there.
 
     Or a part of it, where that is high; 25 where there is none.
     """
     try:
-        info = probe(seen.row.path).video
+        info = probe(given.row.path).video
     except (DecodeError, OSError):  # no file of its own: decoded before
         info = None
     rate = Fraction(info.frames_per_second if info and info.frames_per_second else 25)
@@ -122,62 +124,64 @@ def _frame_rate(seen: ModelInput) -> Fraction:
     return rate / math.ceil(rate / _FAST)
 
 
-def _sound_rate(front_end: FrontEnd) -> int:
-    """The model's own: what is heard is what it is given."""
-    rate = front_end.audio.rate_hz
-    return rate if rate in AAC_RATES_HZ else 48000
-
-
 def _sound(
-    seen: ModelInput, reader: Reader, start: float, stop: float, rate_hz: int
+    given: ModelInput, reader: Reader, start: float, stop: float, rate_hz: int
 ) -> np.ndarray | None:
     """(S,) of the window; `None` if the file has none, or none that the model could be given."""
-    if AUDIO in seen.lengths and seen.audio is None:
+    if AUDIO in given.lengths and given.audio is None:
         return None
-    path = seen.row.audio_path or seen.row.path
-    parts = [reader.sound(path, *part, rate_hz) for part in seen.parts(start, stop)]
-    if None in parts or not parts:
-        return None
-    return np.concatenate([part.samples for part in parts])
+    path = given.row.audio_path or given.row.path
+    parts = [reader.sound(path, *part, rate_hz) for part in given.parts(start, stop)]
+    samples = [part.samples for part in parts if part is not None]
+    return np.concatenate(samples) if samples and len(samples) == len(parts) else None
 
 
 # --- drawing ------------------------------------------------------------------------------------
 
 
 class _Page:
-    """The picture behind every frame of the film, in pixels, and the places for what moves."""
+    """The picture behind every frame of the film, in pixels, and where its moving parts go."""
 
-    def __init__(self, looked: Looked, *, start: float, stop: float) -> None:
-        self.looked, self.maps, self.seen = looked, looked.maps, looked.seen
+    def __init__(
+        self, clip: ClipExplanation, given: ModelInput, *, start: float, stop: float
+    ) -> None:
+        self.clip, self.given = clip, given
         self.start, self.length = start, stop - start
-        self.panel = (0, 0)
-        if VIDEO in looked.seen.lengths:
+        self.panel = (0, 0)  # (H, W)
+        if VIDEO in given.lengths:
             width = (_WIDTH - _LEFT - _GAP - _RIGHT) // 2
-            video = looked.front_end.video
+            video = clip.front_end.video
             self.panel = (width * video.height // video.width, width)
         self.lines: list[tuple[int, int]] = []  # (top, bottom) of the parts that share the time
-        self.heat = strengths(looked.maps)
-        self.top = 0
+        self.values = strengths(clip.explanation)
+        self.panel_top, self.top = _HEADING + _CAPTION, _HEADING
         self.background = np.empty(0)
 
     @property
     def size(self) -> tuple[int, int]:
         """(H, W) of the film."""
-        return self.background.shape[:2]
+        height, width = self.background.shape[:2]
+        return height, width
 
     def draw(self, scores: Mapping[str, float], curves: Curves | None) -> None:
         """All that does not move."""
-        self.panel_top = _HEADING + _CAPTION
-        height = self.panel_top + self.panel[0] if self.panel[0] else _HEADING
-        height += 2 * (_CAPTION + _SOUND) if self.seen.audio is not None else _CAPTION + _TIME
+        audio = self.given.audio
+        if self.panel[0]:
+            self.top = self.panel_top + self.panel[0]
+        height = self.top
+        height += 2 * (_CAPTION + _SOUND) if audio is not None else _CAPTION + _TIME
         height += _TICKS + _CAPTION + _SCORES + _GAP
         height += (_TICKS + _LEGEND) * (curves is not None)
         height += height % 2
         self.figure = Figure(figsize=(_WIDTH / _DPI, height / _DPI), dpi=_DPI, facecolor="white")
         self._draw_heading()
-        self._draw_captions()
-        self.top = self.panel_top + self.panel[0] if self.panel[0] else _HEADING
-        last = self._draw_sound() if self.seen.audio is not None else self._draw_time()
+        if audio is not None:
+            last = self._draw_sound(sound_picture(audio, self.clip.front_end))
+        else:
+            self.top += _CAPTION
+            last = self._axes(_TIME)
+            last.set(xlim=(0, self.length), ylim=(0, 1), yticks=[])
+            self._place_line(_TIME)
         self._draw_seconds(last)
         self.top += _TICKS
         if curves is not None:
@@ -194,48 +198,39 @@ class _Page:
     def _axes(self, height: int, *, left: int = _LEFT) -> Axes:
         """Axes at the current height, as wide as the page."""
         width = _WIDTH - left - _RIGHT
-        places = (left / _DPI, self.top / _DPI, width / _DPI, height / _DPI)
-        return axes_at(self.figure, *places)
+        inches = (length / _DPI for length in (left, self.top, width, height))
+        return axes_at(self.figure, *inches)
 
     def _draw_heading(self) -> None:
-        said = f"{self.maps.shown} ({100 * self.maps.probability:.1f} %)"
-        truth = f"true class {self.looked.truth}; " if self.looked.truth else ""
-        shares = stream_words(self.looked)
-        self._write(_LEFT, 28, said, fontsize=14, weight="bold")
-        self._write(_LEFT, 50, truth + shortened(self.maps.id), color="0.35")
-        self._write(_LEFT, 70, f"{self.maps.method}: {shares}. {LEGEND}", color="0.35", fontsize=8)
+        """The class, the clip, how much each stream counts; captions of the frames."""
+        one, truth = self.clip.explanation, self.clip.truth
+        title = f"{one.shown} ({100 * one.probability:.1f} %)"
+        about = (f"true class {truth}; " if truth else "") + shortened(one.id)
+        words = f"{one.method}: {stream_words(self.clip)}. {LEGEND}"
+        self._write(_LEFT, 28, title, fontsize=14, weight="bold")
+        self._write(_LEFT, 50, about, color="0.35")
+        self._write(_LEFT, 70, words, color="0.35", fontsize=8)
+        if self.panel[0]:
+            base = self.panel_top - 8
+            self._write(_LEFT, base, "what is seen")
+            self._write(_LEFT + self.panel[1] + _GAP, base, "what of it counts")
+            if self.given.video is None:
+                middle = self.panel_top + self.panel[0] // 2
+                self._write(_WIDTH // 2, middle, "no pictures", ha="center")
 
-    def _draw_captions(self) -> None:
-        if not self.panel[0]:
-            return
-        base = self.panel_top - 8
-        self._write(_LEFT, base, "what is seen")
-        self._write(_LEFT + self.panel[1] + _GAP, base, "what of it counts")
-        if self.seen.video is None:
-            middle = self.panel_top + self.panel[0] // 2
-            self._write(_WIDTH // 2, middle, "no pictures", ha="center")
-
-    def _draw_sound(self) -> Axes:
-        """The spectrogram as it is and with its map; the lower one."""
-        picture = sound_picture(self.seen, self.looked.front_end)
-        values = self.heat.get(AUDIO, np.zeros((1, 1)))
-        heat = heated(picture, values.T)
-        for text, image in (("what is heard", picture), ("what of it counts", heat)):
+    def _draw_sound(self, picture: np.ndarray) -> Axes:
+        """The spectrogram (M, F, 3) as it is and with its map; the lower one."""
+        values = self.values.get(AUDIO, np.zeros((1, 1)))
+        images = {"what is heard": picture, "what of it counts": heatmap(picture, values.T)}
+        for text, image in images.items():
             self._write(_LEFT, self.top + _CAPTION - 7, text)
             self.top += _CAPTION
             axes = self._axes(_SOUND)
-            left = self.seen.starts[AUDIO] - self.start
-            extent = (left, left + self.seen.lengths[AUDIO], 0, 1)
+            left = self.given.starts[AUDIO] - self.start
+            extent = (left, left + self.given.lengths[AUDIO], 0, 1)
             axes.imshow(image, origin="lower", aspect="auto", extent=extent)
             axes.set(xlim=(0, self.length), yticks=[], xticks=[])
             self._place_line(_SOUND)
-        return axes
-
-    def _draw_time(self) -> Axes:
-        self.top += _CAPTION
-        axes = self._axes(_TIME)
-        axes.set(xlim=(0, self.length), ylim=(0, 1), yticks=[])
-        self._place_line(_TIME)
         return axes
 
     def _draw_seconds(self, axes: Axes) -> None:
@@ -243,9 +238,10 @@ class _Page:
         step = next(s for s in (0.25, 0.5, 1, 2, 5, 10, 30, 60, math.inf) if 20 * s > self.length)
         step = min(step, self.length)
         first = math.ceil(self.start / step - 1e-6)
-        places = np.arange(first, math.floor((self.start + self.length) / step + 1e-6) + 1) * step
-        labels = [f"{self.seen.file_seconds(place):.10g}" for place in places]
-        axes.set_xticks(places - self.start, labels, fontsize=8)
+        last = math.floor((self.start + self.length) / step + 1e-6)
+        ticks = np.arange(first, last + 1) * step
+        labels = [f"{self.given.file_seconds(tick):.10g}" for tick in ticks]
+        axes.set_xticks(ticks - self.start, labels, fontsize=8)
         axes.set_xlabel("seconds of the file", fontsize=8, labelpad=1)
 
     def _draw_curves(self, curves: Curves) -> None:
@@ -253,10 +249,10 @@ class _Page:
         self._write(_LEFT, self.top + _CAPTION - 7, curves.what)
         self.top += _CAPTION + _LEGEND
         axes = self._axes(_SCORES)
+        edges = np.asarray(curves.times) - self.start
         for name, label in zip(names, short(names), strict=True):
-            edges, style = np.asarray(curves.times) - self.start, {"linewidth": 1.8}
             label = f" {label}"  # see `legend`
-            axes.stairs(curves.scores[name], edges, label=label, baseline=None, **style)
+            axes.stairs(curves.scores[name], edges, label=label, baseline=None, linewidth=1.8)
         axes.set(xlim=(0, self.length), ylim=(0, 1.02), yticks=[0, 0.5, 1])
         axes.tick_params(labelsize=8)
         style = {"ncols": _TOP, "borderaxespad": 0.2, "handlelength": 1.2}
@@ -265,11 +261,11 @@ class _Page:
         self._place_line(_SCORES)
 
     def _draw_bars(self, scores: Mapping[str, float]) -> None:
-        names = _top(scores)
+        names, shown = _top(scores), self.clip.explanation.shown
         self._write(_LEFT, self.top + _CAPTION - 7, "what is said of the whole clip")
         self.top += _CAPTION
         axes = self._axes(_SCORES - _GAP, left=230)
-        colours = ["#d62728" if name == self.maps.shown else "0.6" for name in names]
+        colours = ["#d62728" if name == shown else "0.6" for name in names]
         axes.barh(range(len(names)), [scores[name] for name in names], color=colours)
         labels = [name[-34:] for name in names]
         axes.set_yticks(range(len(names)), labels, fontsize=9, parse_math=False)
@@ -288,39 +284,33 @@ class _Page:
         times = self.start + np.arange(count) / float(rate)
         for first in range(0, count, _READ_AT_ONCE):
             part = times[first : first + _READ_AT_ONCE]
-            pictures = self._pictures(reader, part)
+            pictures = None
+            if self.given.video is not None:
+                wanted = np.array([self.given.file_seconds(time) for time in part])
+                path, crop = self.given.row.path, self.given.crop
+                pictures = reader.frames(path, wanted, self.panel, crop=crop)
             for index, time in enumerate(part):
-                yield self._frame(time, None if pictures is None else pictures[index])
-
-    def _pictures(self, reader: Reader, times: np.ndarray) -> np.ndarray | None:
-        """(T, H, W, 3) of the file at places of the window."""
-        if self.seen.video is None:
-            return None
-        wanted = np.array([self.seen.file_seconds(time) for time in times])
-        found = reader.frames(self.seen.row.path, wanted, self.panel, crop=self.seen.crop)
-        return None if found is None else found.pixels.transpose(0, 2, 3, 1)
+                picture = None if pictures is None else pictures.pixels[index].transpose(1, 2, 0)
+                yield self._frame(time, picture)
 
     def _frame(self, time: float, picture: np.ndarray | None) -> np.ndarray:
+        """The background with a picture (H, W, 3), its map, and the line at a moment."""
         frame = self.background.copy()
         if picture is not None:
             height, width = self.panel
             rows = slice(self.panel_top, self.panel_top + height)
             frame[rows, _LEFT : _LEFT + width] = picture
-            left = _LEFT + width + _GAP
-            frame[rows, left : left + width] = heated(picture, self._heat_at(time))
-        place = _LEFT + (_WIDTH - _LEFT - _RIGHT) * (time - self.start) / self.length
+            left, values = _LEFT + width + _GAP, self.values.get(VIDEO)
+            share = (time - self.given.starts[VIDEO]) / self.given.lengths[VIDEO]
+            cell = np.zeros((1, 1))  # nothing outside the window
+            if values is not None and 0 <= share < 1:
+                cell = values[int(share * len(values) + 1e-9)]
+            frame[rows, left : left + width] = heatmap(picture, cell)
+        column = int(_LEFT + (_WIDTH - _LEFT - _RIGHT) * (time - self.start) / self.length)
         for top, bottom in self.lines:
-            frame[top:bottom, int(place) : int(place) + 2] = _LINE
+            frame[top:bottom, column : column + 2] = _LINE
         return frame
 
-    def _heat_at(self, time: float) -> np.ndarray:
-        """(H', W') of the cell that stands for a moment; nothing outside the window."""
-        values = self.heat.get(VIDEO)
-        place = (time - self.seen.starts[VIDEO]) / self.seen.lengths[VIDEO]
-        if values is None or not 0 <= place < 1:
-            return np.zeros((1, 1))
-        return values[int(place * len(values) + 1e-9)]
 
-
-def _top(scores: Mapping[str, float]) -> Sequence[str]:
-    return sorted(scores, key=scores.get, reverse=True)[:_TOP]
+def _top(scores: Mapping[str, float]) -> list[str]:
+    return sorted(scores, key=scores.__getitem__, reverse=True)[:_TOP]

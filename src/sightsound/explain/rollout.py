@@ -16,7 +16,6 @@ patches is their mean.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -24,14 +23,13 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn import functional
 
-from sightsound.explain.maps import Maps, Question, by_parts
-from sightsound.explain.token_maps import entering_cells, num_prefix, on_input
+from sightsound.explain.explanation import Explanation, ExplanationTarget
+from sightsound.explain.token_maps import on_input
+from sightsound.models.explained import ALL
 from sightsound.models.fusion.alone import pass_alone
-from sightsound.nn.masking import join_masks, mean_of_present, per_example, pool, visible_to_others
+from sightsound.nn.masking import per_example
 from sightsound.registry import unknown_name
-from sightsound.types import AUDIO, VIDEO
 
 RESIDUAL = 0.5  # Abnar and Zuidema: as much from the residual as from attention
 HEADS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -41,13 +39,13 @@ HEADS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 Heads = Literal["mean", "min", "max"]
 Rows = dict[str, Tensor]
-ALL, FUSION = "all", "fusion"
+FUSION = "fusion"
 _CLIPS_AT_ONCE = 2  # all attention weights of an MBT-B take 1.4 GB per clip
 
 
-def rollout_maps(
-    question: Question, *, heads: Heads = "mean", residual: float = RESIDUAL
-) -> list[Maps]:
+def rollout(
+    target: ExplanationTarget, *, heads: Heads = "mean", residual: float = RESIDUAL
+) -> list[Explanation]:
     """What the tokens that the classifier reads are made of, as maps that sum to one together.
 
     Args:
@@ -60,40 +58,33 @@ def rollout_maps(
     """
     if heads not in HEADS:
         raise unknown_name("way to join heads", heads, HEADS)
-    return by_parts(lambda part: _maps(part, Mixer(heads, residual)), question, size=_CLIPS_AT_ONCE)
+    return target.by_parts(_CLIPS_AT_ONCE, lambda part: _maps(part, Mixer(heads, residual)))
 
 
-def _maps(question: Question, mixer: Mixer) -> list[Maps]:
-    rows = rollout(question, mixer)
-    patches = {reader: _patches(question.model, row) for reader, row in rows.items()}
-    maps = {
-        name: on_input(x, getattr(question.model, name), question.shape(name))
-        for name, x in patches.pop(ALL).items()
+def _maps(target: ExplanationTarget, mixer: Mixer) -> list[Explanation]:
+    model = target.model
+    patches = {  # the columns of each row that are patches: without CLS and fusion tokens
+        reader: {
+            name: values[:, model.stream(name).num_prefix :]
+            for name, values in row.items()
+            if name != FUSION
+        }
+        for reader, row in rollout_rows(target, mixer).items()
     }
-    maps = {name: question.blanked(name, x) for name, x in maps.items()}
+    maps = {}
+    for name, values in patches.pop(ALL).items():
+        stream, shape = model.stream(name), target.shapes[name]
+        values = on_input(values, stream, shape, cells=stream.attended_cells(shape))
+        maps[name] = target.blanked(name, values)
     total = sum(x.flatten(1).sum(1) for x in maps.values())
     maps = {name: x / per_example(total, x) for name, x in maps.items()}
-    return question.answer(maps, crossing=_crossing(question, patches))
-
-
-def _crossing(question: Question, patches: Mapping[str, Rows]) -> list[dict[str, dict[str, float]]]:
-    """Per clip {stream: {modality: share}} of what each stream's own vector is made of."""
-    found: list[dict[str, dict[str, float]]] = [{} for _ in question.batch.id]
-    for reader, parts in patches.items():
+    crossing: list[dict[str, dict[str, float]]] = [{} for _ in target.batch.id]
+    for reader, parts in patches.items():  # what each stream's own vector is made of
         sums = {name: values.sum(1) for name, values in parts.items()}
-        total = sum(sums.values())
-        for clip in question.present[reader].nonzero().flatten().tolist():
-            found[clip][reader] = {n: float(x[clip] / total[clip]) for n, x in sums.items()}
-    return found
-
-
-def _patches(model: nn.Module, row: Rows) -> Rows:
-    """The columns of a row that are patches: without CLS and fusion tokens."""
-    return {
-        name: values[:, num_prefix(getattr(model, name)) :]
-        for name, values in row.items()
-        if name != FUSION
-    }
+        whole = sum(sums.values())
+        for clip in target.present[reader].nonzero().flatten().tolist():
+            crossing[clip][reader] = {n: float(x[clip] / whole[clip]) for n, x in sums.items()}
+    return target.answer(maps, crossing=crossing)
 
 
 # --- rows ---------------------------------------------------------------------------------------
@@ -135,19 +126,20 @@ class Run:
 
     Rows (B, n, 1) are one column at a time: a zero for each token, whose gradient says how much of
     it arrives. So a token's row is the gradient of that token, at the cost of one vector per layer.
+    See `models.explained.RolloutRows`.
     """
 
-    def __init__(self, question: Question, mixer: Mixer) -> None:
-        model = question.model
-        if question.batch.encoded:
+    def __init__(self, target: ExplanationTarget, mixer: Mixer) -> None:
+        model = target.model
+        if target.batch.encoded:
             raise ValueError(
                 f"{model.info.name!r} reads features of frozen encoders, whose attention is not "
                 "known, so there is no rollout; ask by auto or occlusion"
             )
         with torch.no_grad():
-            self.encoded = model.encode(question.inputs, **question.masks, maps=True)
+            self.encoded = model.encode(target.inputs, **target.masks, maps=True)
             self.attention = model.fuse(self.encoded, maps=True).attention or {}
-        self.question, self.model, self.mixer = question, model, mixer
+        self.shapes, self.mixer = target.shapes, mixer
         self.entered: Rows = {}
 
     def enter(self, part: str, count: int) -> Tensor:
@@ -162,13 +154,20 @@ class Run:
             next(self.attention[name] for name in names if name in self.attention)
         )
 
-    def own(self, name: str) -> list[int]:
+    def own(self, stream: str) -> list[int]:
         """Numbers of a stream's layers with weights "name.number"."""
         keys = [key.partition(".") for key in self.attention]
-        return sorted(int(layer) for stream, _, layer in keys if stream == name and layer.isdigit())
+        return sorted(int(layer) for name, _, layer in keys if name == stream and layer.isdigit())
+
+    def num_tokens(self, layer: str) -> int:
+        """Tokens that are attended to in the layer with the weights of this name."""
+        return self.attention[layer].shape[-1]
 
     def fuse(
-        self, fusion: nn.Module | None, rows: Rows, blocks: Mapping[str, Sequence[Callable]]
+        self,
+        fusion: nn.Module | None,
+        rows: Mapping[str, Tensor],
+        blocks: Mapping[str, Sequence[Callable]],
     ) -> Rows:
         """Rows after a fusion strategy, whose own tokens enter as `FUSION`; `None`: no fusion."""
         masks = {"present": self.encoded.present, "key_mask": self.encoded.key_mask}
@@ -177,14 +176,8 @@ class Run:
         given = {key: self.enter(FUSION, x.shape[1]) for key, x in fusion.named_parameters()}
         return functional_call(fusion, given, (rows, blocks), masks)[0]
 
-    def row(self, read: Tensor) -> Rows:
-        """{part: (B, n)}: what each token that entered adds to (B, 1), which one reads."""
-        entered = list(self.entered.values())
-        found = torch.autograd.grad(read.sum(), entered, retain_graph=True, materialize_grads=True)
-        return {name: x[..., 0] for name, x in zip(self.entered, found, strict=True)}
 
-
-def rollout(question: Question, mixer: Mixer | None = None) -> dict[str, Rows]:
+def rollout_rows(target: ExplanationTarget, mixer: Mixer | None = None) -> dict[str, Rows]:
     """{reader: {part: (B, n)}}: rows of what the classifier reads, of a batch.
 
     A reader is a stream, for its CLS or mean, or `ALL`: what the classifier reads of all of them.
@@ -194,100 +187,13 @@ def rollout(question: Question, mixer: Mixer | None = None) -> dict[str, Rows]:
     Raises:
         ValueError: a model without attention weights of all its tokens.
     """
-    run = Run(question, mixer or Mixer())
+    run, rows = Run(target, mixer or Mixer()), {}
     with torch.enable_grad():
-        read = _READERS.get(question.model.info.name, _encoders)(run)
-        return {reader: run.row(x) for reader, x in read.items()}
-
-
-def _mbt(run: Run) -> Rows:
-    """What the classifier of an `MBT` reads (B, 1), by stream and of all."""
-    model, encoded = run.model, run.encoded
-    rows = {name: run.enter(name, x.shape[1]) for name, x in encoded.tokens.items()}
-    for name in rows:
-        for layer in range(model.fusion_layer):
-            rows[name], _ = run.layer(f"{name}.{layer}")(rows[name])
-    later = range(model.fusion_layer, model.size.depth)
-    blocks = {
-        name: [run.layer(f"{name}.{layer}", f"joint.{layer}") for layer in later] for name in rows
-    }
-    fused = model.fusion is not None and model.test_with_bottlenecks
-    rows = run.fuse(model.fusion if fused else None, rows, blocks)
-    if model.classifier == "token":
-        read = {name: x[:, 0] for name, x in rows.items()}
-        return read | {ALL: mean_of_present(read, encoded.present)}
-    masks = visible_to_others(rows, encoded.present, encoded.key_mask)
-    own = encoded.key_mask or {}
-    read = {name: pool(x, own.get(name), kind="gap") for name, x in rows.items()}
-    joint = torch.cat(tuple(rows.values()), dim=1)
-    return read | {ALL: pool(joint, join_masks(masks, rows), kind="gap")}
-
-
-def _avt(run: Run) -> Rows:
-    """Likewise of an `AVT`, whose classifier reads both streams side by side: alike much."""
-    model, encoded, rows, first = run.model, run.encoded, {}, {}
-    for name in encoded.tokens:
-        tokens, pooled = _through(run, name)
-        prefix = num_prefix(getattr(model, name))
-        both = name == AUDIO and model.audio_token == "both"
-        lead = tokens[:, :prefix] if both else pooled[:, None]
-        rows[name] = torch.cat((lead, tokens[:, prefix:]), dim=1)
-        first[name] = slice(0, lead.shape[1])
-    if model.fusion is not None:
-        blocks = {
-            name: [run.layer(f"{name}.fusion.{layer}") for layer in range(len(layers))]
-            for name, layers in model.fusion_layers.items()
-            if name in rows
-        }
-        rows = run.fuse(model.fusion, rows, blocks)
-    read = {name: x[:, first[name]].mean(1) for name, x in rows.items()}
-    if VIDEO in rows and model.video_token == "pooled_again":
-        mask = (encoded.key_mask or {}).get(VIDEO)
-        mask = None if mask is None else mask[:, 1:]
-        read[VIDEO] = pool(rows[VIDEO][:, 1:], mask, kind="gap")
-    return read | {ALL: mean_of_present(read, encoded.present)}
-
-
-def _encoders(run: Run) -> Rows:
-    """Likewise of encoders that never meet: of one stream, or with the mean of their logits."""
-    read = {name: _through(run, name)[1] for name in run.encoded.tokens}
-    return read | {ALL: mean_of_present(read, run.encoded.present)}
-
-
-def _through(run: Run, name: str) -> tuple[Tensor, Tensor]:
-    """Rows of a backbone's tokens (B, P + N, 1), and of its vector (B, 1)."""
-    backbone, shape = getattr(run.model, name), run.question.shape(name)
-    numbers = run.own(name)
-    if not numbers:
-        raise no_attention(run.model, name)
-    entering, grid = entering_cells(backbone, shape).grid, backbone.cells(shape).grid
-    prefix = num_prefix(backbone)
-    rows = run.enter(name, prefix + math.prod(entering))
-    for number in numbers:
-        layer = run.layer(f"{name}.{number}")
-        if rows.shape[1] != run.attention[f"{name}.{number}"].shape[-1]:
-            rows = _merged(rows, entering, grid)
-        rows, _ = layer(rows)
-    if prefix:
-        return rows, rows[:, :prefix].mean(1)
-    # Of AVT, the mask has one more token in front, the vector itself.
-    mask = (run.encoded.key_mask or {}).get(name)
-    return rows, pool(rows, None if mask is None else mask[:, -rows.shape[1] :], kind="gap")
-
-
-def no_attention(model: nn.Module, stream: str) -> ValueError:
-    """The error of a model whose tokens do not all look at one another."""
-    return ValueError(
-        f"{model.info.name!r} has no attention weights over all tokens of its {stream}, so there "
-        "is no rollout; ask by occlusion, or by grad_cam"
-    )
-
-
-def _merged(rows: Tensor, before: tuple[int, ...], after: tuple[int, ...]) -> Tensor:
-    """Rows (B, N', 1) of a coarser grid (t, h', w'): means over what one of its tokens merges."""
-    step, size = before[1] // after[1], before[2] // after[2]
-    grid = rows[..., 0].unflatten(1, before)
-    return functional.avg_pool2d(grid, (step, size)).flatten(1)[..., None]
-
-
-_READERS = {"mbt": _mbt, "avt": _avt}
+        for reader, read in target.model.rollout(run).items():
+            entered = list(run.entered.values())
+            columns = torch.autograd.grad(
+                read.sum(), entered, retain_graph=True, materialize_grads=True
+            )
+            pairs = zip(run.entered, columns, strict=True)
+            rows[reader] = {name: x[..., 0] for name, x in pairs}
+    return rows

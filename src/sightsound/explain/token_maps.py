@@ -5,11 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from sightsound.models.backbone import Cells
-from sightsound.models.stream import Stream
+from sightsound.models.backbone import Backbone, Cells
 from sightsound.nn.patch import sample_frames
+
+
+def on_input(values: Tensor, stream: Backbone, shape: Sequence[int], *, cells: Cells) -> Tensor:
+    """Values of a stream's patches (B, N) as a map (B, *grid) over its input of `shape`.
+
+    Where the model itself chooses frames: zero in the others, and every pixel a cell.
+    """
+    if not stream.frame_sampling:
+        return spread(values, cells, shape)
+    frames, height, width = shape
+    looked = sample_frames(frames, stream.frame_sampling)
+    stacked = cells.grid[0] == 1 and cells.grid[1] * cells.patch[1] > height
+    seen = (1, len(looked) * height, width) if stacked else (len(looked), height, width)
+    chosen = spread(values, cells, seen, tiles=False).reshape(-1, len(looked), height, width)
+    index = torch.tensor(looked, device=chosen.device)  # one may come twice
+    return chosen.new_zeros(chosen.shape[0], *shape).index_add(1, index, chosen)
 
 
 def spread(values: Tensor, cells: Cells, shape: Sequence[int], *, tiles: bool = True) -> Tensor:
@@ -32,45 +47,3 @@ def spread(values: Tensor, cells: Cells, shape: Sequence[int], *, tiles: bool = 
         covers = covers / covers.sum(1, keepdim=True)
         values = (values.movedim(axis + 1, -1) @ covers).movedim(-1, axis + 1)
     return values
-
-
-def num_prefix(stream: nn.Module) -> int:
-    """Tokens before the patches of a `Backbone` or of an MBT's stream."""
-    return stream.num_prefix if hasattr(stream, "num_prefix") else int(stream.cls is not None)
-
-
-def entering_cells(stream: nn.Module, shape: Sequence[int]) -> Cells:
-    """The tokens that enter the first layer with attention weights, of an input of `shape`."""
-    if not hasattr(stream, "cells"):
-        return Cells(stream.grid(shape), stream.patch, stream.patch)
-    return getattr(stream, "attended_cells", stream.cells)(shape)
-
-
-def leaving_cells(stream: nn.Module, shape: Sequence[int]) -> Cells:
-    """The tokens that leave the last layer."""
-    return stream.cells(shape) if hasattr(stream, "cells") else entering_cells(stream, shape)
-
-
-def on_input(
-    values: Tensor, stream: nn.Module, shape: Sequence[int], *, cells: Cells | None = None
-) -> Tensor:
-    """Values of a stream's patches (B, N) as a map (B, *cells) over its input of `shape`.
-
-    Args:
-        cells: the patches' grid; `None`: as they enter the first layer with attention.
-    """
-    cells = cells or entering_cells(stream, shape)
-    if not getattr(stream, "frame_sampling", None):
-        return spread(values, cells, shape)
-    return _on_chosen_frames(values, stream, cells, shape)
-
-
-def _on_chosen_frames(values: Tensor, stream: Stream, cells: Cells, shape: Sequence[int]) -> Tensor:
-    """`on_input` where the model itself chooses frames: zero in the others, every pixel a cell."""
-    frames, height, width = shape
-    looked = sample_frames(frames, stream.frame_sampling)
-    stacked = cells.grid[0] == 1 and cells.grid[1] * cells.patch[1] > height
-    seen = (1, len(looked) * height, width) if stacked else (len(looked), height, width)
-    found = spread(values, cells, seen, tiles=False).reshape(-1, len(looked), height, width)
-    index = torch.tensor(looked, device=found.device)  # one may come twice
-    return found.new_zeros(found.shape[0], *shape).index_add(1, index, found)

@@ -249,6 +249,16 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
+def mean_interval(values: np.ndarray, *, resamplings: int, seed: int) -> tuple[float, float]:
+    """`bootstrap_interval` of the mean of per-clip values (n,)."""
+    return bootstrap_interval(
+        lambda counts: float(counts @ values / counts.sum()),
+        len(values),
+        resamplings=resamplings,
+        seed=seed,
+    )
+
+
 def resampled(score: Score, num_clips: int, *, resamplings: int, seed: int) -> np.ndarray:
     """(resamplings,) the score of sets of `num_clips` clips, drawn with repetition."""
     generator = np.random.default_rng(seed)

@@ -130,7 +130,17 @@ def pixels(video: Tensor, front_end: FrontEnd) -> np.ndarray:
 
 def evaluation_view(clips: ClipDataset, indices: Sequence[int] | None = None) -> list[ModelInput]:
     """The clips at `indices` (default: all) as evaluation reads them, in their first view."""
-    keys = [(0, index, 0) for index in (range(len(clips)) if indices is None else indices)]
+    return read_inputs(clips, range(len(clips)) if indices is None else indices)[1]
+
+
+def read_inputs(
+    clips: ClipDataset, indices: Sequence[int]
+) -> tuple[Batch | None, list[ModelInput]]:
+    """The batch of the clips at `indices` as the loader gives it, and each clip normalised.
+
+    `None`: nothing of them could be read.
+    """
+    keys = [(0, index, 0) for index in indices]
     return _model_inputs(clips, keys, range(len(keys)))
 
 
@@ -169,7 +179,7 @@ def training_view(
     for index in dict.fromkeys(index for index, _ in wanted):
         positions = [position for other, position in wanted if other == index]
         keys, seed = passes[index]
-        found = _model_inputs(clips, keys, positions, config=config, seed=seed)
+        _, found = _model_inputs(clips, keys, positions, config=config, seed=seed)
         inputs |= {(index, p): one for p, one in zip(positions, found, strict=True)}
     return [inputs[each] for each in wanted]
 
@@ -202,10 +212,10 @@ def _model_inputs(
     *,
     config: RunConfig | None = None,
     seed: int = 0,
-) -> list[ModelInput]:
-    """Those at `positions` of the batch of `keys`; with `config` augmented as in training."""
+) -> tuple[Batch | None, list[ModelInput]]:
+    """The batch of `keys` as read, and its clips at `positions`; with `config` as in training."""
     read = [clips[key] for key in keys]
-    batch = collate(read, shapes=clips.shapes)
+    batch = loaded = collate(read, shapes=clips.shapes)
     if batch is not None:
         batch = normalise(batch, clips.front_end)
         if config is not None:
@@ -229,7 +239,7 @@ def _model_inputs(
                 shift_frames=config.augment.audio_shift_frames,
             )
         inputs.append(one)
-    return inputs
+    return loaded, inputs
 
 
 def _model_input(

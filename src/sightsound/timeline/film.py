@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from sightsound.data.dataset import ClipDataset
-from sightsound.explain.map_text import Looked
+from sightsound.explain.clips import ClipExplanation
 from sightsound.explain.overlay import Curves, film_window, write_overlay
 from sightsound.predict import Predictor, named_scores
 from sightsound.preview.model_inputs import ModelInput
@@ -17,23 +17,26 @@ from sightsound.timeline.score import make_timeline, scores_of
 WINDOWS, HOPS = 4, 4  # of a window in a clip, of a hop in a window: guesses
 
 
-def write_film(path: str | Path, predictor: Predictor, clips: ClipDataset, looked: Looked) -> Path:
-    """Write the film of a clip of `clips` that has been seen; its path. See `write_overlay`.
+def write_film(
+    path: str | Path, predictor: Predictor, clips: ClipDataset, clip: ClipExplanation
+) -> Path:
+    """Write the film of an explained clip of `clips`; its path. See `write_overlay`.
 
     Its scores are those of windows a quarter as long; of the whole clip, where its window goes on
     at its start or its sound is in another file.
     """
-    place = next(i for i, row in enumerate(clips.rows) if row.id == looked.maps.id)
-    whole = scores_of(predictor, [clips[0, place, 0]])[0, 0]
+    assert clip.given is not None
+    index = next(i for i, row in enumerate(clips.rows) if row.id == clip.explanation.id)
+    whole = scores_of(predictor, [clips[0, index, 0]])[0, 0]
     scores = named_scores(torch.from_numpy(whole), predictor.labels)
-    curves = score_curves(predictor, looked.seen)
-    return write_overlay(path, looked, reader=clips.reader, scores=scores, curves=curves)
+    curves = score_curves(predictor, clip.given)
+    return write_overlay(path, clip, reader=clips.reader, scores=scores, curves=curves)
 
 
-def score_curves(predictor: Predictor, seen: ModelInput) -> Curves | None:
+def score_curves(predictor: Predictor, given: ModelInput) -> Curves | None:
     """Scores of windows a quarter as long as the clip's; of features, of whole seconds."""
-    start, stop = film_window(seen)
-    if seen.wraps or seen.row.audio_path:
+    start, stop = film_window(given)
+    if given.wraps or given.row.audio_path:
         return None
     window = (stop - start) / WINDOWS
     if predictor.front_end.features is not None:
@@ -42,7 +45,7 @@ def score_curves(predictor: Predictor, seen: ModelInput) -> Curves | None:
         return None
     timeline = make_timeline(
         predictor,
-        seen.row.path,
+        given.row.path,
         window_seconds=window,
         hop_seconds=window / HOPS,
         start_seconds=start,
