@@ -102,7 +102,7 @@ class Predictor:
             )
         default = "cuda" if torch.cuda.is_available() else "cpu"
         self.device = torch.device(device or default)
-        self.model = model.to(self.device).eval()
+        self.model: Pretrained = model.to(self.device).eval()
         self.front_end = FrontEnd.from_dict(model.info.front_end)
         self.labels: dict[str, list[str]] = model.info.labels
         self.task: str = model.info.task

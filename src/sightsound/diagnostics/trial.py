@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -123,6 +124,7 @@ def hits(decisions: np.ndarray, targets: np.ndarray) -> np.ndarray:
 
 def with_sound(seen: Batch, clips: Batch, sounds: np.ndarray) -> Batch:
     """`seen` with the sound of the clips of `clips` at `sounds` (n,)."""
+    assert clips.audio is not None
     index = torch.as_tensor(sounds)
     return dataclasses.replace(
         seen,
@@ -146,7 +148,7 @@ def _chosen(clips: Batch, wanted: torch.Tensor) -> Batch:
 def _joined(parts: Sequence[Batch]) -> Batch:
     """One batch of all clips."""
 
-    def together(values: Sequence[object]) -> object:
+    def together(values: Sequence[Any]) -> Any:
         first = values[0]
         if isinstance(first, torch.Tensor):
             return torch.cat(values)

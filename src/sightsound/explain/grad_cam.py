@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from sightsound.explain.explanation import Explanation, ExplanationTarget
-from sightsound.explain.token_maps import on_input
+from sightsound.explain.token_maps import backbone_of, on_input
 from sightsound.registry import unknown_name
 
 WEIGHTS = ("auto", "cells", "channels")
@@ -65,7 +65,7 @@ def _maps(target: ExplanationTarget, weights: str, stage: int) -> list[Explanati
     sums: dict[str, Tensor] = {}
     cells = {}
     for name, _, call, first, grid in layers:
-        prefix, last = model.stream(name).num_prefix, first + math.prod(grid.grid)
+        prefix, last = backbone_of(model, name).num_prefix, first + math.prod(grid.grid)
         values, slopes = (
             _tokens(x.detach(), len(target.batch), prefix)[:, first:last]
             for x in (heard[call], gradients[call])
@@ -76,7 +76,7 @@ def _maps(target: ExplanationTarget, weights: str, stage: int) -> list[Explanati
         cells[name] = grid
     return target.answer(
         {
-            name: on_input(x.relu(), model.stream(name), shapes[name], cells=cells[name])
+            name: on_input(x.relu(), backbone_of(model, name), shapes[name], cells=cells[name])
             for name, x in sums.items()
         }
     )

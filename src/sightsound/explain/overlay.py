@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -192,7 +193,7 @@ class _Page:
         canvas.draw()
         self.background = np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
-    def _write(self, left: int, base: int, text: str, **style: object) -> None:
+    def _write(self, left: int, base: int, text: str, **style: Any) -> None:
         write_at(self.figure, (left / _DPI, base / _DPI), text, **style)
 
     def _axes(self, height: int, *, left: int = _LEFT) -> Axes:

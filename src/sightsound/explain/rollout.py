@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from sightsound.explain.explanation import Explanation, ExplanationTarget
-from sightsound.explain.token_maps import on_input
+from sightsound.explain.token_maps import backbone_of, on_input
 from sightsound.models.explained import ALL
 from sightsound.models.fusion.alone import pass_alone
 from sightsound.nn.masking import per_example
@@ -65,7 +65,7 @@ def _maps(target: ExplanationTarget, mixer: Mixer) -> list[Explanation]:
     model = target.model
     patches = {  # the columns of each row that are patches: without CLS and fusion tokens
         reader: {
-            name: values[:, model.stream(name).num_prefix :]
+            name: values[:, backbone_of(model, name).num_prefix :]
             for name, values in row.items()
             if name != FUSION
         }
@@ -73,15 +73,15 @@ def _maps(target: ExplanationTarget, mixer: Mixer) -> list[Explanation]:
     }
     maps = {}
     for name, values in patches.pop(ALL).items():
-        stream, shape = model.stream(name), target.shapes[name]
+        stream, shape = backbone_of(model, name), target.shapes[name]
         values = on_input(values, stream, shape, cells=stream.attended_cells(shape))
         maps[name] = target.blanked(name, values)
-    total = sum(x.flatten(1).sum(1) for x in maps.values())
+    total = torch.stack([x.flatten(1).sum(1) for x in maps.values()]).sum(0)
     maps = {name: x / per_example(total, x) for name, x in maps.items()}
     crossing: list[dict[str, dict[str, float]]] = [{} for _ in target.batch.id]
     for reader, parts in patches.items():  # what each stream's own vector is made of
         sums = {name: values.sum(1) for name, values in parts.items()}
-        whole = sum(sums.values())
+        whole = torch.stack([*sums.values()]).sum(0)
         for clip in target.present[reader].nonzero().flatten().tolist():
             crossing[clip][reader] = {n: float(x[clip] / whole[clip]) for n, x in sums.items()}
     return target.answer(maps, crossing=crossing)
@@ -131,15 +131,11 @@ class Run:
 
     def __init__(self, target: ExplanationTarget, mixer: Mixer) -> None:
         model = target.model
-        if target.batch.encoded:
-            raise ValueError(
-                f"{model.info.name!r} reads features of frozen encoders, whose attention is not "
-                "known, so there is no rollout; ask by auto or occlusion"
-            )
         with torch.no_grad():
             self.encoded = model.encode(target.inputs, **target.masks, maps=True)
             self.attention = model.fuse(self.encoded, maps=True).attention or {}
-        self.shapes, self.mixer = target.shapes, mixer
+        self.shapes: Mapping[str, tuple[int, ...]] = target.shapes
+        self.mixer = mixer
         self.entered: Rows = {}
 
     def enter(self, part: str, count: int) -> Tensor:

@@ -96,7 +96,7 @@ class _Page:
         width = self.main if width is None else width
         return axes_at(self.figure, self.left + left, self.top, width, height)
 
-    def write(self, left: float, down: float, text: str, **style: object) -> None:
+    def write(self, left: float, down: float, text: str, **style: Any) -> None:
         """Text whose base line is `down` inches below the current height."""
         write_at(self.figure, (self.left + left, self.top + down), text, **style)
 

@@ -7,8 +7,17 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from sightsound.models.backbone import Backbone, Cells
+from sightsound.models.backbone import Backbone
+from sightsound.models.explained import Cells
+from sightsound.models.pretrained import Pretrained
 from sightsound.nn.patch import sample_frames
+
+
+def backbone_of(model: Pretrained, modality: str) -> Backbone:
+    """The encoder of one modality, which tells where its tokens come from."""
+    stream = model.stream(modality)
+    assert isinstance(stream, Backbone)
+    return stream
 
 
 def on_input(values: Tensor, stream: Backbone, shape: Sequence[int], *, cells: Cells) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -29,7 +31,12 @@ def reliability_figure(calibrations: dict[str, Calibration]) -> Figure:
     for (name, found), marker in zip(calibrations.items(), _MARKERS, strict=False):
         there = found.count > 0
         points = 100 * found.confidence[there], 100 * found.accuracy[there]
-        look = {"color": stream_colour(name), "marker": marker, "markersize": 4, "linewidth": 1.3}
+        look: dict[str, Any] = {
+            "color": stream_colour(name),
+            "marker": marker,
+            "markersize": 4,
+            "linewidth": 1.3,
+        }
         axes.plot(*points, label=f"{name}: error {100 * found.error:.1f} %", **look)
     name, first = next(iter(calibrations.items()))
     edges = np.linspace(0, 100, len(first.count) + 1)

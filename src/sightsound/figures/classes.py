@@ -7,6 +7,7 @@ told best, and those that gain most over one stream alone.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -41,19 +42,19 @@ def class_bars(scores: dict[str, np.ndarray], labels: Sequence[str], *, score: s
     (whole, values), *others = scores.items()
     order = [k for k in np.argsort(-values, kind="stable") if not np.isnan(values[k])]
     shown = order[:MOST_CLASSES]
-    axes = new_axes(1.1 + _BAR_INCHES * len(shown))
+    figure, axes = new_axes(1.1 + _BAR_INCHES * len(shown))
     places = np.arange(len(shown))
     axes.barh(places, 100 * values[shown], 0.7, color=BOTH_COLOUR, alpha=0.55, label=whole)
     for (name, stream), marker in zip(others, _MARKERS, strict=False):
-        look = {"color": stream_colour(name), "marker": marker, "s": 18, "zorder": 3}
-        axes.scatter(100 * stream[shown], places, label=name, **look)
+        look: dict[str, Any] = {"color": stream_colour(name), "marker": marker, "zorder": 3}
+        axes.scatter(100 * stream[shown], places, 18, label=name, **look)
     _name_classes(axes, [labels[k] for k in shown], places=places)
     axes.set_xlim(0, 102)
     of = f"\n(the best {len(shown)} of {len(order)} classes)" if len(shown) < len(order) else ""
     axes.set_xlabel(f"{score} (%){of}")
     axes.grid(axis="y", visible=False)
     legend(axes, loc="lower center", bbox_to_anchor=(0.4, 1.0), ncols=3)
-    return axes.figure
+    return figure
 
 
 def gain_bars(gain: np.ndarray, labels: Sequence[str], *, over: str, score: str) -> Figure:
@@ -67,7 +68,7 @@ def gain_bars(gain: np.ndarray, labels: Sequence[str], *, over: str, score: str)
     places = np.arange(len(shown), dtype=float)
     if cut:
         places[-LOWEST:] += 1.0
-    axes = new_axes(0.9 + _BAR_INCHES * len(shown))
+    figure, axes = new_axes(0.9 + _BAR_INCHES * len(shown))
     points = 100 * gain[shown]
     axes.barh(places, points, 0.7, color=[GAIN if value >= 0 else LOSS for value in points])
     axes.axvline(0, color=SOFT, linewidth=0.8)
@@ -77,7 +78,7 @@ def gain_bars(gain: np.ndarray, labels: Sequence[str], *, over: str, score: str)
     of = f"\n(the {highest} highest and {LOWEST} lowest of {len(order)})" if cut else ""
     axes.set_xlabel(what + of)
     axes.grid(axis="y", visible=False)
-    return axes.figure
+    return figure
 
 
 def modality_scatter(
@@ -95,7 +96,7 @@ def modality_scatter(
     Of the classes farthest from the diagonal those are named that find room.
     """
     there = np.flatnonzero(~np.isnan(audio) & ~np.isnan(video))
-    axes = new_axes(4.4)
+    figure, axes = new_axes(4.4)
     axes.plot([0, 100], [0, 100], color=SOFT, linewidth=0.8, linestyle="--")
     largest = min(60.0, 2000 / max(1, len(there)))
     size = 10 + largest * np.sqrt(counts[there] / max(1, counts.max()))
@@ -104,15 +105,15 @@ def modality_scatter(
     for name, (which, colour) in kinds.items():
         part = which[there]
         if part.any():
-            place = there[part]
-            look = {"s": size[part], "color": colour, "alpha": 0.6, "linewidths": 0}
-            axes.scatter(100 * audio[place], 100 * video[place], label=name, clip_on=False, **look)
+            own, look = there[part], {"color": colour, "alpha": 0.6, "linewidths": 0}
+            x, y = 100 * audio[own], 100 * video[own]
+            axes.scatter(x, y, size[part], label=name, clip_on=False, **look)
     _name_points(axes, audio, video, labels, sorted(there, key=lambda k: -abs(audio[k] - video[k])))
     axes.set(xlim=(-3, 103), ylim=(-3, 103), aspect="equal")
     axes.set_xlabel(f"sound alone: {score} (%)")
     axes.set_ylabel(f"pictures alone: {score} (%)")
     legend(axes, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
-    return axes.figure
+    return figure
 
 
 def _name_points(

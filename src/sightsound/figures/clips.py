@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -36,7 +37,8 @@ def clip_picture(
     A stream that the clip lacks is said to be missing.
     """
     figure = Figure(figsize=(10, 7.5), layout="constrained")
-    frames, sound, bars = figure.subfigures(3, 1, height_ratios=[1.0, 1.1, 1.3])
+    parts = figure.subfigures(3, 1, height_ratios=[1.0, 1.1, 1.3])
+    frames, sound, bars = np.atleast_1d(parts)
     figure.suptitle(title)
     _draw_frames(frames, clip)
     _draw_sound(sound.add_subplot(), clip, front_end)
@@ -74,7 +76,7 @@ def _draw_sound(axes: Axes, clip: Clip, front_end: FrontEnd) -> None:
 def _draw_scores(axes: Axes, scores: dict[str, dict[str, float]], *, top: int) -> None:
     """One group of bars per class, one bar per stream."""
     whole = next(iter(scores.values()))
-    names = sorted(whole, key=whole.get, reverse=True)[:top]
+    names = sorted(whole, key=whole.__getitem__, reverse=True)[:top]
     height = 0.8 / len(scores)
     for index, (stream, values) in enumerate(scores.items()):
         places = np.arange(len(names)) + index * height
@@ -101,7 +103,7 @@ def axes_at(figure: Figure, left: float, top: float, width: float, height: float
     )
 
 
-def write_at(figure: Figure, place: tuple[float, float], text: str, **style: object) -> None:
+def write_at(figure: Figure, place: tuple[float, float], text: str, **style: Any) -> None:
     """`text` with its base line at `place`, in inches from the top left corner."""
     width, height = figure.get_size_inches()
     x, y = place[0] / width, 1 - place[1] / height

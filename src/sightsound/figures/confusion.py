@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sightsound.figures.style import WIDTH_INCHES, short, tidy
@@ -35,19 +35,18 @@ def confusion_figure(counts: np.ndarray, labels: Sequence[str], *, title: str = 
     axes.grid(visible=False)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, interpolation="none")
-    if len(labels) <= _MANY_CLASSES:
-        _write_numbers(axes, counts, shares)
-    ticks, names = (np.arange(len(labels)), short(labels)) if named else ([], [])
-    look = {"fontsize": 7.5, "parse_math": False}
+    for row, column in (
+        zip(*np.nonzero(counts), strict=True) if len(labels) <= _MANY_CLASSES else ()
+    ):
+        colour = "white" if shares[row, column] > 0.5 else "black"
+        style: dict[str, Any] = {"ha": "center", "va": "center", "color": colour, "fontsize": 7.5}
+        axes.text(column, row, counts[row, column], **style)
+    names = short(labels) if named else []
+    ticks = np.arange(len(names))
+    look: dict[str, Any] = {"fontsize": 7.5, "parse_math": False}
     axes.set_xticks(ticks, names, rotation=45, ha="right", rotation_mode="anchor", **look)
     axes.set_yticks(ticks, names, **look)
     words = "" if named else f" ({len(labels)}, in their order)"
     axes.set_xlabel(f"predicted class{words}")
     axes.set_ylabel(f"true class{words}")
     return figure
-
-
-def _write_numbers(axes: Axes, counts: np.ndarray, shares: np.ndarray) -> None:
-    for row, column in zip(*np.nonzero(counts), strict=True):
-        look = {"color": "white" if shares[row, column] > 0.5 else "black", "fontsize": 7.5}
-        axes.text(column, row, counts[row, column], ha="center", va="center", **look)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -24,10 +25,10 @@ def embedding_figure(
     `wrong` (n,) marks clips that the model mistakes: crosses. Class -1 stands for none: grey. Up to
     ten classes are listed; of more, as many are named in the picture as find room.
     """
-    axes = new_axes(4.3, title=title)
+    figure, axes = new_axes(4.3, title=title)
     colours = np.array([SOFT if k < 0 else MANY[k % len(MANY)] for k in classes])
     for which, marker, size in ((~wrong, "o", 12), (wrong, "x", 20)):
-        look = {"c": colours[which], "marker": marker, "s": size, "alpha": 0.75}
+        look: dict[str, Any] = {"c": colours[which], "marker": marker, "s": size, "alpha": 0.75}
         axes.scatter(*points[which].T, linewidths=0 if marker == "o" else 1.1, **look)
     present = [int(k) for k in np.unique(classes) if k >= 0]
     if len(present) <= len(MANY):
@@ -39,7 +40,7 @@ def embedding_figure(
         _name_in_place(axes, points, classes, labels)
     axes.set(xticks=[], yticks=[])
     axes.spines[["left", "bottom"]].set_visible(False)
-    return axes.figure
+    return figure
 
 
 def _name_in_place(
@@ -53,5 +54,5 @@ def _name_in_place(
         middles[int(k)] = own[np.abs(own - np.median(own, axis=0)).sum(1).argmin()]
     room = np.ptp(points, axis=0) * (0.3, 0.045)  # a name takes about so much
     for k in apart(middles, room=room):
-        look = {"ha": "center", "fontsize": 7, "color": INK, "parse_math": False}
-        axes.text(*middles[k], short([labels[k]], most=18)[0], **look)
+        (x, y), name = middles[k], short([labels[k]], most=18)[0]
+        axes.text(x, y, name, ha="center", fontsize=7, color=INK, parse_math=False)

@@ -1,7 +1,7 @@
 """What the figures share: size, colours, and SVG that follows the page into the dark.
 
 They are drawn for a column of 4.6 inches, so that they can be read on a phone as well. A figure is
-saved as PNG by `explain.pictures.save_picture`.
+saved as PNG by `figures.clips.save_picture`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import io
 import re
 import warnings
 from collections.abc import Iterable
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -51,10 +52,10 @@ def stream_colour(row: str) -> str:
     return {AUDIO: AUDIO_COLOUR, VIDEO: VIDEO_COLOUR}.get(row.split()[0], BOTH_COLOUR)
 
 
-def new_axes(height_inches: float, *, title: str = "") -> Axes:
-    """Axes of a new figure, of the common width, with nothing that is not needed."""
+def new_axes(height_inches: float, *, title: str = "") -> tuple[Figure, Axes]:
+    """A new figure of the common width, and its axes with nothing that is not needed."""
     figure = Figure(figsize=(WIDTH_INCHES, height_inches), layout="constrained")
-    return tidy(figure.add_subplot(), title=title)
+    return figure, tidy(figure.add_subplot(), title=title)
 
 
 def tidy(axes: Axes, *, title: str = "") -> Axes:
@@ -71,13 +72,13 @@ def tidy(axes: Axes, *, title: str = "") -> Axes:
     return axes
 
 
-def legend(axes: Axes, **place: object) -> None:
+def legend(axes: Axes, **place: Any) -> None:
     """A legend without a frame at a `place` as matplotlib knows it; names are taken as they are.
 
     A label must not begin with "_": matplotlib leaves it out.
     """
-    found = axes.legend(frameon=False, fontsize=8, labelcolor=INK, handletextpad=0.5, **place)
-    for text in found.get_texts():
+    drawn = axes.legend(frameon=False, fontsize=8, labelcolor=INK, handletextpad=0.5, **place)
+    for text in drawn.get_texts():
         text.set_parse_math(False)
 
 
@@ -86,11 +87,11 @@ def short(names: Iterable[str], *, most: int = 24) -> list[str]:
     return [n if len(n) <= most else f"{n[: most - 9]}…{n[-8:]}" for n in names]
 
 
-def apart(places: dict[int, np.ndarray], *, room: np.ndarray) -> list[int]:
-    """The keys of `places` (x, y) around each of which there is `room` (x, y), first come first."""
+def apart(points: dict[int, np.ndarray], *, room: np.ndarray) -> list[int]:
+    """The keys of `points` (x, y) around each of which there is `room` (x, y), first come first."""
     kept: list[int] = []
-    for key, place in places.items():
-        if all((np.abs(place - places[other]) > room).any() for other in kept):
+    for key, point in points.items():
+        if all((np.abs(point - points[other]) > room).any() for other in kept):
             kept.append(key)
     return kept
 
@@ -102,18 +103,17 @@ def as_svg(figure: Figure) -> str:
     same text every time.
     """
     buffer = io.StringIO()
-    settings = {"svg.fonttype": "none", "svg.hashsalt": "sightsound"}
-    with matplotlib.rc_context(settings), warnings.catch_warnings():
+    fixed = matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "sightsound"})
+    with fixed, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     text = buffer.getvalue()
     for light in _IN_THE_DARK:
         text = text.replace(light, f"var(--c{light[1:]})")
-    by_day = _variables({colour: colour for colour in _IN_THE_DARK})
-    style = f"{by_day}@media screen and (prefers-color-scheme:dark){{{_variables(_IN_THE_DARK)}}}"
+    by_day, by_night = (
+        ":root{" + "".join(f"--c{name[1:]}:{value};" for name, value in colours.items()) + "}"
+        for colours in ({name: name for name in _IN_THE_DARK}, _IN_THE_DARK)
+    )
+    style = f"{by_day}@media screen and (prefers-color-scheme:dark){{{by_night}}}"
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     return text.replace("<defs>", f"<style>{style}</style><defs>", 1)
-
-
-def _variables(colours: dict[str, str]) -> str:
-    return ":root{" + "".join(f"--c{name[1:]}:{value};" for name, value in colours.items()) + "}"

@@ -14,6 +14,7 @@ import math
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -149,7 +150,7 @@ def _draw_panel(
 def _draw_times(axes: Axes, given: ModelInput) -> None:
     """Bars for the file and for the windows in it, hatched where those found nothing."""
 
-    def bars(lane: int, parts: Sequence[tuple[float, float]], **style: str) -> None:
+    def bars(lane: int, parts: Sequence[tuple[float, float]], **style: Any) -> None:
         spans = [(start, stop - start) for start, stop in parts]
         axes.broken_barh(spans, (lane - _BAR / 2, _BAR), **style)
 

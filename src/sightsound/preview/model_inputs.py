@@ -220,8 +220,8 @@ def _model_inputs(
         batch = normalise(batch, clips.front_end)
         if config is not None:
             generator = torch.Generator().manual_seed(seed)
-            options = {"settings": config.augment, "front_end": clips.front_end}
-            batch = augment(batch, generator=generator, **options)
+            settings, front_end = config.augment, clips.front_end
+            batch = augment(batch, generator=generator, settings=settings, front_end=front_end)
     kept = [position for position, clip in enumerate(read) if not is_dropped(clip)]
     inputs = []
     for position in positions:
@@ -254,8 +254,8 @@ def _model_input(
         labels = _classes(batch.target[index], names)
         targets = batch.modality_target or {}
         apart = {name: _classes(target[index], names) for name, target in targets.items()}
-    decoded = {VIDEO: clip.video_valid, AUDIO: clip.audio_valid}
-    decoded = {name: valid for name, valid in decoded.items() if valid is not None}
+    valid = {VIDEO: clip.video_valid, AUDIO: clip.audio_valid}
+    decoded = {name: mask for name, mask in valid.items() if mask is not None}
     window, starts = clip_window(clips, row), dict(clip.starts)
     crop = None
     if VIDEO in starts:
