@@ -20,7 +20,7 @@ from sightsound.diagnostics.checks import CHECKS, check_names
 from sightsound.diagnostics.deletion import _sentence as deletion_words
 from sightsound.diagnostics.finding import SMALL, Check, Curve, Finding, compare, verdict
 from sightsound.diagnostics.knockout import knockout
-from sightsound.diagnostics.picture import probe_picture
+from sightsound.diagnostics.picture import checks_figure
 from sightsound.diagnostics.randomise import _sentence as randomise_words
 from sightsound.diagnostics.randomise import destroyed, from_the_head, rank_correlation
 from sightsound.diagnostics.report import Report, as_tables
@@ -479,7 +479,7 @@ def test_the_picture_shows_per_cent(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         Finding("sound swapped", 9, *numbers, *[0.0] * 3, label=label)
         for label, numbers in values.items()
     ]
-    probe_picture(tmp_path / "a.png", [Check("swap", "", tuple(findings))], title="run")
+    checks_figure(tmp_path / "a.png", [Check("swap", "", tuple(findings))], title="run")
     bars, classes = drawn[0].axes
     assert [bar.get_width() for bar in bars.patches] == [pytest.approx(50)]
     assert sorted(line.get_xdata().tolist() for line in bars.lines) == [
@@ -504,7 +504,7 @@ def test_curves_of_scores_are_drawn_in_per_cent_and_others_as_they_are(
         Check("shift", "", (finding,), curves=(curve,)),
         Check("randomise", "", (finding,), measure="correlation", curves=(curve,)),
     ]
-    probe_picture(tmp_path / "a.png", checks, title="run")
+    checks_figure(tmp_path / "a.png", checks, title="run")
     for axes, scale in zip(drawn[0].axes, (100, 1), strict=True):
         (line,) = axes.lines
         np.testing.assert_allclose(line.get_ydata(), [0.5 * scale, 0.25 * scale])
