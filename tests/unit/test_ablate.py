@@ -161,7 +161,7 @@ def test_views_cover_a_clip(unsized, study):
 
 
 def test_views_cover_the_longest_clip_that_is_scored(unsized, monkeypatch):
-    monkeypatch.setattr("sightsound.data.dataset.ClipDataset._probed", lambda *_, **__: 31.0)
+    monkeypatch.setattr("sightsound.data.dataset.ClipDataset._file_seconds", lambda *_, **__: 31.0)
     rows = [Row(str(n), Path("a"), ("0",), end_seconds=end, split="test") for n, end in [(0, 7.0)]]
     rows += [Row("long", Path("b"), ("0",), split="train"), Row("c", Path("c"), ("1",), 1, 13.0)]
     rows[-1] = dataclasses.replace(rows[-1], split="test")

@@ -161,7 +161,7 @@ def test_random_windows_are_synchronous(folder):
     settings = DataSettings(windows="random", crop="full")
     dataset = make(folder, "both.mp4", settings=settings, train=True)
     for epoch in range(5):
-        windows = dataset._windows(dataset.rows[0], epoch=epoch, view=0)
+        windows = dataset.windows(dataset.rows[0], epoch=epoch, view=0)
         assert windows["video"] == windows["audio"]
 
 
@@ -219,7 +219,7 @@ def test_a_window_past_the_end_goes_on_at_the_start(staircase):
     """Official windows of three seconds: the sound always runs past the end."""
     for epoch in range(4):
         dataset, clip = read(staircase, row={}, epoch=epoch, train=True, windows="official")
-        start = dataset._windows(dataset.rows[0], epoch=epoch, view=0)["audio"].start_seconds
+        start = dataset.windows(dataset.rows[0], epoch=epoch, view=0)["audio"].start_seconds
         assert 0 < start < 1.1
         assert clip.video_valid.all() and clip.audio_valid.all()
         _, whole = read(staircase, row={})
@@ -239,7 +239,7 @@ def test_official_windows_start_together_and_sound_alone_stays_inside(staircase)
         dataset = ClipDataset(
             manifest, [row], long, settings, modalities=modalities, train=True, seed=0
         )
-        pairs = [dataset._windows(row, epoch=epoch, view=0) for epoch in range(50)]
+        pairs = [dataset.windows(row, epoch=epoch, view=0) for epoch in range(50)]
         starts = [(pair["video"].start_seconds, pair["audio"].start_seconds) for pair in pairs]
         assert all(a == b for a, b in starts) is together
         assert all(pair["audio"].stop_seconds < 3.1 for pair in pairs) is not together
@@ -295,9 +295,9 @@ def test_bad_stream_is_masked(folder):
 
 
 def test_clip_without_the_wanted_stream_counts_as_bad(folder):
-    with pytest.raises(DecodeError, match="silent.mp4.*no audio in this stretch"):
+    with pytest.raises(DecodeError, match="silent.mp4.*no audio in this window"):
         make(folder, "silent.mp4", modalities=("audio",))[0, 0, 0]
-    with pytest.raises(DecodeError, match="no video or audio in this stretch"):
+    with pytest.raises(DecodeError, match="no video or audio in this window"):
         make(folder, "both.mp4", start_seconds=50.0)[0, 0, 0]
 
 

@@ -178,7 +178,7 @@ def test_unusable_files(tmp_path):
     (tmp_path / "text.mp4").write_text("not a video")
     with pytest.raises(DecodeError, match="text.mp4"):
         predictor.predict(tmp_path / "text.mp4")
-    with pytest.raises(DecodeError, match="no audio in this stretch"):
+    with pytest.raises(DecodeError, match="no audio in this window"):
         predictor.predict(write(tmp_path / "silent.mp4", audio=False))
 
 

@@ -145,10 +145,10 @@ def dataset(folder: Path, **settings: object) -> ClipDataset:
 def test_windows_and_crops_are_drawn_anew_for_each_repeat(tmp_path, crop):
     clips = dataset(tmp_path, crop=crop)
     views = range(3)
-    starts = [clips._windows(clips.rows[0], epoch=4, view=view)["video"] for view in views]
+    starts = [clips.windows(clips.rows[0], epoch=4, view=view)["video"] for view in views]
     boxes = [clips.crop(clips.rows[0], epoch=4, view=view)(32, 32) for view in views]
     assert len(set(starts)) == len(set(boxes)) == 3
-    assert starts[2] == clips._windows(clips.rows[0], epoch=4, view=2)["video"]
+    assert starts[2] == clips.windows(clips.rows[0], epoch=4, view=2)["video"]
     assert not torch.equal(clips[4, 0, 0].video, clips[4, 0, 1].video)
     assert clips[4, 0, 1].view == 1
 
@@ -156,7 +156,7 @@ def test_windows_and_crops_are_drawn_anew_for_each_repeat(tmp_path, crop):
 def test_the_first_view_is_cut_as_it_always_was(tmp_path):
     """Numbers from before there were repeats: runs without them go on as they began."""
     clips = dataset(tmp_path)
-    start = clips._windows(clips.rows[0], epoch=4, view=0)["video"].start_seconds
+    start = clips.windows(clips.rows[0], epoch=4, view=0)["video"].start_seconds
     box = clips.crop(clips.rows[0], epoch=4)(320, 480)
     assert (start, box.top, box.left) == pytest.approx((2.24848848, 56.8435223, 239.0905332))
 

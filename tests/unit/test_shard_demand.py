@@ -67,7 +67,7 @@ def seen(clips, key):
     """When the frames of a clip were shown first, and the clip."""
     epoch, index, view = key
     row = clips.rows[index]
-    times, _ = clips._frame_times(row, clips._windows(row, epoch=epoch, view=view)["video"])
+    times, _ = clips._frame_times(row, clips.windows(row, epoch=epoch, view=view)["video"])
     return clips.reader.frames(row.path, times, (8, 8)).times_seconds, clips[key]
 
 

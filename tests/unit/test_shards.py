@@ -78,8 +78,8 @@ def check_same_clip(files, shards, key, *, difference):
 
 def check_same_sound(files, shards, key):
     row, other = files.rows[key[1]], shards.rows[key[1]]
-    window = files._windows(row, epoch=key[0], view=0)["audio"]
-    assert window == shards._windows(other, epoch=key[0], view=0)["audio"]
+    window = files.windows(row, epoch=key[0], view=0)["audio"]
+    assert window == shards.windows(other, epoch=key[0], view=0)["audio"]
     one, other = files._sound(row, window), shards._sound(other, window)
     np.testing.assert_array_equal(one.valid, other.valid)
     np.testing.assert_allclose(one.samples, other.samples, rtol=0, atol=1 / 32768)

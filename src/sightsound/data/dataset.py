@@ -1,4 +1,4 @@
-"""Clips of a manifest as a model sees them: decoded, cut, of fixed size, not augmented.
+"""Reads the clips of a manifest as a model sees them: decoded, cut, of fixed size, not augmented.
 
 Every random choice is drawn from (seed, epoch, clip id, purpose): a key gives the same clip in
 any process, at any time. Decoding one clip is two sequential passes, frames and sound.
@@ -7,10 +7,10 @@ any process, at any time. Decoding one clip is two sequential passes, frames and
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -46,7 +46,7 @@ from sightsound.types import AUDIO, MODALITIES, VIDEO, Clip, Problem
 # one shown this long before. A guess: shorter than any frame.
 _BEFORE_END_SECONDS = 1e-3
 
-_OTHER_PLACES = 8  # looked at where a window holds nothing, from the start of the row on; a guess
+_OTHER_WINDOWS = 8  # looked at where one holds nothing, from the start of the row on; a guess
 _MOVED = "a window without any stream was moved to where there is one"
 
 
@@ -77,16 +77,49 @@ def open_reader(
         from sightsound.data.shards.reader import ShardReader
 
         return ShardReader(index.path)
-    how = (front_end or FrontEnd()).reading
+    front_end = front_end or FrontEnd()
+    picture, downmix = front_end.video.picture, front_end.audio.downmix
     if settings.decoder != "pyav":
         from sightsound.media.torchcodec import TorchcodecReader
 
         device = "cuda" if settings.decoder == "torchcodec-cuda" else "cpu"
-        return TorchcodecReader(device, **how)
-    reader = FileReader(approximate=settings.approximate, **how)
+        return TorchcodecReader(device, downmix=downmix, picture=picture)
+    reader = FileReader(settings.approximate, downmix, picture)
     if settings.time_limit_seconds:
         return DecodeProcessReader(reader, settings.time_limit_seconds)
     return reader
+
+
+class ClipSource(Protocol):
+    """What a loader reads: `ClipDataset`, or features of frozen encoders in place of its pixels."""
+
+    @property
+    def settings(self) -> DataSettings:
+        """How clips are cut, and what happens to bad files."""
+
+    @property
+    def train(self) -> bool:
+        """Whether clips are cut for training: a view is then a repeat of the same clip."""
+
+    @property
+    def views(self) -> int:
+        """Views of each clip."""
+
+    @property
+    def deterministic(self) -> bool:
+        """True if a clip is the same in every epoch."""
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """{modality: shape of one stream}."""
+
+    @property
+    def reader(self) -> Reader:
+        """What reads the files of the clips."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, key: Key) -> Clip: ...
 
 
 class ClipDataset(Dataset):
@@ -140,9 +173,7 @@ class ClipDataset(Dataset):
         self.moves_windows = True  # that hold nothing; a reader may not be able to look elsewhere
         self._durations: dict[str, float] = {}
         # The last test view read: those of a short clip, which come in a row, are one and the same.
-        self._latest: (
-            tuple[tuple, dict[str, Stream | None], tuple[Problem, ...], dict[str, Window]] | None
-        ) = None
+        self._latest: tuple[tuple, Clip] | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -160,17 +191,15 @@ class ClipDataset(Dataset):
     @property
     def deterministic(self) -> bool:
         """True if a clip is the same in every epoch: windows and crops are not random."""
-        still = self.settings.windows in ("centre", "start") and self.settings.crop in (
-            "centre",
-            "full",
-        )
-        return still or not self.train
+        settings = self.settings
+        is_still = settings.windows in ("centre", "start") and settings.crop in ("centre", "full")
+        return is_still or not self.train
 
     def distinct_views(self, index: int) -> list[int]:
         """Views of a row that differ: one alone if the clip is no longer than its windows."""
         try:
             cuts = [
-                tuple(self._windows(self.rows[index], epoch=0, view=view).values())
+                tuple(self.windows(self.rows[index], epoch=0, view=view).values())
                 for view in range(self.views)
             ]
         except DecodeError:  # reading the clip will say why
@@ -180,118 +209,92 @@ class ClipDataset(Dataset):
     def frame_times(self, index: int) -> np.ndarray:
         """(T,) seconds of the file: when the frames of a row are looked at, in its first view."""
         row = self.rows[index]
-        return self._frame_times(row, self._windows(row, epoch=0, view=0)[VIDEO])[0]
+        return self._frame_times(row, self.windows(row, epoch=0, view=0)[VIDEO])[0]
 
     def __getitem__(self, key: Key) -> Clip:
         epoch, index, view = key
         row = self.rows[index]
-        problems: list[Problem] = []
-        cut: dict[str, Window] = {}
+        target = torch.from_numpy(self.manifest.target(row))
+        clip = empty = Clip(row.id, None, None, None, None, target, view, source=row.source)
         try:
-            streams = self._streams(row, epoch=epoch, view=view, problems=problems, cut=cut)
+            end = self._file_seconds(row)
+            if is_outside(row.start_seconds, end):
+                raise self._nothing(row, [f"the file ends at {end:.2f} s"])
+            windows = self.windows(row, epoch=epoch, view=view)
+            cut = (row.id, *windows.values())
+            if self._latest is not None and self._latest[0] == cut:
+                return dataclasses.replace(self._latest[1], view=view)
+            crop = self.crop(row, epoch=epoch, view=view)
+            candidate, masked = windows, set[str]()
+            for candidate in self._candidates(row, windows):
+                starts = {name: candidate[name].start_seconds for name in self.modalities}
+                clip = dataclasses.replace(empty, starts=starts)
+                clip = self._read(row, candidate, crop=crop, clip=clip)
+                masked = {p.modality for p in clip.problems if p.action == "masked"}
+                is_empty = clip.video is None and clip.audio is None
+                if not is_empty or masked >= {*self.modalities}:  # none can be decoded anywhere
+                    break
+            if clip.video is None and clip.audio is None:
+                causes = [problem.cause for problem in clip.problems]
+                if masked:
+                    raise DecodeError(row.path, row.start_seconds, causes[-1])
+                raise self._nothing(row, causes)
         except DecodeError as error:
             if self.settings.bad_files == "error":
                 raise
-            problems.append(Problem(row.id, error.path, "clip", error.cause, "dropped"))
-            streams = {}
-        video, video_valid, times = streams.get(VIDEO) or (None, None, None)
-        audio, audio_valid, _ = streams.get(AUDIO) or (None, None, None)
-        target = torch.from_numpy(self.manifest.target(row))
-        return Clip(
-            row.id,
-            video,
-            audio,
-            video_valid,
-            audio_valid,
-            target,
-            view,
-            tuple(problems),
-            source=row.source,
-            starts={name: cut[name].start_seconds for name in self.modalities if name in cut},
-            frame_times=times,
-        )
-
-    def _streams(
-        self,
-        row: Row,
-        *,
-        epoch: int,
-        view: int,
-        problems: list[Problem],
-        cut: dict[str, Window],
-    ) -> dict[str, Stream | None]:
-        """What each modality gives; `problems` is added to, `cut` gets the windows read."""
-        end = self._file_seconds(row)
-        if is_outside(row.start_seconds, end):
-            raise self._nothing(row, [f"the file ends at {end:.2f} s"])
-        windows = self._windows(row, epoch=epoch, view=view)
-        wanted = (row.id, *windows.values())
-        if self._latest is not None and self._latest[0] == wanted:
-            problems += self._latest[2]
-            cut |= self._latest[3]
-            return self._latest[1]
-        crop = self.crop(row, epoch=epoch, view=view)
-        for place in self._places(row, windows):
-            cut |= place
-            found: list[Problem] = []
-            streams = self._looked_at(row, place, crop=crop, problems=found)
-            if any(streams.values()) or _all_failed(found, self.modalities):
-                break
-        problems += found
-        if not any(streams.values()):
-            if any(problem.action == "masked" for problem in found):
-                raise DecodeError(row.path, row.start_seconds, found[-1].cause)
-            raise self._nothing(row, [problem.cause for problem in found])
-        if place != windows:
-            problems.append(Problem(row.id, str(row.path), "clip", _MOVED, "partial"))
+            dropped = Problem(row.id, error.path, "clip", error.cause, "dropped")
+            return dataclasses.replace(clip, problems=(*clip.problems, dropped))
+        if candidate != windows:
+            moved = Problem(row.id, str(row.path), "clip", _MOVED, "partial")
+            clip = dataclasses.replace(clip, problems=(*clip.problems, moved))
         if not self.train:
-            self._latest = (wanted, streams, tuple(problems), place)
-        return streams
-
-    def _looked_at(
-        self, row: Row, windows: Mapping[str, Window], *, crop: Crop, problems: list[Problem]
-    ) -> dict[str, Stream | None]:
-        """What each modality gives in its window; `problems` is added to."""
-        read: dict[str, Callable[[], tuple[Stream | None, tuple[str, ...]]]] = {
-            VIDEO: partial(self._read_video, row, windows[VIDEO], crop=crop),
-            AUDIO: partial(self._read_audio, row, windows[AUDIO]),
-        }
-        return {m: self._attempt(row, m, read[m], problems=problems) for m in self.modalities}
+            self._latest = (cut, clip)
+        return clip
 
     def _nothing(self, row: Row, causes: Sequence[str]) -> DecodeError:
         why = f" ({'; '.join(causes)})" if causes else ""
         wanted = " or ".join(self.modalities)
-        return DecodeError(row.path, row.start_seconds, f"no {wanted} in this stretch{why}")
+        return DecodeError(row.path, row.start_seconds, f"no {wanted} in this window{why}")
 
-    def _attempt(
-        self,
-        row: Row,
-        modality: str,
-        read: Callable[[], tuple[Stream | None, tuple[str, ...]]],
-        *,
-        problems: list[Problem],
-    ) -> Stream | None:
-        path = str(_path(row, modality))
-        try:
-            stream, causes = read()
-        except DecodeError as error:
-            if self.settings.bad_files != "mask":
-                raise
-            problems.append(Problem(row.id, path, modality, error.cause, "masked"))
-            return None
-        problems += [Problem(row.id, path, modality, cause, "partial") for cause in causes]
-        return stream
+    def _read(self, row: Row, windows: Mapping[str, Window], *, crop: Crop, clip: Clip) -> Clip:
+        """`clip` with the streams that reach into their windows, and what went wrong."""
+        streams: dict[str, Stream | None] = {}
+        problems: list[Problem] = []
+        for name in self.modalities:
+            path = str(_path(row, name))
+            try:
+                if name == VIDEO:
+                    streams[name], causes = self._read_video(row, windows[name], crop=crop)
+                else:
+                    streams[name], causes = self._read_audio(row, windows[name])
+            except DecodeError as error:
+                if self.settings.bad_files != "mask":
+                    raise
+                problems.append(Problem(row.id, path, name, error.cause, "masked"))
+                continue
+            problems += [Problem(row.id, path, name, cause, "partial") for cause in causes]
+        video, video_valid, times = streams.get(VIDEO) or (None, None, None)
+        audio, audio_valid, _ = streams.get(AUDIO) or (None, None, None)
+        return dataclasses.replace(
+            clip,
+            video=video,
+            audio=audio,
+            video_valid=video_valid,
+            audio_valid=audio_valid,
+            frame_times=times,
+            problems=tuple(problems),
+        )
 
     # --- where to look --------------------------------------------------------------------------
 
-    def _windows(self, row: Row, *, epoch: int, view: int) -> dict[str, Window]:
+    def windows(self, row: Row, *, epoch: int, view: int) -> dict[str, Window]:
         """{modality: window} in seconds of the file."""
         duration = self.duration(row)
         lengths = self.front_end.video.span_seconds, self.front_end.audio.window_seconds
         mode = self.settings.windows
         if self.train or mode == "start":
             alone = mode == "official" and len(self.modalities) == 1  # no window to start with
-            pair = sample_windows(
+            video, audio = sample_windows(
                 duration,
                 *lengths,
                 mode=mode,
@@ -299,13 +302,10 @@ class ClipDataset(Dataset):
                 generator=self._generator(row, epoch=epoch, view=view, purpose="window"),
             )
         else:
-            pair = [uniform_windows(duration, length, self.views)[view] for length in lengths]
-        return {
-            name: window.shifted(row.start_seconds)
-            for name, window in zip((VIDEO, AUDIO), pair, strict=True)
-        }
+            video, audio = (uniform_windows(duration, each, self.views)[view] for each in lengths)
+        return {VIDEO: video.shifted(row.start_seconds), AUDIO: audio.shifted(row.start_seconds)}
 
-    def _places(self, row: Row, windows: dict[str, Window]) -> Iterator[dict[str, Window]]:
+    def _candidates(self, row: Row, windows: dict[str, Window]) -> Iterator[dict[str, Window]]:
         """`windows`, then others spread over the row: a clip is not lost for a gap in it.
 
         Files that were cut off, or sound that is damaged for a while, have such gaps. At last the
@@ -316,21 +316,17 @@ class ClipDataset(Dataset):
             return
         duration, tried = self.duration(row), [windows]
         spread = {
-            name: uniform_windows(duration, window.length_seconds, _OTHER_PLACES)
+            name: uniform_windows(duration, window.length_seconds, _OTHER_WINDOWS)
             for name, window in windows.items()
         }
-        for number in range(_OTHER_PLACES):
-            place = {n: other[number].shifted(row.start_seconds) for n, other in spread.items()}
-            if place not in tried:
-                tried.append(place)
-                yield place
+        for index in range(_OTHER_WINDOWS):
+            other = {name: each[index].shifted(row.start_seconds) for name, each in spread.items()}
+            if other not in tried:
+                tried.append(other)
+                yield other
         if VIDEO in self.modalities:  # times are those of the middles of pieces
             half = self.front_end.video.span_seconds / self.front_end.video.num_frames / 2
             yield tried[-1] | {VIDEO: spread[VIDEO][0].shifted(row.start_seconds - half)}
-
-    def _stretch(self, row: Row) -> Window:
-        """The row in seconds of the file."""
-        return Window(0.0, self.duration(row)).shifted(row.start_seconds)
 
     def duration(self, row: Row) -> float:
         """Length of the row in seconds: to its end or that of its longest file."""
@@ -340,41 +336,36 @@ class ClipDataset(Dataset):
         return max(0.0, stop - row.start_seconds)
 
     def _file_seconds(self, row: Row) -> float:
-        """Duration of the row's longest file."""
+        """Duration of the row's longest file; one that fails counts 0 where another may do."""
         paths = {str(_path(row, modality)) for modality in self.modalities}
         for path in paths - self._durations.keys():
-            self._durations[path] = self._probed(path, alone=len(paths) == 1)
+            try:
+                self._durations[path] = self.reader.duration(path)
+            except DecodeError:
+                if len(paths) == 1 or self.settings.bad_files != "mask":
+                    raise
+                self._durations[path] = 0.0
         return max(self._durations[path] for path in paths)
-
-    def _probed(self, path: str, *, alone: bool) -> float:
-        """Duration of one file; 0 for one that fails where another file may do."""
-        try:
-            return self.reader.duration(path)
-        except DecodeError:
-            if alone or self.settings.bad_files != "mask":
-                raise
-            return 0.0
 
     def crop(self, row: Row, *, epoch: int, view: int = 0) -> Crop:
         """Which part of its frames is cut out: drawn anew, so that it is the same each time."""
-        height, width = self.front_end.video.height, self.front_end.video.width
-        kind = self.settings.crop
-        if kind == "full":
+        video, settings = self.front_end.video, self.settings
+        if settings.crop == "full":
             return full_box
-        if self.train and kind == "random":
-            generator = self._generator(row, epoch=epoch, view=view, purpose="crop")
-            scale, ratio = self.settings.crop_scale, self.settings.crop_ratio
-            return partial(
-                random_box, generator=generator, scale=scale, ratio=ratio, out_ratio=width / height
-            )
-        short_side = self.front_end.video.short_side
-        sizes = {"out_height": height, "out_width": width, "short_side": short_side}
-        if self.train and kind == "jitter":
-            generator = self._generator(row, epoch=epoch, view=view, purpose="crop")
-            return partial(
-                jittered_box, generator=generator, jitter=self.settings.crop_jitter, **sizes
-            )
-        return partial(centre_box, **sizes)
+        sizes = {"out_height": video.height, "out_width": video.width}
+        if not self.train or settings.crop not in ("random", "jitter"):
+            return partial(centre_box, short_side=video.short_side, **sizes)
+        generator = self._generator(row, epoch=epoch, view=view, purpose="crop")
+        if settings.crop == "jitter":
+            jittered = partial(jittered_box, generator=generator, jitter=settings.crop_jitter)
+            return partial(jittered, short_side=video.short_side, **sizes)
+        return partial(
+            random_box,
+            generator=generator,
+            scale=settings.crop_scale,
+            ratio=settings.crop_ratio,
+            out_ratio=video.width / video.height,
+        )
 
     def _generator(self, row: Row, *, epoch: int, view: int, purpose: str) -> np.random.Generator:
         """Draws of one clip; a repeat in the same epoch, which is a later view, has its own."""
@@ -402,11 +393,11 @@ class ClipDataset(Dataset):
         """When its frames are looked at (T,), and which of these times are within the row (T,)."""
         video = self.front_end.video
         times = frame_times(window, video.num_frames, video.stride_seconds)
+        clip = Window(row.start_seconds, row.start_seconds + self.duration(row))
         if self.settings.wrap:
-            times = wrapped_times(times, self._stretch(row))
-        end = self._stretch(row).stop_seconds
-        if times[0] >= end:  # so short that it ends before the first of them: look at its middle
-            times[0] = (window.start_seconds + end) / 2
+            times = wrapped_times(times, clip)
+        if times[0] >= clip.stop_seconds:  # it ends before the first of them: look at its middle
+            times[0] = (window.start_seconds + clip.stop_seconds) / 2
         if row.end_seconds is None:
             return times, np.ones(len(times), bool)
         inside = times < row.end_seconds
@@ -414,50 +405,40 @@ class ClipDataset(Dataset):
 
     def _read_audio(self, row: Row, window: Window) -> tuple[Stream | None, tuple[str, ...]]:
         """Log-mel (1, F, M) and valid (F,), and what went wrong."""
-        audio = self.front_end.audio
         sound = self._sound(row, window)
         if sound is None:
             return None, ()
         samples, valid = torch.from_numpy(sound.samples), torch.from_numpy(sound.valid)
-        spectrogram, frame_valid = clip_log_mel(samples, valid, audio)
+        spectrogram, frame_valid = clip_log_mel(samples, valid, self.front_end.audio)
         stream = Stream(spectrogram, frame_valid) if frame_valid.any() else None
         return stream, sound.problems
 
     def _sound(self, row: Row, window: Window) -> Samples | None:
         """The window's sound, up to the end of the row or, with `wrap`, going on at its start."""
-        rate, path = self.front_end.audio.rate_hz, _path(row, AUDIO)
-        start, count = window.start_seconds, samples_for(self.front_end.audio)
-        length = int(self.duration(row) * rate)
+        rate, count = self.front_end.audio.rate_hz, samples_for(self.front_end.audio)
+        start, length = window.start_seconds, int(self.duration(row) * rate)
         if self.settings.wrap and length:
             first = round((start - row.start_seconds) * rate)
-            return self._joined(path, row.start_seconds, wrapped_pieces(first, count, length))
-        stop = start + count / rate
-        if row.end_seconds is not None:
-            stop = min(stop, row.end_seconds)
-        return self.reader.sound(path, start, stop, rate) if stop > start else None
-
-    def _joined(
-        self, path: Path, start_seconds: float, pieces: list[tuple[int, int]]
-    ) -> Samples | None:
-        """The sound of `pieces` in a row: samples after `start_seconds`; each is read once."""
-        rate = self.front_end.audio.rate_hz
-        read = {
-            piece: self.reader.sound(path, *(start_seconds + s / rate for s in piece), rate)
-            for piece in dict.fromkeys(pieces)
-        }
-        if None in read.values():
+            pieces = [
+                (row.start_seconds + begin / rate, row.start_seconds + end / rate)
+                for begin, end in wrapped_pieces(first, count, length)
+            ]
+        else:
+            stop = start + count / rate
+            stop = stop if row.end_seconds is None else min(stop, row.end_seconds)
+            pieces = [(start, stop)] if stop > start else []
+        path = _path(row, AUDIO)
+        read = {piece: self.reader.sound(path, *piece, rate) for piece in dict.fromkeys(pieces)}
+        parts = [part for part in map(read.get, pieces) if part is not None]
+        if not parts or len(parts) < len(pieces):
             return None
-        parts = [read[piece] for piece in pieces]
+        if len(parts) == 1:
+            return parts[0]
         return Samples(
             np.concatenate([part.samples for part in parts]),
             np.concatenate([part.valid for part in parts]),
-            tuple(dict.fromkeys(problem for part in read.values() for problem in part.problems)),
+            tuple(dict.fromkeys(problem for part in parts for problem in part.problems)),
         )
-
-
-def _all_failed(problems: Sequence[Problem], modalities: Sequence[str]) -> bool:
-    """Whether no stream can be decoded at all, wherever one looks."""
-    return {p.modality for p in problems if p.action == "masked"} >= set(modalities)
 
 
 def _path(row: Row, modality: str) -> Path:

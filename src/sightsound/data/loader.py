@@ -26,9 +26,9 @@ from multiprocessing.synchronize import Event
 import torch
 from torch import Tensor
 
-from sightsound.data.dataset import ClipDataset
+from sightsound.data.dataset import ClipSource
 from sightsound.data.sampling import Key
-from sightsound.types import AUDIO, MODALITIES, VIDEO, Batch, Clip, Problem
+from sightsound.types import AUDIO, VIDEO, Batch, Clip, Problem
 
 AHEAD = 2  # batches in flight per worker
 CACHE_CLIPS = 8  # clips per task while the cache fills
@@ -51,27 +51,53 @@ def collate(
     Raises:
         ValueError: streams of different shapes, naming the clip.
     """
-    problems = tuple(problem for clip in clips for problem in clip.problems)
     kept = [clip for clip in clips if not is_dropped(clip)]
     if not kept:
         return None
-    shapes = _shapes(kept) if shapes is None else shapes
-    present = {m: torch.tensor([_stream(c, m) is not None for c in kept]) for m in shapes}
-    valid = {m: torch.stack([_valid(c, m, shape=shapes[m]) for c in kept]) for m in shapes}
-    streams = {m: _stacked(kept, m, shape=shapes[m]) for m in shapes}
+    if shapes is None:
+        streams = [(VIDEO, clip.video) for clip in kept] + [(AUDIO, clip.audio) for clip in kept]
+        shapes = {name: tuple(stream.shape) for name, stream in streams if stream is not None}
+    stacks = {name: _stacked(kept, name, shape=shape) for name, shape in shapes.items()}
+    values, present, valid = ({n: stack[i] for n, stack in stacks.items()} for i in range(3))
     return Batch(
-        video=streams.get(VIDEO),
-        audio=streams.get(AUDIO),
+        video=values.get(VIDEO),
+        audio=values.get(AUDIO),
         present=present,
         valid=valid,
         target=torch.stack([clip.target for clip in kept]),
         id=[clip.id for clip in kept],
         view=torch.tensor([clip.view for clip in kept]),
         complete=all(bool(mask.all()) for mask in (*present.values(), *valid.values())),
-        problems=problems,
+        problems=tuple(problem for clip in clips for problem in clip.problems),
         encoded=kept[0].encoded,
         source=[clip.source or clip.id for clip in kept],
     )
+
+
+def _stacked(
+    clips: Sequence[Clip], modality: str, *, shape: tuple[int, ...]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Values (B, *shape), present (B,) and valid (B, T or F); 0 and false without the stream."""
+    encoded = clips[0].encoded
+    dtype = torch.uint8 if modality == VIDEO and not encoded else torch.float32
+    values = torch.empty((len(clips), *shape), dtype=dtype)
+    present = torch.zeros(len(clips), dtype=torch.bool)
+    num_frames = shape[1 if modality == AUDIO and not encoded else 0]
+    valid = torch.zeros((len(clips), num_frames), dtype=torch.bool)
+    for index, clip in enumerate(clips):
+        stream, frames = clip.video, clip.video_valid
+        if modality == AUDIO:
+            stream, frames = clip.audio, clip.audio_valid
+        if stream is None or frames is None:
+            values[index] = 0
+            continue
+        if tuple(stream.shape) != tuple(shape):
+            raise ValueError(
+                f"{modality} of clip {clip.id!r} has shape {tuple(stream.shape)}, the batch "
+                f"{tuple(shape)}; clips of one batch come from one front end"
+            )
+        values[index], present[index], valid[index] = stream, True, frames
+    return values, present, valid
 
 
 class Loader:
@@ -84,7 +110,7 @@ class Loader:
     where a whole batch was dropped.
     """
 
-    def __init__(self, dataset: ClipDataset, *, num_workers: int = 0, cache: bool = False) -> None:
+    def __init__(self, dataset: ClipSource, *, num_workers: int = 0, cache: bool = False) -> None:
         if cache and not dataset.deterministic:
             raise ValueError(
                 "data.cache keeps decoded clips, but windows or crops are random here: "
@@ -113,11 +139,15 @@ class Loader:
             DecodeError: a clip that cannot be decoded, if `bad_files` is "error".
             RuntimeError: a worker process died.
         """
-        if self.cache is not None:
-            self._fill_cache()
-            results = (self._from_cache(keys) for keys in batches)
-        else:
+        results: Iterable[tuple[Batch | None, tuple[Problem, ...]]]
+        if self.cache is None:
             results = self._run(_fetch_batch, batches)
+        else:
+            self._fill_cache(self.cache)
+            # Repeats of a training clip are one and the same; only augmentation parts them.
+            train, cache = self.dataset.train, self.cache
+            clips = ([cache[i, 0 if train else view] for _, i, view in keys] for keys in batches)
+            results = (_collated(each, self.dataset) for each in clips)
         finished = False
         try:
             for batch, problems in results:
@@ -149,78 +179,40 @@ class Loader:
             self._pool = _Pool(self.dataset, num_workers=self.num_workers)
         return self._pool.map(task, arguments)
 
-    def _fill_cache(self) -> None:
+    def _fill_cache(self, cache: dict[tuple[int, int], Clip]) -> None:
         views = range(self.dataset.views)
         keys = [(0, index, view) for index in range(len(self.dataset)) for view in views]
-        keys = [key for key in keys if key[1:] not in self.cache]
+        keys = [key for key in keys if key[1:] not in cache]
         if not keys:
             return
         tasks = [keys[start : start + CACHE_CLIPS] for start in range(0, len(keys), CACHE_CLIPS)]
         try:
             for task, clips in zip(tasks, self._run(_fetch_clips, tasks), strict=True):
-                self.cache.update({key[1:]: clip for key, clip in zip(task, clips, strict=True)})
+                cache.update({key[1:]: clip for key, clip in zip(task, clips, strict=True)})
         finally:
             self.close()
 
-    def _from_cache(self, keys: Sequence[Key]) -> tuple[Batch | None, tuple[Problem, ...]]:
-        """Repeats of a training clip are one and the same here; only augmentation parts them."""
-        views = [0 if self.dataset.train else view for _, _, view in keys]
-        clips = [self.cache[key[1], view] for key, view in zip(keys, views, strict=True)]
-        return _collated(clips, self.dataset)
-
-
-# --- collation ----------------------------------------------------------------------------------
-
-
-def _stream(clip: Clip, modality: str) -> Tensor | None:
-    return clip.video if modality == VIDEO else clip.audio
-
-
-def _shapes(clips: Sequence[Clip]) -> dict[str, tuple[int, ...]]:
-    streams = ((m, _stream(clip, m)) for m in MODALITIES for clip in clips)
-    return {m: tuple(stream.shape) for m, stream in streams if stream is not None}
-
-
-def _valid(clip: Clip, modality: str, *, shape: tuple[int, ...]) -> Tensor:
-    """(T,) or (F,) bool."""
-    if _stream(clip, modality) is None:
-        is_spectrogram = modality == AUDIO and not clip.encoded
-        return torch.zeros(shape[1 if is_spectrogram else 0], dtype=torch.bool)
-    return clip.video_valid if modality == VIDEO else clip.audio_valid
-
-
-def _stacked(clips: Sequence[Clip], modality: str, *, shape: tuple[int, ...]) -> Tensor:
-    """(B, *shape), zero where a clip lacks the stream."""
-    is_pixels = modality == VIDEO and not clips[0].encoded
-    dtype = torch.uint8 if is_pixels else torch.float32
-    stacked = torch.empty((len(clips), *shape), dtype=dtype)
-    for place, clip in zip(stacked, clips, strict=True):
-        stream = _stream(clip, modality)
-        if stream is None:
-            place.zero_()
-        elif tuple(stream.shape) != tuple(shape):
-            raise ValueError(
-                f"{modality} of clip {clip.id!r} has shape {tuple(stream.shape)}, the batch "
-                f"{tuple(shape)}; clips of one batch come from one front end"
-            )
-        else:
-            place.copy_(stream)
-    return stacked
-
 
 def _collated(
-    clips: Sequence[Clip], dataset: ClipDataset
+    clips: Sequence[Clip], dataset: ClipSource
 ) -> tuple[Batch | None, tuple[Problem, ...]]:
     problems = tuple(problem for clip in clips for problem in clip.problems)
     return collate(clips, shapes=dataset.shapes), problems
 
 
-def _fetch_batch(dataset: ClipDataset, keys: Sequence[Key]) -> tuple:
-    return _collated([dataset[key] for key in _unless_stopped(keys)], dataset)
+def _fetch_batch(
+    dataset: ClipSource, keys: Sequence[Key]
+) -> tuple[Batch | None, tuple[Problem, ...]]:
+    return _collated(_fetch_clips(dataset, keys), dataset)
 
 
-def _fetch_clips(dataset: ClipDataset, keys: Sequence[Key]) -> list[Clip]:
-    return [dataset[key] for key in _unless_stopped(keys)]
+def _fetch_clips(dataset: ClipSource, keys: Sequence[Key]) -> list[Clip]:
+    clips = []
+    for key in keys:
+        if _State.stop is not None and _State.stop.is_set():
+            raise _Stopped
+        clips.append(dataset[key])
+    return clips
 
 
 # --- worker processes ---------------------------------------------------------------------------
@@ -229,7 +221,7 @@ def _fetch_clips(dataset: ClipDataset, keys: Sequence[Key]) -> list[Clip]:
 class _Pool:
     """Spawned processes that hold the dataset; results come in order."""
 
-    def __init__(self, dataset: ClipDataset, *, num_workers: int) -> None:
+    def __init__(self, dataset: ClipSource, *, num_workers: int) -> None:
         context = multiprocessing.get_context("spawn")
         self._stop = context.Event()
         self._ahead = AHEAD * num_workers
@@ -267,7 +259,7 @@ class _Pool:
 class _State:
     """What a worker process holds."""
 
-    dataset: ClipDataset | None = None
+    dataset: ClipSource | None = None
     stop: Event | None = None
 
 
@@ -275,28 +267,25 @@ class _Stopped(Exception):
     """The main process no longer wants the result."""
 
 
-def _start(dataset: ClipDataset, stop: Event) -> None:
+def _start(dataset: ClipSource, stop: Event) -> None:
     """Set a worker up."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
     _State.dataset, _State.stop = dataset, stop
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+    def end_with_parent() -> None:
+        parent = multiprocessing.parent_process()
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
 
 
-def _end_with_parent() -> None:
-    multiprocessing.parent_process().join()
-    os._exit(1)
-
-
-def _call(task: Callable, argument: object) -> object:
-    return _packed(task(_State.dataset, argument))
-
-
-def _unless_stopped(keys: Sequence[Key]) -> Iterator[Key]:
-    for key in keys:
-        if _State.stop is not None and _State.stop.is_set():
-            raise _Stopped
-        yield key
+def _call(task: Callable, argument: object) -> bytes:
+    buffer = io.BytesIO()
+    _Pickler(buffer, protocol=5).dump(task(_State.dataset, argument))
+    return buffer.getvalue()
 
 
 @contextmanager
@@ -316,9 +305,3 @@ class _Pickler(pickle.Pickler):
     """Tensors as arrays: those travel through the pipe, torch's own way is shared memory."""
 
     dispatch_table = copyreg.dispatch_table | {Tensor: lambda t: (torch.from_numpy, (t.numpy(),))}
-
-
-def _packed(value: object) -> bytes:
-    buffer = io.BytesIO()
-    _Pickler(buffer, protocol=5).dump(value)
-    return buffer.getvalue()

@@ -53,13 +53,13 @@ def with_turns(batches: Sequence[Sequence[int]]) -> list[list[tuple[int, int]]]:
     Balanced batches hold rows of small classes several times; each time they are cut anew.
     """
     seen: Counter[int] = Counter()
-    found = []
+    turns: list[list[tuple[int, int]]] = []
     for batch in batches:
-        found.append([])
+        turns.append([])
         for row in batch:
-            found[-1].append((row, seen[row]))
+            turns[-1].append((row, seen[row]))
             seen[row] += 1
-    return found
+    return turns
 
 
 def train_keys(

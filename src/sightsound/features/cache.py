@@ -159,7 +159,7 @@ class FeatureDataset(Dataset):
             tensors, problems = self.cache.read(row)
             if not tensors.keys() & set(self.modalities):
                 causes = [problem.cause for problem in problems]
-                none = f"no {' or '.join(self.modalities)} in this stretch"
+                none = f"no {' or '.join(self.modalities)} in this window"
                 raise DecodeError(row.path, row.start_seconds, causes[-1] if causes else none)
         except DecodeError as error:
             if self.settings.bad_files == "error":
