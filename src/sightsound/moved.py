@@ -15,6 +15,7 @@ MOVED = {
     "configuration": "config.load",
     "data.classes": "data.datasets.classes",
     "data.doctor": "doctor",
+    "data.datasets.vggsounder": "data.datasets.vggsound",
     "data.features": "features.cache",
     "data.prepare": "data.shards.prepare",
     "encoding": "features.encoding",

@@ -52,7 +52,7 @@ DATASETS = {
     "audioset": "sightsound.data.datasets.audioset:audioset",
     "audioset-500k": "sightsound.data.datasets.audioset:audioset_500k",
     "vggsound": "sightsound.data.datasets.vggsound:vggsound",
-    "vggsounder": "sightsound.data.datasets.vggsounder:vggsounder",
+    "vggsounder": "sightsound.data.datasets.vggsound:vggsounder",
     "epic-kitchens": "sightsound.data.datasets.epic_kitchens:epic_kitchens",
     "epic-sounds": "sightsound.data.datasets.epic_sounds:epic_sounds",
     "kinetics": "sightsound.data.datasets.kinetics:kinetics",

@@ -98,14 +98,14 @@ def test_moments_of_parts_are_those_of_the_whole():
         found = found.joined(Moments.of(part))
     whole = np.concatenate(parts)
     assert found.count == len(whole)
-    assert (found.mean, found.deviation) == pytest.approx((whole.mean(), whole.std()), rel=1e-13)
-    assert (Moments().mean, Moments().deviation) == (0.0, 0.0)
+    assert (found.mean, found.std) == pytest.approx((whole.mean(), whole.std()), rel=1e-13)
+    assert (Moments().mean, Moments().std) == (0.0, 0.0)
 
 
 def test_moments_of_levels_are_those_of_the_pixels():
     pixels = np.random.default_rng(0).integers(0, 256, 1001)
     found = Moments.of_levels(np.bincount(pixels, minlength=256))
-    assert (found.mean, found.deviation) == pytest.approx((pixels.mean(), pixels.std()), rel=1e-14)
+    assert (found.mean, found.std) == pytest.approx((pixels.mean(), pixels.std()), rel=1e-14)
 
 
 def test_statistics_are_those_of_all_valid_values_at_once(folder):
@@ -118,12 +118,12 @@ def test_statistics_are_those_of_all_valid_values_at_once(folder):
     assert found.frames == {"video": len(pixels), "audio": len(sound)}
     assert found.frames["video"] < 3 * 9 and found.frames["audio"] < 140 * 8, "there is padding"
     assert found.clips == {"video": 9, "audio": 8}
-    got = (found.sound.mean, found.sound.deviation)
+    got = (found.sound.mean, found.sound.std)
     assert got == pytest.approx((sound.mean(), sound.std()), rel=1e-12)
     for channel, name in enumerate(CHANNELS):
         values = found.pixels[name]
         expected = (pixels[:, channel].mean(), pixels[:, channel].std())
-        assert (values.mean, values.deviation) == pytest.approx(expected, rel=1e-12)
+        assert (values.mean, values.std) == pytest.approx(expected, rel=1e-12)
     assert found.pixels["all"].mean == pytest.approx(pixels.mean(), rel=1e-12)
     assert found.normalised()["sound"][0] == pytest.approx((sound.mean() - 9) / 2, rel=1e-9)
 
@@ -287,7 +287,7 @@ def test_the_recipe_of_drone_av_states_what_is_measured(test_data):
     clips = build_dataset(config, manifest, front_end, "train", modalities=modalities, train=True)
     found = measured(clips)
     pixels = found.pixels["all"]
-    assert (round(pixels.mean), round(pixels.deviation)) == (142, 38)
+    assert (round(pixels.mean), round(pixels.std)) == (142, 38)
     assert (front_end.video.mean[0], front_end.video.deviation[0]) == (142, 38)
-    assert (round(found.sound.mean), round(found.sound.deviation)) == (1, 2)
+    assert (round(found.sound.mean), round(found.sound.std)) == (1, 2)
     assert (front_end.audio.mean, front_end.audio.deviation) == (1, 2)

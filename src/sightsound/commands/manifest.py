@@ -1,4 +1,4 @@
-"""The command `manifest`."""
+"""The command `manifest`: a public data set's official files and your clips become a manifest."""
 
 from __future__ import annotations
 
@@ -36,9 +36,14 @@ def manifest(argv: Sequence[str]) -> None:
     read = resolve(DATASETS, options.dataset, kind="data set")
     chosen = _chosen(read, options)
     listing = read([Path(path) for path in options.annotations], **chosen)
+    media = Path(options.media or Path(options.annotations[0]).absolute())
+    if not options.media and not media.is_dir():  # a file that knows where its clips are
+        media = media.parent
     sound = MediaIndex(Path(options.audio)) if options.audio else None
-    matched = match(options.dataset, listing, MediaIndex(_media(options)), sound)
-    said = _write(matched, listing, output, seed=options.seed, source=_source(options, chosen))
+    matched = match(options.dataset, listing, MediaIndex(media), sound)
+    source = {name: getattr(options, name) for name in ("annotations", "media", "audio")}
+    source["options"] = chosen
+    said = _write(matched, listing, output, seed=options.seed, source=source)
     trains = any(row.split in ("train", "") for row in matched.rows)
     step = (
         "Train on it:\n  sightsound train"
@@ -100,14 +105,6 @@ Examples:
   sightsound manifest ucf51 ucfTrainTestlist/ --fold 2 --media UCF-101/ --output ucf51/fold2.csv"""
 
 
-def _media(options: Any) -> Path:
-    """The folder of the clips; beside the annotations where those know where the clips are."""
-    if options.media:
-        return Path(options.media)
-    beside = Path(options.annotations[0]).absolute()
-    return beside if beside.is_dir() else beside.parent
-
-
 def _chosen(read: Callable[..., Listing], options: Any) -> dict[str, Any]:
     """The options that this reader takes.
 
@@ -123,12 +120,6 @@ def _chosen(read: Callable[..., Listing], options: Any) -> dict[str, Any]:
     return {name: value for name, value in given.items() if name in takes and value is not None}
 
 
-def _source(options: Any, chosen: dict[str, Any]) -> dict[str, Any]:
-    """What the manifest was made from."""
-    folders = {"media": options.media, "audio": options.audio}
-    return {"annotations": options.annotations, **folders, "options": chosen}
-
-
 def _write(
     matched: Matched, listing: Listing, output: Path, *, seed: int, source: dict[str, Any]
 ) -> str:
@@ -136,14 +127,22 @@ def _write(
     from sightsound.data.manifest import write_manifest
     from sightsound.files import write_whole
 
+    coverage, order = matched.coverage, matched.labels
+    content: Any = order["label"] if list(order) == ["label"] else order
     labels = output.with_name("labels.json")
-    _check_labels(labels, matched.labels)
-    _check_number(matched, clips=listing.num_train)
-    coverage = matched.coverage
+    if labels.exists() and json.loads(labels.read_text(encoding="utf-8")) != content:
+        raise ValueError(
+            f"{str(labels)!r} holds another order of classes, and it speaks of every manifest in "
+            "its folder; write --output into another folder, or remove it"
+        )
+    found = sum(row.split == "train" for row in matched.rows)
+    if listing.num_train is not None and found < listing.num_train:
+        raise ValueError(
+            f"only {found} training clips were found, fewer than {listing.num_train}; {_CHOOSE}"
+        )
     report = output.with_name(f"{output.stem}.coverage.json")
     missing = output.with_name(f"{output.stem}.missing.csv")
-    output.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(labels, json.dumps(_content(matched.labels), indent=1, ensure_ascii=False) + "\n")
+    write_whole(labels, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     chosen = ""
     if listing.num_train is None:
         write_manifest(matched.rows, output)
@@ -154,28 +153,10 @@ def _write(
     return f"{chosen}written: {output}, {labels.name}, {report.name}, {missing.name}"
 
 
-def _content(labels: dict[str, list[str]]) -> Any:
-    return labels["label"] if list(labels) == ["label"] else labels
-
-
-def _check_labels(path: Path, labels: dict[str, list[str]]) -> None:
-    if path.exists() and json.loads(path.read_text(encoding="utf-8")) != _content(labels):
-        raise ValueError(
-            f"{str(path)!r} holds another order of classes, and it speaks of every manifest in its "
-            "folder; write --output into another folder, or remove it"
-        )
-
-
 _CHOOSE = (
     "write a manifest of all of them with 'sightsound manifest audioset' and choose with "
     "'sightsound subset'"
 )
-
-
-def _check_number(matched: Matched, *, clips: int | None) -> None:
-    found = sum(row.split == "train" for row in matched.rows)
-    if clips is not None and found < clips:
-        raise ValueError(f"only {found} training clips were found, fewer than {clips}; {_CHOOSE}")
 
 
 def _write_subset(matched: Matched, listing: Listing, output: Path, *, seed: int) -> str:
@@ -186,8 +167,9 @@ def _write_subset(matched: Matched, listing: Listing, output: Path, *, seed: int
     everything = output.with_name(f".all-{output.name}")
     try:
         write_manifest(matched.rows, everything)
-        limits = {"clips": listing.num_train, "per_class": listing.per_class}
-        return build_subset(everything, output, **limits, seed=seed).text() + "\n"
+        clips, per_class = listing.num_train, listing.per_class
+        subset = build_subset(everything, output, clips=clips, per_class=per_class, seed=seed)
+        return subset.text() + "\n"
     except ValueError as error:  # the cap leaves too few
         reason = str(error).replace(f" of {everything}", "").partition(";")[0]
         raise ValueError(f"{reason}; {_CHOOSE}") from error

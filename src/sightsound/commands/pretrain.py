@@ -1,4 +1,4 @@
-"""The command `pretrain`."""
+"""The command `pretrain`: learn from clips without labels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command `stats`."""
+"""The command `stats`: mean and deviation of your own data, for the front end."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from sightsound.commands.terminal import complain, say
 if TYPE_CHECKING:
     from sightsound.config.parser import Parser
     from sightsound.config.settings import RunConfig
-    from sightsound.data.rows import Manifest
     from sightsound.data.stats import Statistics
     from sightsound.types import Problem
 
@@ -37,18 +36,24 @@ def stats(argv: Sequence[str]) -> None:
     require_data(config.data.path)
     if options.clips is not None and options.clips < 1:
         raise ValueError(f"--clips is {options.clips}; accepted: 1 or more")
-    _check_output(config.output)
+    if config.output and Path(config.output).suffix not in (".yaml", ".yml"):
+        raise ValueError(f"--output is {config.output!r}; accepted: a file name that ends in .yaml")
 
-    from sightsound.data import stats as measured
+    from sightsound.data.stats import as_json, as_table, warnings
 
-    found, problems = _measured(config, split=options.split, num_clips=options.clips)
-    if config.output and found.section():
-        _write(Path(config.output), found, config, argv)
+    statistics, problems = _measured(config, split=options.split, num_clips=options.clips)
+    if config.output and statistics.section():
+        _write(Path(config.output), statistics, config, argv)
     if options.format == "json":
-        say(measured.as_json(found))
+        say(as_json(statistics))
     else:
-        say(f"{measured.as_table(found)}\n\n{_advice(found, config.output)}")
-    for sentence in [*measured.warnings(found), *_problems(problems)]:
+        say(f"{as_table(statistics)}\n\n{_advice(statistics, config.output)}")
+    sentences = warnings(statistics)
+    if problems:
+        first, files = problems[0], len({problem.path for problem in problems})
+        noun = "file" if files == 1 else "files"
+        sentences.append(f"{files} {noun} with problems; the first: {first.path}: {first.cause}")
+    for sentence in sentences:
         complain("sightsound stats", sentence)
 
 
@@ -105,7 +110,11 @@ def _measured(
     if front_end.features is not None:
         raise ValueError("front_end features: its encoders are frozen, and so are their numbers")
     manifest = load_manifest(config.data, seed=config.seed)
-    _check_split(manifest, split)
+    if not manifest.split(split):
+        raise ValueError(
+            f"{manifest.source} has no clips of split {split}; its splits are "
+            f"{', '.join(manifest.splits)}: choose one with --split"
+        )
     clips = build_dataset(
         config,
         manifest,
@@ -127,35 +136,21 @@ def _measured(
             transient=True,
             disable=not console.is_terminal,
         )
-        found = measure(batches, front_end, modalities=clips.modalities)
-        return found, loader.problems
+        return measure(batches, front_end, modalities=clips.modalities), loader.problems
 
 
-def _check_split(manifest: Manifest, split: str) -> None:
-    if not manifest.split(split):
-        raise ValueError(
-            f"{manifest.source} has no clips of split {split}; its splits are "
-            f"{', '.join(manifest.splits)}: choose one with --split"
-        )
-
-
-def _check_output(output: str) -> None:
-    if output and Path(output).suffix not in (".yaml", ".yml"):
-        raise ValueError(f"--output is {output!r}; accepted: a file name that ends in .yaml")
-
-
-def _write(path: Path, found: Statistics, config: RunConfig, argv: Sequence[str]) -> None:
+def _write(path: Path, statistics: Statistics, config: RunConfig, argv: Sequence[str]) -> None:
     """The configuration file of `--output`: the whole `front_end:`, as it was but for numbers."""
     from sightsound.config.load import merge
     from sightsound.files import write_whole
 
     header = (
-        f"# Mean and deviation of the front end, measured on {found.num_clips} clips.\n"
+        f"# Mean and deviation of the front end, measured on {statistics.num_clips} clips.\n"
         f"# Command: sightsound stats {shlex.join(argv)}\n"
         "# Use: --config RECIPE --config THIS_FILE, with the recipe of that command.\n"
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, header + _yaml(merge(config.front_end, found.section())))
+    write_whole(path, header + _yaml(merge(config.front_end, statistics.section())))
 
 
 def _yaml(section: dict[str, Any]) -> str:
@@ -164,21 +159,13 @@ def _yaml(section: dict[str, Any]) -> str:
     return yaml.safe_dump({"front_end": section}, sort_keys=False, default_flow_style=None)
 
 
-def _advice(found: Statistics, output: str) -> str:
+def _advice(statistics: Statistics, output: str) -> str:
     """How to train with the numbers."""
     from sightsound.data.stats import options
 
-    if not found.section():
+    if not statistics.section():
         return "Nothing here that the front end could take."
     written = f"{output} holds them: give --config {shlex.quote(output)} after the recipe."
     written = written if output else "--output FILE.yaml writes them for --config to read."
-    return f"As options:\n  {options(found)}\n\nIn a recipe:\n{_yaml(found.section())}\n{written}"
-
-
-def _problems(problems: Sequence[Problem]) -> list[str]:
-    """One sentence if anything could not be read."""
-    if not problems:
-        return []
-    first, files = problems[0], len({problem.path for problem in problems})
-    noun = "file" if files == 1 else "files"
-    return [f"{files} {noun} with problems; the first: {first.path}: {first.cause}"]
+    recipe = _yaml(statistics.section())
+    return f"As options:\n  {options(statistics)}\n\nIn a recipe:\n{recipe}\n{written}"

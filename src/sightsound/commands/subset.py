@@ -1,4 +1,4 @@
-"""The command `subset`."""
+"""The command `subset`: a more balanced part of a manifest."""
 
 from __future__ import annotations
 
@@ -32,9 +32,15 @@ def subset(argv: Sequence[str]) -> None:
 
     from sightsound.data.subset import build_subset
 
-    names = ("clips", "per_class", "exclude", "seed")
-    given = {name: getattr(options, name) for name in names}
-    say(build_subset(options.manifest, options.output, **given).text())
+    chosen = build_subset(
+        options.manifest,
+        options.output,
+        clips=options.clips,
+        per_class=options.per_class,
+        exclude=options.exclude,
+        seed=options.seed,
+    )
+    say(chosen.text())
 
 
 _PER_CLASS = "Most clips of a class (default: the least that leaves --clips)."

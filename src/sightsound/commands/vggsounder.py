@@ -1,4 +1,4 @@
-"""The command `vggsounder`."""
+"""The command `vggsounder`: predictions as the VGGSounder benchmark reads them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ def vggsounder(argv: Sequence[str]) -> None:
 
     evaluation = read_evaluation(options.run)
     classes = None if options.classes is None else read_classes(options.classes)
-    path = Path(options.output or evaluation.directory / "vggsounder.json")
+    folder = evaluation.directory or Path(options.run)
+    path = Path(options.output or folder / "vggsounder.json")
     write_whole(path, vggsounder_json(evaluation, classes=classes))
     what = "predictions" if classes is None else "predictions and logits"
     say(f"{what} of {len(evaluation.ids)} clips: {path}")

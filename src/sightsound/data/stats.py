@@ -1,4 +1,4 @@
-"""Mean and deviation of what a front end delivers, over one's own clips.
+"""Measures the mean and deviation of what a front end delivers, over one's own clips.
 
 Sums are those of valid frames only, clip after clip in float64 (pixels: counted, exact), so that
 the result depends neither on batches nor on the number of decoding processes.
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sightsound.media.front_end import AudioFrontEnd, FrontEnd
+from sightsound.media.front_end import FrontEnd
 from sightsound.media.logmel import log_mel
 from sightsound.types import AUDIO, MODALITIES, VIDEO, WORDS, Batch
 
@@ -31,11 +31,11 @@ _FAR_MEAN, _FAR_RATIO = 1.0, 4.0  # of normalised values, from where a warning i
 
 @dataclass(frozen=True)
 class Moments:
-    """How many values there are, their mean, and the sum of their squared distances from it."""
+    """How many values there are, their mean, and m2, the sum of their squared distances from it."""
 
     count: int = 0
     mean: float = 0.0
-    squares: float = 0.0
+    m2: float = 0.0
 
     @classmethod
     def of(cls, values: np.ndarray) -> Moments:
@@ -53,13 +53,13 @@ class Moments:
         if not total:
             return cls()
         mean = Fraction(sum(level * n for level, n in enumerate(numbers)), total)
-        squares = sum(level * level * n for level, n in enumerate(numbers)) - mean * mean * total
-        return cls(total, float(mean), float(squares))
+        m2 = sum(level * level * n for level, n in enumerate(numbers)) - mean * mean * total
+        return cls(total, float(mean), float(m2))
 
     @property
-    def deviation(self) -> float:
-        """Square root of the mean squared distance."""
-        return math.sqrt(self.squares / self.count) if self.count else 0.0
+    def std(self) -> float:
+        """Standard deviation: the square root of the mean squared distance."""
+        return math.sqrt(self.m2 / self.count) if self.count else 0.0
 
     def joined(self, other: Moments) -> Moments:
         """Those of both sets of values together (Chan, Golub and LeVeque 1979)."""
@@ -69,7 +69,7 @@ class Moments:
         distance = other.mean - self.mean
         mean = self.mean + distance * other.count / count
         between = distance * distance * self.count * other.count / count
-        return Moments(count, mean, self.squares + other.squares + between)
+        return Moments(count, mean, self.m2 + other.m2 + between)
 
 
 @dataclass
@@ -101,35 +101,33 @@ class Statistics:
 
         A stream that no clip has, or that is the same everywhere, is left out.
         """
-        found: dict[str, Any] = {}
-        if self.sound.deviation:
-            times = DEVIATIONS.get(self.front_end.name, 1)
-            mean, deviation = round(self.sound.mean, 4), round(times * self.sound.deviation, 4)
-            found[AUDIO] = {"mean": mean, "deviation": deviation}
+        section: dict[str, Any] = {}
+        if self.sound.std:
+            std = DEVIATIONS.get(self.front_end.name, 1) * self.sound.std
+            section[AUDIO] = {"mean": round(self.sound.mean, 4), "deviation": round(std, 4)}
         channels = [self.pixels[name] for name in CHANNELS]
-        if all(channel.deviation for channel in channels):
-            found[VIDEO] = {
+        if all(channel.std for channel in channels):
+            section[VIDEO] = {
                 "mean": [round(channel.mean, 2) for channel in channels],
-                "deviation": [round(channel.deviation, 2) for channel in channels],
+                "deviation": [round(channel.std, 2) for channel in channels],
             }
-        return found
+        return section
+
+    @property
+    def present(self) -> dict[str, tuple[float, float]]:
+        """{stream or channel: (mean, deviation)}: the numbers of the front end."""
+        audio, video = self.front_end.audio, self.front_end.video
+        pixels = zip(video.mean, video.deviation, strict=True)
+        return {"sound": (audio.mean, audio.deviation), **dict(zip(CHANNELS, pixels, strict=True))}
 
     def normalised(self) -> dict[str, tuple[float, float]]:
         """{stream or channel: (mean, deviation)} that the front end's present numbers lead to."""
-        audio, video = self.front_end.audio, self.front_end.video
-        found = {}
-        if self.sound.count:
-            found["sound"] = _normalised(self.sound, audio.mean, audio.deviation)
-        present = zip(CHANNELS, video.mean, video.deviation, strict=True)
-        return found | {
-            name: _normalised(self.pixels[name], mean, deviation)
-            for name, mean, deviation in present
-            if self.pixels[name].count
+        measured = {"sound": self.sound, **self.pixels}
+        return {
+            name: ((measured[name].mean - mean) / std, measured[name].std / std)
+            for name, (mean, std) in self.present.items()
+            if measured[name].count
         }
-
-
-def _normalised(values: Moments, mean: float, deviation: float) -> tuple[float, float]:
-    return (values.mean - mean) / deviation, values.deviation / deviation
 
 
 def measure(
@@ -140,160 +138,131 @@ def measure(
     Raises:
         ValueError: the logarithm of silence is not finite, as `front_end` has no floor.
     """
-    found = Statistics(
-        front_end, clips=dict.fromkeys(modalities, 0), frames=dict.fromkeys(modalities, 0)
-    )
+    zeros = dict.fromkeys(modalities, 0)
+    statistics = Statistics(front_end, clips=dict(zeros), frames=dict(zeros))
     silence = log_mel(torch.zeros(front_end.audio.window_samples), front_end.audio)[0].numpy()
-    for batch in batches:
-        for index in range(0 if batch is None else len(batch)):
-            found.num_clips += 1
-            if batch.video is not None and batch.present[VIDEO][index]:
-                _add_video(found, batch, index)
-            if batch.audio is not None and batch.present[AUDIO][index]:
-                _add_audio(found, batch, index, silence=silence)
-    return found
+    for batch in filter(None, batches):
+        statistics.num_clips += len(batch)
+        for name, stream in batch.inputs.items():
+            for index in batch.present[name].nonzero()[:, 0].tolist():
+                frames = stream[index] if name == VIDEO else stream[index, 0]
+                frames = frames[batch.valid[name][index]].numpy()  # (T, C, H, W) or (F, M)
+                statistics.clips[name] += 1
+                statistics.frames[name] += len(frames)
+                if name == VIDEO:
+                    for channel, levels in enumerate(statistics.levels):
+                        levels += np.bincount(frames[:, channel].ravel(), minlength=256)
+                else:
+                    _add_sound(statistics, frames, clip=batch.id[index], silence=silence)
+    return statistics
 
 
-def _add_video(found: Statistics, batch: Batch, index: int) -> None:
-    frames = batch.video[index][batch.valid[VIDEO][index]].numpy()  # (T, C, H, W)
-    found.clips[VIDEO] += 1
-    found.frames[VIDEO] += len(frames)
-    for channel, levels in enumerate(found.levels):
-        levels += np.bincount(frames[:, channel].ravel(), minlength=256)
-
-
-def _add_audio(found: Statistics, batch: Batch, index: int, *, silence: np.ndarray) -> None:
-    frames = batch.audio[index, 0][batch.valid[AUDIO][index]].numpy()  # (F, M)
+def _add_sound(
+    statistics: Statistics, frames: np.ndarray, *, clip: str, silence: np.ndarray
+) -> None:
+    """Count the log-mel (F, M) of a clip."""
     if not np.isfinite(frames).all():
-        raise ValueError(_not_finite(batch.id[index], found.front_end.audio))
+        audio = statistics.front_end.audio
+        raise ValueError(
+            f"clip {clip!r}: the logarithm of its sound is not finite; front_end.audio.log_offset "
+            f"is {audio.log_offset:g} and log_floor {audio.log_floor:g}: one of them must be above "
+            "0, since silence has no logarithm"
+        )
     silent = int(((frames - silence) < _SILENCE).all(-1).sum())
-    found.clips[AUDIO] += 1
-    found.frames[AUDIO] += len(frames)
-    found.silent_frames += silent
-    found.silent_clips += silent == len(frames)
-    found.sound = found.sound.joined(Moments.of(frames.astype(np.float64)))
-
-
-def _not_finite(clip: str, audio: AudioFrontEnd) -> str:
-    return (
-        f"clip {clip!r}: the logarithm of its sound is not finite; front_end.audio.log_offset is "
-        f"{audio.log_offset:g} and log_floor {audio.log_floor:g}: one of them must be above 0, "
-        "since silence has no logarithm"
-    )
+    statistics.silent_frames += silent
+    statistics.silent_clips += silent == len(frames)
+    statistics.sound = statistics.sound.joined(Moments.of(frames.astype(np.float64)))
 
 
 # --- for people ---------------------------------------------------------------------------------
 
 
-def as_json(found: Statistics) -> str:
+def as_json(statistics: Statistics) -> str:
     """One object; numbers are not rounded, `front_end` is what a configuration takes."""
-    moments = {"sound": found.sound, **found.pixels}
-    values = {
-        "num_clips": found.num_clips,
-        "clips": found.clips,
-        "frames": found.frames,
+    moments = {"sound": statistics.sound, **statistics.pixels}
+    content = {
+        "num_clips": statistics.num_clips,
+        "clips": statistics.clips,
+        "frames": statistics.frames,
         "measured": {
-            name: {"mean": values.mean, "deviation": values.deviation, "values": values.count}
+            name: {"mean": values.mean, "deviation": values.std, "values": values.count}
             for name, values in moments.items()
             if values.count
         },
         "normalised": {
-            name: {"mean": mean, "deviation": deviation}
-            for name, (mean, deviation) in found.normalised().items()
+            name: {"mean": mean, "deviation": std}
+            for name, (mean, std) in statistics.normalised().items()
         },
-        "digital_silence": {"share": found.silence, "clips": found.silent_clips},
-        "front_end": found.section(),
-        "measured_with": found.front_end.to_dict(),
-        "warnings": warnings(found),
+        "digital_silence": {"share": statistics.silence, "clips": statistics.silent_clips},
+        "front_end": statistics.section(),
+        "measured_with": statistics.front_end.to_dict(),
+        "warnings": warnings(statistics),
     }
-    return json.dumps(values, indent=2)
+    return json.dumps(content, indent=2)
 
 
-def as_table(found: Statistics) -> str:
+def as_table(statistics: Statistics) -> str:
     """What was measured beside the front end's numbers, and where those lead to."""
     lines = [
         f"{'':<18}{'measured':^20}{'front end':^22}{'the model gets':^22}".rstrip(),
         f"{'':<16}" + f"{'mean':>11}{'deviation':>11}" * 3,
     ]
-    audio, video = found.front_end.audio, found.front_end.video
-    present = {"sound": (audio.mean, audio.deviation)}
-    present |= dict(zip(CHANNELS, zip(video.mean, video.deviation, strict=True), strict=True))
-    measured = {"sound": found.sound, **found.pixels}
-    for name, normalised in found.normalised().items():
-        values = measured[name]
-        numbers = (values.mean, values.deviation, *present[name], *normalised)
-        lines.append(f"{_NAMES[name]:<16}" + "".join(f"{number:>11.3f}" for number in numbers))
-    if found.pixels["all"].count:
-        values = found.pixels["all"]
-        lines.append(f"{'pixels, all':<16}{values.mean:>11.3f}{values.deviation:>11.3f}")
-    return "\n".join([*lines, "", *_counts(found)])
+    measured = {"sound": statistics.sound, **statistics.pixels}
+    for name, normalised in statistics.normalised().items():
+        title = "sound, log-mel" if name == "sound" else f"pixels, {name}"
+        numbers = (measured[name].mean, measured[name].std, *statistics.present[name], *normalised)
+        lines.append(f"{title:<16}" + "".join(f"{number:>11.3f}" for number in numbers))
+    pixels = measured["all"]
+    if pixels.count:
+        lines.append(f"{'pixels, all':<16}{pixels.mean:>11.3f}{pixels.std:>11.3f}")
+    lines.append("")
+    clips, frames, audio = statistics.clips, statistics.frames, statistics.front_end.audio
+    if VIDEO in clips:
+        lines.append(f"pictures: {frames[VIDEO]:,} frames of {clips[VIDEO]:,} clips")
+    if AUDIO in clips:
+        silent = f", {statistics.silence:.1%} of it digital silence" if frames[AUDIO] else ""
+        seconds = frames[AUDIO] * audio.hop_samples / audio.rate_hz
+        lines.append(f"sound: {seconds:,.0f} s of {clips[AUDIO]:,} clips{silent}")
+    return "\n".join(lines)
 
 
-_NAMES = {"sound": "sound, log-mel", **{name: f"pixels, {name}" for name in CHANNELS}}
+def options(statistics: Statistics) -> str:
+    """The front end's numbers as options of a command line.
 
-
-def _counts(found: Statistics) -> list[str]:
-    """How much was looked at: a line for each stream."""
-    lines = []
-    if VIDEO in found.clips:
-        lines.append(f"pictures: {found.frames[VIDEO]:,} frames of {found.clips[VIDEO]:,} clips")
-    if AUDIO in found.clips:
-        silent = f", {found.silence:.1%} of it digital silence" if found.frames[AUDIO] else ""
-        seconds = found.frames[AUDIO] * found.front_end.audio.hop_samples
-        seconds /= found.front_end.audio.rate_hz
-        lines.append(f"sound: {seconds:,.0f} s of {found.clips[AUDIO]:,} clips{silent}")
-    return lines
-
-
-def options(found: Statistics) -> str:
-    """The front end's numbers as options of a command line."""
+    Lists are in quotes: to some shells brackets mean file names.
+    """
     return " ".join(
-        f"--front_end.{part}.{name} {_argument(value)}"
-        for part, values in found.section().items()
+        f"--front_end.{part}.{name} "
+        + (str(value) if isinstance(value, float) else f"'{value}'".replace(" ", ""))
+        for part, values in statistics.section().items()
         for name, value in values.items()
     )
 
 
-def _argument(value: float | list[float]) -> str:
-    """Lists in quotes: to some shells brackets mean file names."""
-    return str(value) if isinstance(value, float) else f"'{value}'".replace(" ", "")
-
-
-def warnings(found: Statistics) -> list[str]:
+def warnings(statistics: Statistics) -> list[str]:
     """What is wrong with the clips, or with the front end's present numbers, in sentences."""
-    return [*_missing(found), *_silences(found), *_far_off(found)]
-
-
-def _missing(found: Statistics) -> list[str]:
     lines = []
-    for name, number in found.clips.items():
+    for name, number in statistics.clips.items():
         if not number:
             lines.append(f"no clip has {WORDS[name]}")
-        elif number < found.num_clips:
-            without = found.num_clips - number
-            lines.append(f"{without} of {found.num_clips} clips have no {WORDS[name]}")
-    return lines
-
-
-def _silences(found: Statistics) -> list[str]:
-    if not found.silent_frames:
-        return []
-    if found.silent_frames == found.frames[AUDIO]:
-        return ["the sound is digital silence in every clip: look at how it was extracted"]
-    lines = []
-    if found.silent_clips:
-        lines.append(f"{found.silent_clips} of {found.clips[AUDIO]} clips with sound are silent")
-    if found.silence > _MANY_SILENT:
-        lines.append(f"{found.silence:.1%} of the sound is digital silence, which moves the mean")
-    return lines
-
-
-def _far_off(found: Statistics) -> list[str]:
+        elif number < statistics.num_clips:
+            without = statistics.num_clips - number
+            lines.append(f"{without} of {statistics.num_clips} clips have no {WORDS[name]}")
+    if statistics.silent_frames and statistics.silent_frames == statistics.frames[AUDIO]:
+        lines.append("the sound is digital silence in every clip: look at how it was extracted")
+    elif statistics.silent_frames:
+        silent = statistics.silent_clips
+        if silent:
+            lines.append(f"{silent} of {statistics.clips[AUDIO]} clips with sound are silent")
+        if statistics.silence > _MANY_SILENT:
+            share = f"{statistics.silence:.1%}"
+            lines.append(f"{share} of the sound is digital silence, which moves the mean")
     far = [
-        f"{name} (mean {mean:.2f}, deviation {deviation:.2f})"
-        for name, (mean, deviation) in found.normalised().items()
-        if abs(mean) > _FAR_MEAN or not 1 / _FAR_RATIO <= deviation <= _FAR_RATIO
+        f"{name} (mean {mean:.2f}, deviation {std:.2f})"
+        for name, (mean, std) in statistics.normalised().items()
+        if abs(mean) > _FAR_MEAN or not 1 / _FAR_RATIO <= std <= _FAR_RATIO
     ]
-    if not far:
-        return []
-    return [f"far from mean 0 and deviation 1 with the front end as it is: {', '.join(far)}"]
+    if far:
+        shown = ", ".join(far)
+        lines.append(f"far from mean 0 and deviation 1 with the front end as it is: {shown}")
+    return lines

@@ -1,4 +1,4 @@
-"""Parts of a dataset: a more balanced one for training (AS-500K), and a share of the clips.
+"""Chooses a part of a dataset: a more balanced one for training (AS-500K), or a share of it.
 
 AS-500K is "a (slightly more) balanced subset" of AudioSet's two million clips (paper MBT, section
 4.1), "created greedily by restricting the maximum number of samples per class to be 200K" (arXiv
@@ -66,6 +66,12 @@ class Balance:
         """How many times more clips the largest class has than the smallest."""
         return self.largest[1] / max(1, self.smallest[1])
 
+    def cells(self, name: str) -> tuple[str, ...]:
+        """The row called `name` of the table that `Subset.text` shows."""
+        ends = (f"{label} {number}" for label, number in (self.largest, self.smallest))
+        counts = (str(self.num_clips), str(self.num_classes))
+        return (name, *counts, *ends, f"{self.imbalance:.1f}")
+
 
 @dataclass(frozen=True)
 class Subset:
@@ -80,7 +86,7 @@ class Subset:
     def text(self) -> str:
         """A table of two rows, and what else to know."""
         head = ("", "clips", "classes", "largest class", "smallest class", "imbalance")
-        lines = [head, _cells("before", self.before), _cells("after", self.after)]
+        lines = [head, self.before.cells("before"), self.after.cells("after")]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         table = [
             "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
@@ -88,12 +94,6 @@ class Subset:
         ]
         kept = f"; of other splits all {self.num_others} are kept" if self.num_others else ""
         return "\n".join([*table, f"At most {self.per_class} clips of a class{kept}: {self.path}"])
-
-
-def _cells(name: str, balance: Balance) -> tuple[str, ...]:
-    ends = (f"{label} {number}" for label, number in (balance.largest, balance.smallest))
-    counts = (str(balance.num_clips), str(balance.num_classes))
-    return (name, *counts, *ends, f"{balance.imbalance:.1f}")
 
 
 def build_subset(
@@ -172,8 +172,12 @@ def _chosen(
         raise ValueError(
             f"{source} has {num_clips} training clips, fewer than --clips {clips}; ask for fewer"
         )
-    if per_class is None:
-        per_class = _smallest_limit(members, num_clips, clips=clips)
+    if per_class is None:  # the smallest that leaves `clips` or more while one less does not
+        low, per_class = 0, max(map(len, members))
+        while clips is not None and per_class - low > 1:
+            middle = (low + per_class) // 2
+            enough = greedy(members, num_clips, per_class=middle).sum() >= clips
+            low, per_class = (low, middle) if enough else (middle, per_class)
     taken = greedy(members, num_clips, per_class=per_class)
     if clips is None:
         return taken, per_class
@@ -187,20 +191,10 @@ def _chosen(
     return taken, per_class
 
 
-def _smallest_limit(members: list[np.ndarray], num_clips: int, *, clips: int) -> int:
-    """The limit per class that leaves `clips` or more while one less does not."""
-    low, high = 0, max(map(len, members))
-    while high - low > 1:
-        middle = (low + high) // 2
-        enough = greedy(members, num_clips, per_class=middle).sum() >= clips
-        low, high = (low, middle) if enough else (middle, high)
-    return high
-
-
 def greedy(members: list[np.ndarray], num_clips: int, *, per_class: int) -> np.ndarray:
     """(num_clips,) bool: taken if none of a clip's classes has `per_class` clips already.
 
-    `members` holds for each class the places of its clips in the order of the visit, ascending.
+    `members` holds for each class the positions of its clips in the order of the visit, ascending.
     Class after class is closed at the first clip that is one too many. Clips lost to a class that
     is full leave room in others, so a class may be full later than it seemed: it is then looked at
     again in its turn.
@@ -209,11 +203,11 @@ def greedy(members: list[np.ndarray], num_clips: int, *, per_class: int) -> np.n
     queue = [(int(m[per_class]), k) for k, m in enumerate(members) if len(m) > per_class]
     heapq.heapify(queue)
     while queue:
-        place, k = heapq.heappop(queue)
+        position, k = heapq.heappop(queue)
         left = members[k][taken[members[k]]]
         if len(left) <= per_class:
             continue
-        if left[per_class] > place:
+        if left[per_class] > position:
             heapq.heappush(queue, (int(left[per_class]), k))
         else:
             taken[left[per_class:]] = False
@@ -221,10 +215,10 @@ def greedy(members: list[np.ndarray], num_clips: int, *, per_class: int) -> np.n
 
 
 def _members(labels: _Labels, order: np.ndarray) -> list[np.ndarray]:
-    """For each class, the last being "no label", the places of its clips in the visit."""
-    places = np.empty_like(order)
-    places[order] = np.arange(len(order))
-    pairs = np.sort(labels.classes.astype(np.int64) * len(order) + places[labels.clips])
+    """For each class, the last being "no label", the positions of its clips in the visit."""
+    positions = np.empty_like(order)
+    positions[order] = np.arange(len(order))
+    pairs = np.sort(labels.classes.astype(np.int64) * len(order) + positions[labels.clips])
     pairs = pairs[np.diff(pairs, prepend=-1) > 0]  # np.unique takes ten times as long
     stops = np.searchsorted(pairs, np.arange(len(labels.names) + 2) * len(order))
     return [
@@ -234,9 +228,7 @@ def _members(labels: _Labels, order: np.ndarray) -> list[np.ndarray]:
 
 
 def _balance(members: list[np.ndarray], names: list[str], taken: np.ndarray) -> Balance:
-    counts = [
-        (int(taken[places].sum()), name) for places, name in zip(members, names, strict=False)
-    ]
+    counts = [(int(taken[clips].sum()), name) for clips, name in zip(members, names, strict=False)]
     counts = [(number, name) for number, name in counts if number]
     (most, largest), (fewest, smallest) = (f(counts, default=(0, "none")) for f in (max, min))
     return Balance(int(taken.sum()), (largest, most), (smallest, fewest), len(counts))

@@ -1,4 +1,4 @@
-"""Predictions in the layout that the VGGSounder benchmark reads (Zverev et al. 2025), as JSON.
+"""Writes predictions as the VGGSounder benchmark reads them (Zverev et al. 2025), as JSON.
 
     {"<video id>": {"predictions": {"a": [class, ...], "v": [...], "av": [...]},
                     "logits": {"a": [...], "v": [...], "av": [...]}}}
@@ -57,10 +57,8 @@ def vggsounder_json(evaluation: Evaluation, *, classes: Sequence[str] | None = N
             raise ValueError(
                 f"two clips are called {name!r}, one of them {clip!r}; ids must differ"
             )
-        found = {
-            key: _decided(scored, index, labels, evaluation.task) for key, scored in streams.items()
-        }
-        table[name] = {"predictions": found}
+        decided = {key: _decided(s, index, labels, evaluation.task) for key, s in streams.items()}
+        table[name] = {"predictions": decided}
         if columns is not None:
             table[name]["logits"] = {
                 key: scored.logits[index, columns].tolist() if scored.present[index] else []
@@ -87,20 +85,19 @@ def read_classes(path: str | Path) -> list[str]:
 
 
 def _columns(labels: Sequence[str], classes: Sequence[str]) -> list[int]:
-    places = {name: place for place, name in enumerate(labels)}
-    missing = [name for name in classes if name not in places]
+    columns = {name: column for column, name in enumerate(labels)}
+    missing = [name for name in classes if name not in columns]
     if missing:
         raise ValueError(
             f"the model lacks {len(missing)} of the {len(classes)} classes of the list, such as "
             f"{missing[0]!r}; leave the list out to write predictions without logits"
         )
-    return [places[name] for name in classes]
+    return [columns[name] for name in classes]
 
 
 def _decided(scored: Scored, index: int, labels: Sequence[str], task: str) -> list[str]:
     logits = scored.logits[index]
     if np.isnan(logits).any():
         return []
-    return [
-        labels[k] for k in (np.flatnonzero(logits >= 0) if task == "multi" else [logits.argmax()])
-    ]
+    decided = np.flatnonzero(logits >= 0) if task == "multi" else [logits.argmax()]
+    return [labels[int(k)] for k in decided]

@@ -1,4 +1,4 @@
-"""What is done to a training batch on its device, after `normalise`.
+"""Augmentations of a training batch on its device, after `normalise`.
 
 Every entry of `registry.AUGMENTATIONS` is a function
 
@@ -10,7 +10,8 @@ leaves padding and absent streams exactly 0. What is switched off costs nothing 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -19,7 +20,7 @@ from torch.nn import functional
 from sightsound.config.settings import AugmentSettings
 from sightsound.media.front_end import FrontEnd
 from sightsound.registry import AUGMENTATIONS, resolve
-from sightsound.types import AUDIO, Batch
+from sightsound.types import AUDIO, VIDEO, Batch
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
@@ -36,9 +37,15 @@ def augment(
     `front_end` is the one `batch` was normalised with; only colour, grey and RandAugment need it.
     """
     for name in AUGMENTATIONS:
-        function = resolve(AUGMENTATIONS, name, kind="augmentation")
-        batch = function(batch, generator=generator, settings=settings, front_end=front_end)
+        change = resolve(AUGMENTATIONS, name, kind="augmentation")
+        batch = change(batch, generator=generator, settings=settings, front_end=front_end)
     return batch
+
+
+def with_streams(batch: Batch, streams: Mapping[str, Tensor]) -> Batch:
+    """`batch` with the `streams` {modality: tensor} in place of its own."""
+    video, audio = streams.get(VIDEO, batch.video), streams.get(AUDIO, batch.audio)
+    return dataclasses.replace(batch, video=video, audio=audio)
 
 
 def masked(stream: Tensor, batch: Batch, *, modality: str) -> Tensor:
@@ -72,11 +79,9 @@ def on_pixels(
             "front_end is None, but colour, grey and RandAugment need the front end that "
             "normalised the batch, to find the pixels again; pass front_end"
         )
-    mean, deviation = (
-        video.new_tensor(numbers)[:, None, None] / 255
-        for numbers in (front_end.video.mean, front_end.video.deviation)
-    )
-    return (change(video * deviation + mean) - mean) / deviation
+    mean = video.new_tensor(front_end.video.mean)[:, None, None] / 255
+    std = video.new_tensor(front_end.video.deviation)[:, None, None] / 255
+    return (change(video * std + mean) - mean) / std
 
 
 def luma(pixels: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
-"""Changes to the normalised spectrogram: shift, gain, noise and SpecAugment's masks.
+"""Augments the normalised spectrogram: shift, gain, noise and SpecAugment's masks.
 
 Masks are SpecAugment's (Park et al. 2019) as the official MBT code draws them: a width of
-int(U[0, 1) * largest), a start uniform over the places where it fits, filled with 0, the mean.
+int(U[0, 1) * largest), a start uniform over those where it fits, filled with 0, the mean.
 """
 
 from __future__ import annotations
@@ -28,10 +28,17 @@ def augment_audio(
 
     A shift takes the padding with it: `valid` is shifted alike.
     """
-    if batch.audio is None:
+    audio, valid = batch.audio, batch.valid
+    if audio is None:
         return batch
-    shifted = _shifted(batch, generator=generator, settings=settings)
-    audio = shifted.audio
+    limit = settings.audio_shift_frames
+    if limit:  # in a circle, by a number of frames drawn for each clip
+        num_clips, _, num_frames, num_bins = audio.shape
+        device = generator.device
+        shift = torch.randint(-limit, limit + 1, (num_clips, 1), generator=generator, device=device)
+        source = (torch.arange(num_frames, device=device) - shift) % num_frames  # (B, F)
+        audio = audio.gather(2, source[:, None, :, None].expand(-1, 1, -1, num_bins))
+        valid = {**valid, AUDIO: valid[AUDIO].gather(1, source)}
     if settings.audio_gain:
         gain = uniform(-1, 1, size=(len(audio), 1, 1, 1), generator=generator)
         audio = audio + settings.audio_gain * gain
@@ -46,22 +53,8 @@ def augment_audio(
             audio = _with_mask(audio, axis=axis, largest=largest, generator=generator)
     if audio is batch.audio:
         return batch
-    return dataclasses.replace(shifted, audio=masked(audio, shifted, modality=AUDIO))
-
-
-def _shifted(batch: Batch, *, generator: torch.Generator, settings: AugmentSettings) -> Batch:
-    """Sound and its `valid`, moved in a circle by a number of frames drawn for each clip."""
-    limit = settings.audio_shift_frames
-    if not limit:
-        return batch
-    num_clips, _, num_frames, num_bins = batch.audio.shape
-    shift = torch.randint(
-        -limit, limit + 1, (num_clips, 1), generator=generator, device=generator.device
-    )
-    source = (torch.arange(num_frames, device=shift.device) - shift) % num_frames  # (B, F)
-    index = source[:, None, :, None].expand(-1, 1, -1, num_bins)
-    valid = {**batch.valid, AUDIO: batch.valid[AUDIO].gather(1, source)}
-    return dataclasses.replace(batch, audio=batch.audio.gather(2, index), valid=valid)
+    batch = dataclasses.replace(batch, audio=audio, valid=valid)
+    return dataclasses.replace(batch, audio=masked(audio, batch, modality=AUDIO))
 
 
 def _with_mask(audio: Tensor, *, axis: int, largest: int, generator: torch.Generator) -> Tensor:

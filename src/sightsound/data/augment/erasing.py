@@ -1,4 +1,4 @@
-"""Random erasing: a box of some clips becomes noise (Zhong et al. 2020).
+"""Random erasing: a box in some clips becomes noise (Zhong et al. 2020).
 
 The variant of video transformers, "pixel": the box is the same in all frames of a clip, and every
 pixel in it is drawn anew from the normal distribution, which is what normalised pixels look like.
@@ -49,14 +49,14 @@ def _boxes(num_clips: int, height: int, width: int, *, generator: torch.Generato
     tall, wide = (area * ratio).sqrt().round(), (area / ratio).sqrt().round()
     fits = (tall < height) & (wide < width)
     first = fits.int().argmax(1, keepdim=True)
-    place = uniform(0, 1, size=(2, num_clips, 1), generator=generator)
-    rows = _span(tall.gather(1, first), height, place[0])
-    columns = _span(wide.gather(1, first), width, place[1])
+    share = uniform(0, 1, size=(2, num_clips, 1), generator=generator)
+    rows = _inside(tall.gather(1, first), height, share[0])
+    columns = _inside(wide.gather(1, first), width, share[1])
     return rows[:, :, None] & columns[:, None, :] & fits.any(1)[:, None, None]
 
 
-def _span(length: Tensor, size: int, place: Tensor) -> Tensor:
-    """(B, size) bool: `length` (B, 1) positions; `place` in [0, 1) says where among the starts."""
-    start = (place * (size - length + 1)).floor()
+def _inside(length: Tensor, size: int, share: Tensor) -> Tensor:
+    """(B, size) bool: `length` (B, 1) positions; `share` in [0, 1) says where among the starts."""
+    start = (share * (size - length + 1)).floor()
     position = torch.arange(size, device=length.device)
     return (position >= start) & (position < start + length)

@@ -5,7 +5,7 @@ once per batch and modality (paper MBT, 4.3.2). Labels follow. The middle clip o
 as it is.
 
 Mixup blends the two. Cutmix (Yun et al. 2019) shows a box of the partner, the same in all frames;
-w is what is left of the clip's own area. Papers that use it know no sound: there a stretch of the
+w is what is left of the clip's own area. Papers that use it know no sound: there a window of the
 partner's time frames, all bins, of the same share, so that the label keeps one weight. Padding
 counts as area.
 
@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from sightsound.config.settings import AugmentSettings
-from sightsound.data.augment import masked, uniform
+from sightsound.data.augment import masked, uniform, with_streams
 from sightsound.media.front_end import FrontEnd
 from sightsound.types import AUDIO, VIDEO, Batch
 
@@ -37,19 +37,23 @@ def mixup(
     front_end: FrontEnd | None = None,
 ) -> Batch:
     """`batch` mixed with its reverse; `modality_target` is set where streams have labels apart."""
-    if not (settings.mixup_alpha or settings.cutmix_alpha):
+    mixes, cuts = bool(settings.mixup_alpha), bool(settings.cutmix_alpha)
+    if not (mixes or cuts):
         return batch
-    if settings.mix_probability < 1 and not _chance(settings.mix_probability, generator=generator):
+
+    def happens(probability: float) -> bool:
+        return uniform(0, 1, size=(), generator=generator).item() < probability
+
+    if settings.mix_probability < 1 and not happens(settings.mix_probability):
         return batch
-    if _cuts(settings, generator=generator):
+    if happens(settings.cutmix_share) if mixes and cuts else cuts:
         weights, own = cut_areas(batch, settings=settings, generator=generator)
         return mixed(batch, weights=weights, own=own)
     names = list(batch.inputs)
-    drawn = beta_weights(
-        settings.mixup_alpha, len(names) if settings.modality_mixup else 1, generator=generator
-    )
-    weights = drawn if settings.modality_mixup else drawn * len(names)
-    return mixed(batch, weights=dict(zip(names, weights, strict=True)))
+    count = len(names) if settings.modality_mixup else 1
+    drawn = beta_weights(settings.mixup_alpha, count, generator=generator)
+    drawn = drawn if settings.modality_mixup else drawn * len(names)
+    return mixed(batch, weights=dict(zip(names, drawn, strict=True)))
 
 
 def mixed(
@@ -69,34 +73,38 @@ def mixed(
             name: _blend(stream, weight if own is None else own[name].to(stream))
             for name, stream in batch.inputs.items()
         }
-        return dataclasses.replace(batch, **streams, target=_blend(batch.target, weight))
+        batch = dataclasses.replace(batch, target=_blend(batch.target, weight))
+        return with_streams(batch, streams)
     own = own or {}
-    present = {name: batch.present[name] | batch.present[name].flip(0) for name in weights}
-    shares = {
-        name: _share(batch, modality=name, weight=weight, own=own.get(name))
-        for name, weight in weights.items()
-    }
-    parts = {
-        name: _part(shares[name], own.get(name), ndim=stream.ndim)
-        for name, stream in batch.inputs.items()
-    }
-    valid = {
-        name: _valid(batch, modality=name, part=part, own=own.get(name))
-        for name, part in parts.items()
-    }
-    targets = {name: _blend(batch.target, share[:, None]) for name, share in shares.items()}
+    present, valid = dict(batch.present), dict(batch.valid)
+    targets, parts = {}, {}
+    for name, stream in batch.inputs.items():
+        kept = own.get(name)
+        share = _share(batch, modality=name, weight=weights[name], own=kept)
+        part = share[(...,) + (None,) * (stream.ndim - 1)]  # of the own stream at each place
+        if kept is not None:
+            part = torch.where((part == 0) | (part == 1), part, kept.to(part))
+        frames = _valid_frames(batch, name)
+        if name == AUDIO and kept is not None:  # the partner that is heard
+            valid[name] = torch.where(part[:, 0, :, 0] == 1, frames, frames.flip(0))
+        else:
+            valid[name] = frames | frames.flip(0)
+        present[name] = batch.present[name] | batch.present[name].flip(0)
+        targets[name], parts[name] = _blend(batch.target, share[:, None]), part
+    count = torch.stack([present[name].float() for name in targets]).sum(0)[:, None]
+    total = torch.stack([targets[name] * present[name][:, None] for name in targets]).sum(0)
     result = dataclasses.replace(
         batch,
-        present={**batch.present, **present},
-        valid={**batch.valid, **valid},
-        target=_mean_over_present(targets, present, otherwise=batch.target),
+        present=present,
+        valid=valid,
+        target=torch.where(count > 0, total / count.clamp_min(1), batch.target),
         modality_target=targets,
     )
     streams = {
         name: masked(_blend(stream, parts[name]), result, modality=name)
         for name, stream in batch.inputs.items()
     }
-    return dataclasses.replace(result, **streams)
+    return with_streams(result, streams)
 
 
 def beta_weights(alpha: float, count: int, *, generator: torch.Generator) -> list[float]:
@@ -112,11 +120,13 @@ def cut_areas(
     Sound has the share of the pictures, to the nearest frame, or one of its own.
     """
     draws, alpha = _draws(generator), settings.cutmix_alpha
-    weights, own = {}, {}
+    weights: dict[str, float] = {}
+    own: dict[str, Tensor] = {}
+    share = 0.0
     for name, stream in batch.inputs.items():
         if not weights or settings.modality_mixup:
             share = draws.beta(alpha, alpha)
-        kept = (_outside_box if name == VIDEO else _outside_stretch)(stream, share, draws=draws)
+        kept = (_outside_box if name == VIDEO else _outside_window)(stream, share, draws=draws)
         weights[name], share = float(kept.mean()), 1 - float(kept.mean())
         own[name] = torch.from_numpy(kept).to(stream.device)
     if not settings.modality_mixup:
@@ -126,19 +136,8 @@ def cut_areas(
 
 def _draws(generator: torch.Generator) -> np.random.Generator:
     """NumPy's generator, seeded from torch's, which has no Beta draw that takes a generator."""
-    seed = torch.randint(2**62, (), generator=generator, device=generator.device).item()
-    return np.random.default_rng(seed)
-
-
-def _chance(probability: float, *, generator: torch.Generator) -> bool:
-    return uniform(0, 1, size=(), generator=generator).item() < probability
-
-
-def _cuts(settings: AugmentSettings, *, generator: torch.Generator) -> bool:
-    """Whether this batch is cut rather than blended."""
-    if settings.mixup_alpha and settings.cutmix_alpha:
-        return _chance(settings.cutmix_share, generator=generator)
-    return bool(settings.cutmix_alpha)
+    seed = torch.randint(2**62, (), generator=generator, device=generator.device)
+    return np.random.default_rng(int(seed))
 
 
 def _outside_box(video: Tensor, share: float, *, draws: np.random.Generator) -> np.ndarray:
@@ -146,16 +145,16 @@ def _outside_box(video: Tensor, share: float, *, draws: np.random.Generator) -> 
 
     What reaches beyond the frame is cut off, so that less than `share` may be false.
     """
-    spans = []
+    inside = []
     for size in video.shape[-2:]:
         length = int(size * math.sqrt(share))
         offset = np.arange(size) - draws.integers(size) + length // 2
-        spans.append((offset >= 0) & (offset < length))
-    return ~np.outer(*spans)
+        inside.append((offset >= 0) & (offset < length))
+    return ~np.outer(*inside)
 
 
-def _outside_stretch(audio: Tensor, share: float, *, draws: np.random.Generator) -> np.ndarray:
-    """(F, 1) bool: false in a stretch of `share` of the frames that lies anywhere."""
+def _outside_window(audio: Tensor, share: float, *, draws: np.random.Generator) -> np.ndarray:
+    """(F, 1) bool: false in a window of `share` of the frames that lies anywhere."""
     size = audio.shape[2]
     length = round(size * share)
     offset = np.arange(size) - draws.integers(size - length + 1)
@@ -174,37 +173,12 @@ def _share(batch: Batch, *, modality: str, weight: float, own: Tensor | None) ->
     present = batch.present[modality]
     share = torch.full(present.shape, weight, device=present.device)
     if own is not None and modality == AUDIO:
-        share = torch.where(_cut(_valid_frames(batch, modality), own[:, 0]).any(1), share, 1.0)
+        frames = _valid_frames(batch, modality)
+        shown = torch.where(own[:, 0], frames, frames.flip(0))
+        share = torch.where(shown.any(1), share, 1.0)
     share = torch.where(present & ~present.flip(0), 1.0, share)
     return torch.where(~present & present.flip(0), 0.0, share)
 
 
-def _part(share: Tensor, own: Tensor | None, *, ndim: int) -> Tensor:
-    """What the own stream counts at each place; it broadcasts over the stream's `ndim` axes."""
-    part = share[(...,) + (None,) * (ndim - 1)]
-    return part if own is None else torch.where((part == 0) | (part == 1), part, own.to(part))
-
-
 def _valid_frames(batch: Batch, modality: str) -> Tensor:
     return batch.valid[modality] & batch.present[modality][:, None]
-
-
-def _cut(values: Tensor, own: Tensor) -> Tensor:
-    return torch.where(own, values, values.flip(0))
-
-
-def _valid(batch: Batch, *, modality: str, part: Tensor, own: Tensor | None) -> Tensor:
-    """Frames in which a partner has something to show; in cut sound, the one that is heard."""
-    valid = _valid_frames(batch, modality)
-    if modality == AUDIO and own is not None:
-        return _cut(valid, part[:, 0, :, 0] == 1)
-    return valid | valid.flip(0)
-
-
-def _mean_over_present(
-    targets: dict[str, Tensor], present: dict[str, Tensor], *, otherwise: Tensor
-) -> Tensor:
-    """Mean (B, K) over each clip's streams; its own label where it has none."""
-    count = sum(present[name].float() for name in targets)[:, None]
-    total = sum(targets[name] * present[name][:, None] for name in targets)
-    return torch.where(count > 0, total / count.clamp_min(1), otherwise)

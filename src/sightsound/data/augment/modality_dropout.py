@@ -1,4 +1,4 @@
-"""Modality dropout: training clips that lose one stream, so that each stream learns on its own.
+"""Modality dropout: some training clips lose one stream, so that each stream learns on its own.
 
 It comes after mixup: before it, the partner would give most lost streams back.
 """
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sightsound.config.settings import AugmentSettings
-from sightsound.data.augment import masked, uniform
+from sightsound.data.augment import masked, uniform, with_streams
 from sightsound.media.front_end import FrontEnd
 from sightsound.types import AUDIO, VIDEO, Batch
 
@@ -54,4 +54,4 @@ def _without(batch: Batch, lost: Tensor, *, modality: str, kept: str) -> Batch:
         target = torch.where(lost[:, None], batch.modality_target[kept], target)
     batch = dataclasses.replace(batch, present=present, valid=valid, target=target, complete=False)
     stream = masked(batch.inputs[modality], batch, modality=modality)
-    return dataclasses.replace(batch, **{modality: stream})
+    return with_streams(batch, {modality: stream})

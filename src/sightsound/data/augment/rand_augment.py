@@ -5,8 +5,8 @@ from the paper in three things: an operation is applied with a probability, its 
 from a normal distribution, and every operation grows with the magnitude. The paper's own is
 probability 1, deviation 0.
 
-Operations are those of Pillow, frame by frame, on pixels in [0, 1] instead of bytes; a place that
-no pixel comes to is grey. They are plain torch. kornia's cut pixels off to bytes, so that those
+Operations are those of Pillow, frame by frame, on pixels in [0, 1] instead of bytes; what no pixel
+is moved to is grey. They are plain torch. kornia's cut pixels off to bytes, so that those
 that were normalised lose a level, 64 of them when posterized; its autocontrast turns a constant
 channel black; its sharpness takes three times as long.
 """
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -54,11 +55,11 @@ def rand_augment(
 def _changed(pixels: Tensor, *, generator: torch.Generator, settings: AugmentSettings) -> Tensor:
     """`pixels` (B, T, 3, H, W), overwritten, after each clip's operations one after the other."""
     size = (settings.rand_augment_operations, len(pixels))
-    where = {"generator": generator, "device": generator.device}
-    operation = torch.randint(len(OPERATIONS), size, **where)
+    device = generator.device
+    operation = torch.randint(len(OPERATIONS), size, generator=generator, device=device)
     applied = uniform(0, 1, size=size, generator=generator) < settings.rand_augment_probability
-    deviation = settings.rand_augment_deviation * torch.randn(size, **where)
-    magnitude = (settings.rand_augment_magnitude + deviation).clamp(0, LARGEST_MAGNITUDE)
+    noise = settings.rand_augment_deviation * torch.randn(size, generator=generator, device=device)
+    magnitude = (settings.rand_augment_magnitude + noise).clamp(0, LARGEST_MAGNITUDE)
     sign = torch.where(uniform(-1, 1, size=size, generator=generator) < 0, -1.0, 1.0)
     amounts = sign * magnitude / LARGEST_MAGNITUDE
     choices = torch.where(applied, operation, -1).tolist()  # the one time the host waits
@@ -92,10 +93,6 @@ def _equalized(pixels: Tensor, amount: Tensor) -> Tensor:
     return (table.to(pixels.dtype) / 255).gather(1, levels).view_as(pixels)
 
 
-def _inverted(pixels: Tensor, amount: Tensor) -> Tensor:
-    return 1 - pixels
-
-
 def _posterized(pixels: Tensor, amount: Tensor) -> Tensor:
     """4 bits of each level down to none."""
     step = 2 ** (8 - POSTERIZE_BITS + (amount.abs() * POSTERIZE_BITS).floor())
@@ -112,18 +109,6 @@ def _solarize_added(pixels: Tensor, amount: Tensor) -> Tensor:
     """The darker half of the levels becomes brighter."""
     addition = (amount.abs() * SOLARIZE_ADDITION).floor() / 255
     return torch.where(_levels(pixels) < 128, (pixels + addition).clamp_max(1), pixels)
-
-
-def _coloured(pixels: Tensor, amount: Tensor) -> Tensor:
-    return _away_from(luma(pixels), pixels, amount)
-
-
-def _contrasted(pixels: Tensor, amount: Tensor) -> Tensor:
-    return _away_from(luma(pixels).mean((-2, -1), keepdim=True), pixels, amount)
-
-
-def _brightened(pixels: Tensor, amount: Tensor) -> Tensor:
-    return _away_from(torch.zeros_like(amount), pixels, amount)
 
 
 def _sharpened(pixels: Tensor, amount: Tensor) -> Tensor:
@@ -155,30 +140,22 @@ def _sheared_along_y(pixels: Tensor, amount: Tensor) -> Tensor:
     return _moved(pixels, 1, 0, 0, slope, 1, slope)
 
 
-def _translated_along_x(pixels: Tensor, amount: Tensor) -> Tensor:
-    return _moved(pixels, 1, 0, 2 * TRANSLATION * amount, 0, 1, 0)
-
-
-def _translated_along_y(pixels: Tensor, amount: Tensor) -> Tensor:
-    return _moved(pixels, 1, 0, 0, 0, 1, 2 * TRANSLATION * amount)
-
-
-OPERATIONS = {
+OPERATIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "auto_contrast": _stretched,
     "equalize": _equalized,
-    "invert": _inverted,
+    "invert": lambda x, amount: 1 - x,
     "rotate": _rotated,
     "posterize": _posterized,
     "solarize": _solarized,
     "solarize_add": _solarize_added,
-    "colour": _coloured,
-    "contrast": _contrasted,
-    "brightness": _brightened,
+    "colour": lambda x, amount: _away_from(luma(x), x, amount),
+    "contrast": lambda x, amount: _away_from(luma(x).mean((-2, -1), keepdim=True), x, amount),
+    "brightness": lambda x, amount: _away_from(torch.zeros_like(amount), x, amount),
     "sharpness": _sharpened,
     "shear_x": _sheared_along_x,
     "shear_y": _sheared_along_y,
-    "translate_x": _translated_along_x,
-    "translate_y": _translated_along_y,
+    "translate_x": lambda x, amount: _moved(x, 1, 0, 2 * TRANSLATION * amount, 0, 1, 0),
+    "translate_y": lambda x, amount: _moved(x, 1, 0, 0, 0, 1, 2 * TRANSLATION * amount),
 }
 
 

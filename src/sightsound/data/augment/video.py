@@ -1,4 +1,4 @@
-"""Changes to the pictures: flip, affine, colour, grey, noise. One draw per clip, for all frames.
+"""Augments pictures: flip, affine, colour, grey, noise. One draw per clip, for all frames.
 
 Colour follows Scenic's data pipeline of MBT: brightness, then saturation, contrast and hue of
 pixels in [0, 1], clipped at the end; saturation and hue are those of HSV, as in TensorFlow.
@@ -36,7 +36,7 @@ def augment_video(
     """
     if batch.video is None:
         return batch
-    video = _placed(batch.video, generator=generator, settings=settings)
+    video = _moved(batch.video, generator=generator, settings=settings)
     if settings.colour or settings.grey:
         change = partial(_recoloured, generator=generator, settings=settings)
         video = on_pixels(video, change, front_end=front_end)
@@ -48,7 +48,7 @@ def augment_video(
     return dataclasses.replace(batch, video=masked(video, batch, modality=VIDEO))
 
 
-def _placed(video: Tensor, *, generator: torch.Generator, settings: AugmentSettings) -> Tensor:
+def _moved(video: Tensor, *, generator: torch.Generator, settings: AugmentSettings) -> Tensor:
     """Flipped, rotated, zoomed and shifted, by one bilinear sampling; a mere flip is exact."""
     flipped = None
     if settings.flip:
@@ -84,25 +84,22 @@ def _affine(video: Tensor, *, generator: torch.Generator, settings: AugmentSetti
 
 
 def _recoloured(pixels: Tensor, *, generator: torch.Generator, settings: AugmentSettings) -> Tensor:
+    def drawn(low: float, high: float) -> Tensor:
+        return uniform(low, high, size=(len(pixels), 1, 1, 1, 1), generator=generator)
+
     if settings.colour:
-        chosen = _chosen(settings.colour, pixels, generator=generator)
-        pixels = torch.where(chosen, _jittered(pixels, generator=generator), pixels)
+        chosen = drawn(0, 1) < settings.colour
+        changes = [drawn(-limit, limit) for limit in (BRIGHTNESS, SATURATION, CONTRAST, HUE)]
+        pixels = torch.where(chosen, _jittered(pixels, *changes), pixels)
     if settings.grey:
-        chosen = _chosen(settings.grey, pixels, generator=generator)
-        pixels = torch.where(chosen, luma(pixels), pixels)
+        pixels = torch.where(drawn(0, 1) < settings.grey, luma(pixels), pixels)
     return pixels
 
 
-def _chosen(probability: float, video: Tensor, *, generator: torch.Generator) -> Tensor:
-    return uniform(0, 1, size=(len(video), 1, 1, 1, 1), generator=generator) < probability
-
-
-def _jittered(pixels: Tensor, *, generator: torch.Generator) -> Tensor:
+def _jittered(
+    pixels: Tensor, brightness: Tensor, saturation: Tensor, contrast: Tensor, hue: Tensor
+) -> Tensor:
     """Brightness, saturation, contrast, hue, in this order; `pixels` (B, T, 3, H, W) in [0, 1]."""
-    brightness, saturation, contrast, hue = (
-        uniform(-limit, limit, size=(len(pixels), 1, 1, 1, 1), generator=generator)
-        for limit in (BRIGHTNESS, SATURATION, CONTRAST, HUE)
-    )
     pixels = _saturated(pixels + brightness, 1 + saturation)
     centre = pixels.mean(dim=(-2, -1), keepdim=True)  # of each frame and channel, as in TensorFlow
     pixels = torch.lerp(centre, pixels, 1 + contrast)
@@ -123,16 +120,11 @@ def _hue_turned(pixels: Tensor, turns: Tensor) -> Tensor:
     """Colours moved by `turns` of the circle of HSV's hue; largest and smallest channel stay."""
     largest, smallest = pixels.amax(2, keepdim=True), pixels.amin(2, keepdim=True)
     chroma = largest - smallest
-    sixth = 6 * turns + _hue_sixths(pixels, largest, chroma)
-    offset = pixels.new_tensor([5.0, 3.0, 1.0])[:, None, None]  # red, green, blue
-    place = (sixth + offset) % 6
-    return largest - chroma * torch.minimum(place, 4 - place).clamp(0, 1)
-
-
-def _hue_sixths(pixels: Tensor, largest: Tensor, chroma: Tensor) -> Tensor:
-    """HSV's hue in sixths of the circle: red 0, green 2, blue 4; (B, T, 1, H, W)."""
     red, green, blue = pixels.split(1, dim=2)
-    chroma = chroma.clamp_min(TINY)
-    hue = 4 + (red - green) / chroma
-    hue = torch.where(green == largest, 2 + (blue - red) / chroma, hue)
-    return torch.where(red == largest, (green - blue) / chroma, hue)
+    divisor = chroma.clamp_min(TINY)
+    hue = 4 + (red - green) / divisor  # in sixths of the circle: red 0, green 2, blue 4
+    hue = torch.where(green == largest, 2 + (blue - red) / divisor, hue)
+    hue = torch.where(red == largest, (green - blue) / divisor, hue)
+    offset = pixels.new_tensor([5.0, 3.0, 1.0])[:, None, None]  # red, green, blue
+    position = (6 * turns + hue + offset) % 6
+    return largest - chroma * torch.minimum(position, 4 - position).clamp(0, 1)

@@ -60,7 +60,7 @@ def _videos(path: Path) -> dict[str, Any]:
 def _instances(entry: dict[str, Any], *, path: Path, video: str) -> list[tuple[str, float, float]]:
     try:
         return [
-            (str(each["label"]), *map(float, each["segment"]))
+            (str(each["label"]), float(each["segment"][0]), float(each["segment"][1]))
             for each in entry.get("annotations") or []
             if len(each["segment"]) == 2
         ]

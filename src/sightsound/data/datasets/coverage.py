@@ -1,4 +1,4 @@
-"""How much of a listed data set is on disk: by split, by class, with a hash of the ids.
+"""Counts how much of a listed data set is on disk: by split, by class, with a hash of the ids.
 
 YouTube data sets shrink, so two scores compare only over the same clips. Free of torch.
 """
@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from sightsound.data.datasets.listing import Clip
 from sightsound.data.datasets.media_index import is_sound
-from sightsound.data.rows import LABEL, Row, id_hash, ordered_splits
+from sightsound.data.rows import LABEL, Row, id_hash, in_order, label_pairs, ordered_splits
 from sightsound.files import csv_text
 from sightsound.registry import unknown_name
 
@@ -56,11 +56,17 @@ class Coverage:
     def text(self) -> str:
         """What the terminal shows."""
         total = self.splits[ALL]
+        said = {
+            "sound alone": total.sound_only,
+            "pictures without a sound file": total.no_sound_file,
+        }
+        streams = [f"{number} {name}" for name, number in said.items() if number]
+        others = total.found - sum(said.values())
         lines = [
             f"{self.dataset}: {total.found} of {total.listed} listed clips found "
             f"({_share(total.found, total.listed)})",
             *_table(self.splits),
-            *_one_stream(self.splits[ALL]),
+            *([f"streams of those found: {', '.join(streams)}; {others} others"] * bool(streams)),
             *(_class_line(head, counts) for head, counts in self.classes.items()),
         ]
         for splits, videos in self.shared.items():
@@ -109,17 +115,6 @@ def _table(splits: Mapping[str, Count]) -> list[str]:
     ]
 
 
-def _one_stream(count: Count) -> list[str]:
-    """The clips that lack a stream, as far as names of files tell."""
-    said = {
-        "sound alone": count.sound_only,
-        "pictures without a sound file": count.no_sound_file,
-    }
-    parts = [f"{number} {name}" for name, number in said.items() if number]
-    others = count.found - sum(said.values())
-    return [f"streams of those found: {', '.join(parts)}; {others} others"] if parts else []
-
-
 def _class_line(head: str, counts: Mapping[str, tuple[int, int]]) -> str:
     """How many classes have clips, which lost most of theirs, which had none to begin with."""
     name = "classes" if head == LABEL else f"classes of {head}"
@@ -147,7 +142,7 @@ class Tally:
     def add(self, clip: Clip, *, video: str) -> None:
         """One listed clip, cut from `video`."""
         self.ids.setdefault(clip.split, []).append(clip.id)
-        for head, name in _pairs(clip.labels):
+        for head, name in label_pairs(clip.labels):
             self._classes.setdefault(head, Counter())[name] += 1
         splits = self._videos.setdefault(video, clip.split)
         if splits is not clip.split and clip.split not in splits.split(", "):
@@ -168,8 +163,7 @@ class Tally:
         for head, counts in self._classes.items():
             for name in counts.keys() - set(order.get(head, counts)):
                 raise ValueError(str(unknown_name(head, name, order[head])))
-            numbers = all(name.isascii() and name.isdigit() for name in counts)
-            order.setdefault(head, sorted(counts, key=int if numbers else None))
+            order.setdefault(head, in_order(counts))
         for name in (name for names in order.values() for name in names if "|" in name):
             raise ValueError(f"class name {name!r} holds a bar, which separates labels; rename it")
         return order
@@ -183,16 +177,24 @@ class Tally:
     ) -> Coverage:
         """The report: `rows` are what was found, `labels` {head: names in order}."""
         found: dict[str, list[Row]] = {}
+        here: dict[str, Counter[str]] = {head: Counter() for head in labels}
         for row in rows:
             found.setdefault(row.split, []).append(row)
+            for head, name in label_pairs(row.labels):
+                here[head][name] += 1
         apart = any(row.audio_path is not None for row in rows)
-        here = _count(row.labels for row in rows)
         order = ordered_splits(self.ids.keys() - {""}) + [""] * ("" in self.ids)
         splits = {
             split: Count.of(self.ids[split], found.get(split, []), apart=apart) for split in order
         }
         listed = [each for split in order for each in self.ids[split]]
         splits[ALL] = Count.of(listed, rows, apart=apart)
+        shared: dict[str, list[str]] = {}
+        for video, names in self._videos.items():
+            if ", " in names:
+                together = ", ".join(ordered_splits(names.split(", ")))
+                shared.setdefault(together, []).append(video)
+        known = {split: {row.id for row in found.get(split, [])} for split in order}
         return Coverage(
             dataset,
             splits,
@@ -200,40 +202,7 @@ class Tally:
                 head: {name: (self._classes[head][name], here[head][name]) for name in names}
                 for head, names in labels.items()
             },
-            self._shared(),
-            [
-                (each, split)
-                for split in order
-                for each in _without(self.ids[split], found.get(split, []))
-            ],
+            shared,
+            [(each, s) for s in order for each in self.ids[s] if each not in known[s]],
             notes,
         )
-
-    def _shared(self) -> dict[str, list[str]]:
-        shared: dict[str, list[str]] = {}
-        for video, splits in self._videos.items():
-            if ", " in splits:
-                names = ", ".join(ordered_splits(splits.split(", ")))
-                shared.setdefault(names, []).append(video)
-        return shared
-
-
-def _without(ids: Sequence[str], found: Sequence[Row]) -> list[str]:
-    known = frozenset(row.id for row in found)
-    return [each for each in ids if each not in known]
-
-
-def _count(labels: Iterable[tuple[str, ...] | dict[str, str]]) -> dict[str, Counter[str]]:
-    """{head: {class: clips}}."""
-    counts: dict[str, Counter[str]] = {}
-    for each in labels:
-        for head, name in _pairs(each):
-            counts.setdefault(head, Counter())[name] += 1
-    return counts
-
-
-def _pairs(labels: tuple[str, ...] | dict[str, str]) -> list[tuple[str, str]]:
-    """(head, name) of every label."""
-    if isinstance(labels, dict):
-        return list(labels.items())
-    return [(LABEL, name) for name in labels]

@@ -54,7 +54,7 @@ def _class_file(files: Sequence[Path], head: str) -> Path:
 
 
 def _order(path: Path) -> list[str]:
-    names = []
+    names: list[str] = []
     for number, cells in named_rows(path, "id", "key"):
         if cells["id"] != str(len(names)):
             raise wrong_line(path, number, f"expected id {len(names)}, found {cells['id']!r}")

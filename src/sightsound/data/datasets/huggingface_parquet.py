@@ -74,7 +74,7 @@ def _clips(path: Path, table: Any, order: list[str] | None) -> Iterator[Clip]:
         for index, cells in enumerate(rows):
             labels = _names(cells[label], order, place=f"{path}, row {number}")
             paths = {name: (cells[name] or {}).get("path") or "" for name in embedded}
-            inside = [name for name in embedded if held[name] is None or held[name][index]]
+            inside = [name for name, has in held.items() if has is None or has[index]]
             files = [_inside(path, name, number, paths[name]) for name in inside]
             apart = [PurePosixPath(paths[name]).stem for name in embedded if name not in inside]
             names = tuple(name for name in apart if name)

@@ -106,12 +106,13 @@ def _long(result: list[dict[str, Any]], *, path: Path, place: str) -> list[_Resu
         )
     choices = [name for each in result if each["type"] == "choices"
                for name in each["value"]["choices"]]  # fmt: skip
-    whole = [(tuple(dict.fromkeys(choices)), 0.0, None)] if choices else []
-    regions = [each["value"] for each in result if each["type"] == "labels"]
-    return whole + [
-        (tuple(each["labels"]), *seconds(path, place, str(each["start"]), str(each["end"])))
-        for each in regions
-    ]
+    results: list[_Result] = []
+    if choices:
+        results.append((tuple(dict.fromkeys(choices)), 0.0, None))
+    for region in (each["value"] for each in result if each["type"] == "labels"):
+        start, end = seconds(path, place, str(region["start"]), str(region["end"]))
+        results.append((tuple(region["labels"]), start, end))
+    return results
 
 
 def _short(task: dict[str, Any], *, path: Path, place: str) -> tuple[str, ...]:

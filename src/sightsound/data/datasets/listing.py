@@ -1,6 +1,6 @@
-"""What the official files of a data set list, and how they are read: shared by `datasets/`.
+"""Reads the official files of data sets: records and helpers that the readers here share.
 
-A reader turns annotation files into a `Listing`; `data/matching.py` looks the clips up on disk.
+A reader turns annotation files into a `Listing`; `matching.py` looks the clips up on disk.
 Free of torch.
 """
 
@@ -64,13 +64,15 @@ def annotation_files(paths: Sequence[Path], *patterns: str, packed: bool = False
     files: list[Path] = []
     for path in paths:
         if path.is_dir():
-            found = _matching(path, patterns)
-            if not found:
+            depths = {pattern.count("/") for pattern in patterns}
+            inside = (f for depth in depths for f in path.glob("/".join("*" * (depth + 1))))
+            matching = sorted(f for f in inside if _matches(f, path, patterns) and f.is_file())
+            if not matching:
                 raise FileNotFoundError(
                     f"folder {str(path)!r} holds no annotation file; looked for "
                     f"{', '.join(patterns)}"
                 )
-            files += found
+            files += matching
         elif path.is_file():
             files.append(path)
         else:
@@ -80,15 +82,13 @@ def annotation_files(paths: Sequence[Path], *patterns: str, packed: bool = False
     return list(dict.fromkeys(files))
 
 
-def _matching(folder: Path, patterns: Sequence[str]) -> list[Path]:
-    found = []
-    for depth in {pattern.count("/") for pattern in patterns}:
-        here = [pattern.lower() for pattern in patterns if pattern.count("/") == depth]
-        for file in folder.glob("/".join("*" * (depth + 1))):
-            name = file.relative_to(folder).as_posix().lower()
-            if any(fnmatch(name, pattern) for pattern in here) and file.is_file():
-                found.append(file)
-    return sorted(found)
+def _matches(file: Path, folder: Path, patterns: Sequence[str]) -> bool:
+    """Whether the name of a file in `folder` is as one of `patterns`; `*` is no slash."""
+    name = file.relative_to(folder).as_posix().lower()
+    return any(
+        fnmatch(name, pattern.lower()) and name.count("/") == pattern.count("/")
+        for pattern in patterns
+    )
 
 
 def text_lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -191,7 +191,7 @@ def seconds(path: Path, place: int | str, *texts: str) -> list[float]:
 
 def _seconds(text: str) -> float:
     parts = [float(part) for part in text.split(":")]
-    value = sum(part * 60**place for place, part in enumerate(reversed(parts)))
+    value = sum(part * 60**power for power, part in enumerate(reversed(parts)))
     if not (math.isfinite(value) and all(part >= 0 for part in parts)):
         raise ValueError(text)
     return value
@@ -259,7 +259,7 @@ def class_table(path: Path) -> dict[str, str] | None:
     _, columns = next(rows, (0, []))
     if columns[:3] != ["index", "mid", "display_name"]:
         return None
-    names = {}
+    names: dict[str, str] = {}
     for number, cells in rows:
         if len(cells) != 3 or cells[0] != str(len(names)):
             raise wrong_line(path, number, f"expected index {len(names)}, an id and a name")
@@ -281,11 +281,11 @@ def display_names(text: str, names: dict[str, str], *, path: Path, place: str) -
     Raises:
         ValueError: an id that is not among `names`, or none at all.
     """
-    found = [mid.strip(' "') for mid in text.split(",")]
-    if not any(found):
+    ids = [mid.strip(' "') for mid in text.split(",")]
+    if not any(ids):
         raise ValueError(f"{path}, {place}: no label; name the classes, or remove the entry")
     try:
-        return tuple(names[mid] for mid in found if mid)  # spreadsheets fill lines with commas
+        return tuple(names[mid] for mid in ids if mid)  # spreadsheets fill lines with commas
     except KeyError as error:
         problem = unknown_name("label", error.args[0], names)
         raise ValueError(

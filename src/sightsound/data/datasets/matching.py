@@ -1,4 +1,4 @@
-"""From a listing and media folders to rows: which of the listed clips are on disk, and where.
+"""Finds the clips of a listing in media folders and makes rows of them.
 
 A file named after the whole video (`<YouTube id>.mp4`) may hold the video or just the clip. The
 official list cannot tell, and a wrong guess reads the wrong seconds, so a few files of each suffix
@@ -19,7 +19,7 @@ from sightsound.data.datasets.coverage import Coverage, Tally
 from sightsound.data.datasets.listing import Clip, Listing
 from sightsound.data.datasets.media_index import MediaIndex, Place, is_sound
 from sightsound.data.folders import located
-from sightsound.data.rows import Row
+from sightsound.data.rows import Row, label_pairs
 from sightsound.media.source import exists
 
 _LOSSLESS = (".wav", ".flac")
@@ -53,7 +53,7 @@ class _Search:
 
     media: MediaIndex
     sound: MediaIndex | None
-    several: int = 0  # clips of which there are several files
+    num_several: int = 0  # clips of which there are several files
 
     def find(self, clip: Clip) -> tuple[_Found | None, _Found | None]:
         """The file with pictures and the one with sound alone; whole paths come first."""
@@ -78,7 +78,7 @@ class _Search:
             return None
         place = places[0]
         if len(places) > 1:
-            self.several += 1
+            self.num_several += 1
             place = min(places, key=lambda p: (p.suffix not in _LOSSLESS, str(p.folder), p.suffix))
         stem = name.rpartition("/")[2]
         path = located(place.folder, stem + place.suffix)
@@ -132,7 +132,13 @@ def match(
             spans.extend((len(rows) - 1, clip.start_seconds, clip.end_seconds or 0.0))
     if not rows:
         raise _nothing(dataset, first, tally, search)
-    _check_splits(rows)
+    splits = {row.split: row.id for row in rows}
+    if "" in splits and len(splits) > 1:
+        named = next(split for split in splits if split)
+        raise ValueError(
+            f"clip {splits['']!r} has no split, but {splits[named]!r} is in {named}; annotation "
+            "files name a split for all clips or for none"
+        )
     notes = [*listing.notes, *_settle(rows, undecided), *_notes(tally, search)]
     labels = tally.order()
     rows, dropped = _trainable(rows)
@@ -143,11 +149,13 @@ def _distinct(listing: Listing, tally: Tally) -> Iterator[Clip]:
     """The clips of `listing` without repeated lines; an id that comes again gets a number."""
     seen: dict[str, int] = {}
     for clip in listing.clips:
-        labels = clip.labels
-        named = tuple(labels.items()) if isinstance(labels, dict) else labels
-        content = hash((named, clip.split, clip.start_seconds, clip.end_seconds))
-        unique = _unique(clip.id, content, seen)
-        if unique is None:
+        pairs = tuple(label_pairs(clip.labels))
+        content = hash((pairs, clip.split, clip.start_seconds, clip.end_seconds))
+        number, unique = 1, clip.id
+        while seen.get(unique, content) != content:
+            number += 1
+            unique = f"{clip.id}#{number}"
+        if unique in seen:
             tally.num_repeated += 1
             continue
         video = clip.source or clip.id
@@ -157,27 +165,6 @@ def _distinct(listing: Listing, tally: Tally) -> Iterator[Clip]:
         seen[unique] = content
         tally.add(clip, video=video)
         yield clip
-
-
-def _unique(clip_id: str, content: int, seen: dict[str, int]) -> str | None:
-    """An id that is not in `seen`; `None` if the same clip is."""
-    number, unique = 1, clip_id
-    while unique in seen:
-        if seen[unique] == content:
-            return None
-        number += 1
-        unique = f"{clip_id}#{number}"
-    return unique
-
-
-def _check_splits(rows: list[Row]) -> None:
-    splits = {row.split: row.id for row in rows}
-    if "" in splits and len(splits) > 1:
-        named = next(split for split in splits if split)
-        raise ValueError(
-            f"clip {splits['']!r} has no split, but {splits[named]!r} is in {named}; annotation "
-            "files name a split for all clips or for none"
-        )
 
 
 def _row(clip: Clip, main: _Found, extra: _Found | None) -> Row:
@@ -227,31 +214,20 @@ def _settle(rows: list[Row], undecided: _Undecided) -> list[str]:
 
 
 def _are_whole(rows: list[Row], undecided: _Undecided, *, suffix: str) -> tuple[bool, str]:
-    """Whether files of `suffix` that have the name of a video hold all of it."""
-    found = [
+    """Whether files of `suffix` that have the name of a video hold all of it; and why, in words."""
+    files = [
         (rows[index].path if key[0] == suffix else rows[index].audio_path, start, end)
         for key, spans in undecided.items()
         if suffix in key
         for index, start, end in _triples(spans)
     ]
-    step = max(1, len(found) // _SAMPLE)
+    step = max(1, len(files) // _SAMPLE)
     votes: dict[bool | None, list[Path]] = {True: [], False: [], None: []}
-    for path, start, end in dict.fromkeys([*found[::step], *found[:_TRIES]]):
+    for path, start, end in dict.fromkeys([*files[::step], *files[:_TRIES]]):
         if len(votes[True]) + len(votes[False]) == _SAMPLE or len(votes[None]) == _TRIES:
             break
-        votes[_vote(path, start, end)].append(path)
-    return _verdict(votes, suffix=suffix)
-
-
-def _vote(path: Path, start: float, end: float) -> bool | None:
-    """Whether a file is longer than its clip; `None` where that cannot be told."""
-    duration = _duration(path)
-    if duration is not None and duration > end - start + _SLACK_SECONDS:
-        return True
-    return False if duration is not None and start > 2 * _SLACK_SECONDS else None
-
-
-def _verdict(votes: dict[bool | None, list[Path]], *, suffix: str) -> tuple[bool, str]:
+        if path is not None:
+            votes[_is_longer(path, start, end)].append(path)
     answer = len(votes[True]) >= len(votes[False])
     total = len(votes[True]) + len(votes[False])
     if len(votes[not answer]) > _MOST_MIXED * total:
@@ -273,20 +249,24 @@ def _verdict(votes: dict[bool | None, list[Path]], *, suffix: str) -> tuple[bool
     )
 
 
-def _triples(spans: array) -> Iterator[tuple[int, float, float]]:
-    values = iter(spans)
-    for index, start, end in zip(values, values, values, strict=True):
-        yield int(index), start, end
-
-
-def _duration(path: Path) -> float | None:
+def _is_longer(path: Path, start: float, end: float) -> bool | None:
+    """Whether a file is longer than its clip; `None` where that cannot be told."""
     from sightsound.media.decode import DecodeError
     from sightsound.media.probe import read_duration
 
     try:
-        return read_duration(path)
+        duration = read_duration(path)
     except DecodeError:  # doctor tells which files are broken
         return None
+    if duration > end - start + _SLACK_SECONDS:
+        return True
+    return False if start > 2 * _SLACK_SECONDS else None
+
+
+def _triples(spans: array) -> Iterator[tuple[int, float, float]]:
+    values = iter(spans)
+    for index, start, end in zip(values, values, values, strict=True):
+        yield int(index), start, end
 
 
 # --- what is said -------------------------------------------------------------------------------
@@ -296,7 +276,8 @@ def _trainable(rows: list[Row]) -> tuple[list[Row], list[str]]:
     """Rows without those of single classes of which no training clip was found, and a note."""
     single = all(isinstance(row.labels, tuple) and len(row.labels) == 1 for row in rows)
     trained = {row.labels for row in rows if row.split == "train"} if single else set()
-    others = Counter(row.labels[0] for row in rows if trained and row.labels not in trained)
+    dropped = [row for row in rows if trained and row.labels not in trained]
+    others = Counter(name for row in dropped for name in row.labels)
     if not others:
         return rows, []
     names = ", ".join(repr(name) for name in list(others)[:5])
@@ -312,7 +293,7 @@ def _notes(tally: Tally, search: _Search) -> list[str]:
         "lines come twice and count once": tally.num_repeated,
         "clips have the id of another one and got a number, #2": tally.num_renamed,
         "clips have no length and are left out": tally.num_empty,
-        "clips have several files: WAV and FLAC come first, then by folder": search.several,
+        "clips have several files: WAV and FLAC come first, then by folder": search.num_several,
     }
     return [f"{number} {text}" for text, number in said.items() if number]
 

@@ -47,7 +47,7 @@ def _clips(path: Path, order: list[str] | None) -> Iterator[Clip]:
                 raise wrong_line(path, number, "expected path,label,agreements,disagreements")
             continue
         name = PurePosixPath(cells[0]).with_suffix("").as_posix()
-        labels = (label_named(path, number, cells[1]),)
+        labels: tuple[str, ...] = (label_named(path, number, cells[1]),)
         if cells[1].isdigit():
             labels = _named(cells[1:], order, path=path, number=number)
         yield Clip(cells[0], labels, split, (name,))

@@ -91,7 +91,7 @@ def _table(path: Path) -> list[str]:
     _, columns = next(rows, (0, []))
     if [name.lower() for name in columns] not in (["id", "name"], ["id", "key"]):
         return []
-    names = []
+    names: list[str] = []
     for number, cells in rows:
         if len(cells) != 2 or cells[0] != str(len(names)):
             raise wrong_line(path, number, f"expected id {len(names)} and a name")

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from sightsound.data.datasets.listing import Clip, Listing, annotation_files, text_lines, wrong_line
+from sightsound.data.rows import Row
 from sightsound.data.splits import draw_splits
 
 VAL_SHARE = 0.1
@@ -45,16 +46,22 @@ def ucf101(paths: Sequence[Path], *, fold: int = 1, seed: int = 0) -> Listing:
             f"{', '.join(file.name for file in files)}"
         )
     order = next((_order(file) for file in files if not _LIST.search(file.name)), None)
-    order = order or sorted({clip.labels[0] for clip in clips}, key=str.lower)
+    order = order or sorted({_label(clip) for clip in clips}, key=str.lower)
     clips = [_in_order(clip, order) for clip in clips]
-    return Listing(_with_val(clips, seed=seed), {"label": order}, _notes(fold, seed))
+    train = [clip for clip in clips if clip.split == "train"]
+    rows = [Row(clip.id, Path(), clip.labels, group=clip.group) for clip in train]
+    splits = draw_splits(rows, seed=seed, shares={"val": VAL_SHARE, "test": 0.0})
+    drawn = [clip._replace(split=split) for clip, split in zip(train, splits, strict=True)]
+    note = f"official split {fold}; {VAL_SHARE:.0%} of each class's groups held out, seed {seed}"
+    tests = [clip for clip in clips if clip.split == "test"]
+    return Listing(drawn + tests, {"label": order}, [note])
 
 
 def ucf51(paths: Sequence[Path], *, fold: int = 1, seed: int = 0) -> Listing:
     """The same files; the 51 classes whose files have sound."""
     listing = ucf101(paths, fold=fold, seed=seed)
     clips = [_in_order(clip, UCF51) for clip in listing.clips]
-    listing.clips = [clip for clip in clips if clip.labels[0] in UCF51]
+    listing.clips = [clip for clip in clips if _label(clip) in UCF51]
     listing.labels = {"label": UCF51}
     silent = [clip.id for clip in listing.clips if _SILENT.fullmatch(clip.id)]
     if silent:
@@ -62,19 +69,20 @@ def ucf51(paths: Sequence[Path], *, fold: int = 1, seed: int = 0) -> Listing:
     return listing
 
 
-def _notes(fold: int, seed: int) -> list[str]:
-    return [f"official split {fold}; {VAL_SHARE:.0%} of each class's groups held out, seed {seed}"]
+def _label(clip: Clip) -> str:
+    (label,) = clip.labels
+    return label
 
 
 def _in_order(clip: Clip, order: list[str]) -> Clip:
     """`clip` with its class as `order` spells it: HandStandPushups is HandstandPushups."""
     spelt = {name.lower(): name for name in order}
-    label = spelt.get(clip.labels[0].lower(), clip.labels[0])
+    label = spelt.get(_label(clip).lower(), _label(clip))
     return clip._replace(labels=(label,), group=f"{label}/{clip.group.rpartition('/')[2]}")
 
 
 def _order(path: Path) -> list[str]:
-    names = []
+    names: list[str] = []
     for number, line in text_lines(path):
         index, _, name = line.strip().partition(" ")
         if index != str(len(names) + 1) or not name:
@@ -99,10 +107,3 @@ def _clips(path: Path, *, fold: int) -> Iterator[Clip]:
         names = (name.name, *(f"v_{each}_{group[1]}" for each in spelt))
         names = tuple(dict.fromkeys(names))
         yield Clip(name.name, (label,), kind[1], names, group=f"{label}/{group[2]}")
-
-
-def _with_val(clips: list[Clip], *, seed: int) -> list[Clip]:
-    train = [clip for clip in clips if clip.split == "train"]
-    splits = draw_splits(train, seed=seed, shares={"val": VAL_SHARE, "test": 0.0})
-    drawn = [clip._replace(split=split) for clip, split in zip(train, splits, strict=True)]
-    return drawn + [clip for clip in clips if clip.split == "test"]
