@@ -145,8 +145,8 @@ def measure(
         statistics.num_clips += len(batch)
         for name, stream in batch.inputs.items():
             for index in batch.present[name].nonzero()[:, 0].tolist():
-                frames = stream[index] if name == VIDEO else stream[index, 0]
-                frames = frames[batch.valid[name][index]].numpy()  # (T, C, H, W) or (F, M)
+                values = stream[index] if name == VIDEO else stream[index, 0]
+                frames = values[batch.valid[name][index]].numpy()  # (T, C, H, W) or (F, M)
                 statistics.clips[name] += 1
                 statistics.frames[name] += len(frames)
                 if name == VIDEO:
