@@ -55,11 +55,11 @@ def reading(path: Path, *, remedy: str) -> Iterator[None]:
 def read_object(path: Path, *, remedy: str, needs: Collection[str] = ()) -> dict[str, Any]:
     """The object in a JSON file, with the entries that it `needs`; `ValueError` with `remedy`."""
     with reading(path, remedy=remedy):
-        found = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(found, dict) or not found.keys() >= {*needs}:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(content, dict) or not content.keys() >= {*needs}:
         wanted = f"an object with {', '.join(needs)}" if needs else "an object"
         raise ValueError(f"{str(path)!r} is damaged (it is not {wanted}); {remedy}")
-    return found
+    return content
 
 
 def save_tensors(
@@ -72,10 +72,10 @@ def save_tensors(
     try:
         save_file(dict(tensors), path, metadata=None if metadata is None else dict(metadata))
     except SafetensorError as error:
-        found = _OS_ERROR.search(str(error))
-        if found is None:
+        match = _OS_ERROR.search(str(error))
+        if match is None:
             raise
-        number = int(found.group(1))
+        number = int(match[1])
         raise OSError(number, os.strerror(number), str(path)) from error
 
 

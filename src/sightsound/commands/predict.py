@@ -89,14 +89,14 @@ def _predict_files(options: Namespace) -> None:
     from sightsound.predict import Prediction, Predictor, as_json, as_table
 
     predictor = Predictor(options.model)
-    span = {"start_seconds": options.start_seconds, "end_seconds": options.end_seconds}
+    window = {"start_seconds": options.start_seconds, "end_seconds": options.end_seconds}
     views = 4 if options.views is None else options.views
     found: list[Prediction] = []
     failures: list[DecodeError] = []
     for file in options.files:
         try:
-            batch = predictor.read(file, views=views, **span)
-            explanation = _explanation(predictor, file, batch, span)
+            batch = predictor.read(file, views=views, **window)
+            explanation = _explanation(predictor, file, batch, window)
             prediction = predictor.predict_batch(file, batch)
             found.append(dataclasses.replace(prediction, explanation=explanation))
         except DecodeError as error:
@@ -109,7 +109,7 @@ def _predict_files(options: Namespace) -> None:
         raise failures[-1]
 
 
-def _explanation(predictor: Predictor, file: str, batch: Batch, span: dict) -> dict[str, Any]:
+def _explanation(predictor: Predictor, file: str, batch: Batch, window: dict) -> dict[str, Any]:
     """What the model attended to in a file that was read; nothing for those not explained."""
     from sightsound.explain.clips import explain_clips
     from sightsound.explain.text import record
@@ -117,7 +117,7 @@ def _explanation(predictor: Predictor, file: str, batch: Batch, span: dict) -> d
     if not predictor.model.has_contributions:
         return {}
     ask = {"method": "contributions", "with_shapley": False}
-    (explained,) = explain_clips(predictor, batch, predictor.files([file], **span), **ask)
+    (explained,) = explain_clips(predictor, batch, predictor.files([file], **window), **ask)
     about = record(explained)
     return {key: about[key] for key in ("sentence", "shares", "padded_share", "cells")}
 
@@ -141,8 +141,8 @@ def _predict_over_time(options: Namespace) -> None:
     predictor = Predictor(options.model)
     hop = min(1.0, options.window) if options.hop is None else options.hop
     lengths = {"window_seconds": options.window, "hop_seconds": hop}
-    span = {"start_seconds": options.start_seconds, "end_seconds": options.end_seconds}
-    plan = plan_windows(predictor, options.files[0], **lengths, **span)
+    window = {"start_seconds": options.start_seconds, "end_seconds": options.end_seconds}
+    plan = plan_windows(predictor, options.files[0], **lengths, **window)
     timeline = empty_timeline(predictor, plan)
     if output is not None:
         folder.resume(output, timeline, folder.settings_of(predictor, plan))

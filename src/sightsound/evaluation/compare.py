@@ -35,7 +35,7 @@ from sightsound.evaluation.results import (
 )
 from sightsound.evaluation.scoring import on_common_clips
 from sightsound.files import csv_text, write_whole
-from sightsound.metrics.scores import Score, labelled, score_functions, summarise
+from sightsound.metrics.scores import labelled, summarise
 from sightsound.metrics.statistics import McNemar, Paired, mcnemar, paired_scores
 from sightsound.moved import moved_names
 from sightsound.predict import probabilities
@@ -137,9 +137,9 @@ def compare(
     confusion = {}
     for name, each in evaluations.items():
         streams = {row: _in_order(one, ids=ids) for row, one in each.streams.items()}
-        found = modality_confusion(dataclasses.replace(each, streams=streams))
-        if found is not None:
-            confusion[name] = dataclasses.asdict(found)
+        shares = modality_confusion(dataclasses.replace(each, streams=streams))
+        if shares is not None:
+            confusion[name] = dataclasses.asdict(shares)
     return Comparison(
         common=both,
         rows=rows,
@@ -260,21 +260,9 @@ def _score_differences(
     evaluation: Evaluation, a: str, b: str, *, resamplings: int, seed: int
 ) -> dict[str, Paired]:
     """Of every score; a resampling draws the same clips for both."""
-    targets = evaluation.streams[a].targets
-    kept = labelled(targets, heads=evaluation.heads) | (evaluation.task == "multi")
-
-    def functions(row: str) -> dict[str, Score]:
-        scored = evaluation.streams[row].only(kept)
-        return score_functions(
-            scored.logits,
-            scored.targets,
-            task=evaluation.task,
-            heads=evaluation.heads,
-            present=scored.present,
-        )
-
-    of_a, of_b = functions(a), functions(b)
-    count = int(kept.sum())
+    of_a, of_b = evaluation.functions(a), evaluation.functions(b)
+    labels = labelled(evaluation.streams[a].targets, heads=evaluation.heads)
+    count = len(labels) if evaluation.task == "multi" else int(labels.sum())
     return {
         score: paired_scores(
             of_b[score], of_a[score], num_clips=count, resamplings=resamplings, seed=seed
@@ -356,8 +344,8 @@ def as_text(comparison: Comparison) -> str:
         extra += f"; a guess for {clips_words(absent)} without such a stream" if absent else ""
         lines.append(f"{name}: {row}{extra}")
     lines += ["", score_table(common)]
-    for found in comparison.differences:
-        lines += [*_difference_lines(common, found), ""]
+    for each in comparison.differences:
+        lines += [*_difference_lines(common, each), ""]
     for name, shares in comparison.confusion.items():
         alone = ", ".join(f"{100 * shares[m]:.1f} % {word}" for m, word in WORDS.items())
         lines.append(
@@ -369,23 +357,23 @@ def as_text(comparison: Comparison) -> str:
     return "\n".join(lines).rstrip()
 
 
-def _difference_lines(common: Evaluation, found: Difference) -> list[str]:
-    lines = [found.verdict]
+def _difference_lines(common: Evaluation, difference: Difference) -> list[str]:
+    lines = [difference.verdict]
     for score in shown_scores(common):
         if score != MAIN_SCORE[common.task]:
-            paired, word = found.scores[score], score_words(score)
+            paired, word = difference.scores[score], score_words(score)
             lines.append(
                 f"{word}: {100 * paired.difference:+z.1f} points ({_interval_words(paired)})"
             )
-    test = found.mcnemar
+    test = difference.mcnemar
     lines.append(
-        f"Clips that only {found.a} gets right: {test.only_a}; only {found.b}: {test.only_b} "
-        f"(McNemar {_p_words(test.p)})"
+        f"Clips that only {difference.a} gets right: {test.only_a}; only {difference.b}: "
+        f"{test.only_b} (McNemar {_p_words(test.p)})"
     )
-    changed = [line for line in found.classes if line["difference"]]
+    changed = [line for line in difference.classes if line["difference"]]
     gains = [line for line in changed if line["difference"] > 0][:SHOWN]
     losses = [line for line in changed[::-1] if line["difference"] < 0][:SHOWN]
-    measure = "average precision" if found.classes[0]["score"] != "recall" else "recall"
+    measure = "average precision" if difference.classes[0]["score"] != "recall" else "recall"
     for kind, classes in (("gains", gains), ("losses", losses)):
         if classes:
             listed = ", ".join(
@@ -393,7 +381,7 @@ def _difference_lines(common: Evaluation, found: Difference) -> list[str]:
                 for line in classes
             )
             lines.append(f"Classes with the largest {kind} in {measure}: {listed}")
-    for name, ids in ((found.a, found.only_a), (found.b, found.only_b)):
+    for name, ids in ((difference.a, difference.only_a), (difference.b, difference.only_b)):
         if ids:
             lines.append(f"Only {name} gets right, for instance: {', '.join(ids[:SHOWN])}")
     return lines
@@ -421,7 +409,7 @@ def as_json(comparison: Comparison) -> str:
         "num_without": comparison.num_without,
         "task": common.task,
         "models": models,
-        "differences": [dataclasses.asdict(found) for found in comparison.differences],
+        "differences": [dataclasses.asdict(each) for each in comparison.differences],
     }
     return json.dumps(table, indent=2) + "\n"
 
@@ -431,24 +419,24 @@ def score_lines(comparison: Comparison) -> list[dict[str, Any]]:
     rows = comparison.common.rows
     return [
         {
-            "a": found.a,
-            "b": found.b,
+            "a": each.a,
+            "b": each.b,
             "score": score,
-            "a_value": rows[found.a][score],
-            "b_value": rows[found.b][score],
+            "a_value": rows[each.a][score],
+            "b_value": rows[each.b][score],
             **dataclasses.asdict(paired),
         }
-        for found in comparison.differences
-        for score, paired in found.scores.items()
+        for each in comparison.differences
+        for score, paired in each.scores.items()
     ]
 
 
 def write_comparison(comparison: Comparison, directory: Path) -> None:
     """`comparison.json`, `scores.csv`, `per_class.csv` and `clips.csv`."""
     classes = [
-        {"against": found.a, "model": found.b, **line}
-        for found in comparison.differences
-        for line in found.classes
+        {"against": each.a, "model": each.b, **line}
+        for each in comparison.differences
+        for line in each.classes
     ]
     write_whole(directory / "comparison.json", as_json(comparison))
     write_whole(directory / "scores.csv", csv_text(score_lines(comparison)))

@@ -91,6 +91,19 @@ class Evaluation:
         """Clips that were scored."""
         return next(iter(self.streams.values())).ids
 
+    def functions(self, row: str) -> dict[str, Score]:
+        """`metrics.score_functions` of a row's clips; with one label or heads of labelled ones."""
+        scored = self.streams[row]
+        if self.task != "multi":
+            scored = scored.only(labelled(scored.targets, heads=self.heads))
+        return score_functions(
+            scored.logits,
+            scored.targets,
+            task=self.task,
+            heads=self.heads,
+            present=scored.present,
+        )
+
     def text(self) -> str:
         """The table, what it means in words, and where the details lie."""
         clips = f"{len(self.ids)} clips of {self.source}, split {self.split}"
@@ -137,7 +150,7 @@ def paired_score(evaluation: Evaluation, row: str) -> float:
     """The main score on all clips; those without the stream count as a guess."""
     if evaluation.task != "multi":
         return float(hits(evaluation, row).mean())
-    return _average_precision(evaluation, row)(np.ones(len(evaluation.ids)))
+    return evaluation.functions(row)["map"](np.ones(len(evaluation.ids)))
 
 
 def paired_difference(
@@ -147,21 +160,9 @@ def paired_difference(
     if evaluation.task != "multi":
         rows = (hits(evaluation, row) for row in (a, b))
         return paired_bootstrap(*rows, resamplings=resamplings, seed=seed)
-    scores = (_average_precision(evaluation, row) for row in (a, b))
+    scores = (evaluation.functions(row)["map"] for row in (a, b))
     num_clips = len(evaluation.ids)
     return paired_scores(*scores, num_clips=num_clips, resamplings=resamplings, seed=seed)
-
-
-def _average_precision(evaluation: Evaluation, row: str) -> Score:
-    scored = evaluation.streams[row]
-    functions = score_functions(
-        scored.logits,
-        scored.targets,
-        task=evaluation.task,
-        heads=evaluation.heads,
-        present=scored.present,
-    )
-    return functions["map"]
 
 
 def modality_confusion(evaluation: Evaluation) -> ModalityConfusion | None:

@@ -40,11 +40,14 @@ def paired_bootstrap(
     """
     a, b = _pair(a, b)
     values = a - b
-
-    def difference(counts: np.ndarray) -> float:
-        return float(counts @ values / counts.sum())
-
-    return _paired(difference, len(values), resamplings=resamplings, seed=seed, level=level)
+    return paired_scores(
+        lambda counts: float(counts @ values / counts.sum()),
+        lambda counts: 0.0,
+        num_clips=len(values),
+        resamplings=resamplings,
+        seed=seed,
+        level=level,
+    )
 
 
 def paired_scores(
@@ -61,18 +64,10 @@ def paired_scores(
     Raises:
         ValueError: no clips, no resamplings, or no resampling with a difference.
     """
-    return _paired(
-        lambda counts: a(counts) - b(counts),
-        num_clips,
-        resamplings=resamplings,
-        seed=seed,
-        level=level,
-    )
 
+    def difference(counts: np.ndarray) -> float:
+        return a(counts) - b(counts)
 
-def _paired(
-    difference: Score, num_clips: int, *, resamplings: int, seed: int, level: float
-) -> Paired:
     if num_clips < 1:
         raise ValueError("there is no clip to compare; give at least one, with a label")
     if resamplings < 1:

@@ -1,4 +1,4 @@
-"""The directory of a run: everything about it in one place.
+"""The directory of a run: what is in it, who may write to it, and whether it can be resumed.
 
 config.yaml      the resolved configuration, accepted back by --config
 labels.json      class names in order
@@ -18,10 +18,9 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -59,15 +58,10 @@ def owned(directory: Path) -> Iterator[None]:
             yield
         finally:
             (directory / OUTPUT_MARK).unlink(missing_ok=True)
-            _remove_empty(new)
-
-
-def _remove_empty(folders: Sequence[Path]) -> None:
-    """Remove `folders`, the innermost first, until one holds something."""
-    for folder in folders:
-        if any(folder.iterdir()):
-            return
-        folder.rmdir()
+            for folder in new:  # the innermost first
+                if any(folder.iterdir()):
+                    break
+                folder.rmdir()
 
 
 def find_run(directory: Path, *, resume: bool) -> Path | None:
@@ -91,17 +85,18 @@ def find_run(directory: Path, *, resume: bool) -> Path | None:
     return checkpoint
 
 
-def begin_run(config: RunConfig) -> None:
-    """Write the environment of a run that starts; what a lost one left is removed."""
+def write_run(config: RunConfig, manifest: Manifest, *, starts: bool) -> None:
+    """Write the configuration of a run, with everything it leaves open, and its classes.
+
+    Of one that `starts` also the environment; what a lost one left is removed.
+    """
     directory = Path(config.output)
-    (directory / "metrics.jsonl").unlink(missing_ok=True)
-    (directory / "problems.csv").unlink(missing_ok=True)
-    write_whole(directory / "environment.json", json.dumps(environment(), indent=1))
-
-
-def write_config(config: RunConfig) -> None:
-    """Write the configuration of a run into its directory, with everything it leaves open."""
-    write_whole(Path(config.output) / CONFIG, config_text(resolved(config)))
+    if starts:
+        (directory / "metrics.jsonl").unlink(missing_ok=True)
+        (directory / "problems.csv").unlink(missing_ok=True)
+        write_whole(directory / "environment.json", json.dumps(environment(), indent=1))
+    write_whole(directory / CONFIG, config_text(resolved(config)))
+    write_whole(directory / "labels.json", json.dumps(manifest.labels, indent=1))
 
 
 def check_resumable(config: RunConfig, checkpoint: Path, *, manifest: Manifest) -> list[str]:
@@ -111,8 +106,10 @@ def check_resumable(config: RunConfig, checkpoint: Path, *, manifest: Manifest) 
         ValueError: settings differ that are part of what is learnt, or the clips do.
     """
     saved = Path(config.output) / CONFIG
-    changes = _changes(config, saved)
-    differing = sorted(changes.keys() - _MAY_DIFFER)
+    both = load_config(saved), resolved(config)  # what older versions lacked was at its default
+    old, new = (flat(yaml.safe_load(config_text(each))) for each in both)
+    changes = sorted(n for n in old.keys() | new.keys() if old.get(n) != new.get(n))
+    differing = [name for name in changes if name not in _MAY_DIFFER]
     if differing:
         raise ValueError(
             f"cannot resume {saved.parent}: these settings differ from its config.yaml: "
@@ -126,9 +123,9 @@ def check_resumable(config: RunConfig, checkpoint: Path, *, manifest: Manifest) 
             f"their order would change; restore them, or start another run{from_it}"
         )
     return [
-        f"resumed with --{name} {new} (was {old if old != '' else 'empty'})"
-        for name, (old, new) in sorted(changes.items())
-        if name != "output"
+        f"resumed with --{n} {new.get(n)} (was {'empty' if old.get(n) == '' else old.get(n)})"
+        for n in changes
+        if n != "output"
     ]
 
 
@@ -147,17 +144,6 @@ def environment() -> dict:
         "command": sys.argv,
         "commit": _commit(),
     }
-
-
-def _changes(config: RunConfig, saved: Path) -> dict[str, tuple[Any, Any]]:
-    """{dotted name: (value in the file `saved`, value now)} of all settings that differ.
-
-    A setting that older versions did not have was at its default.
-    """
-    both = load_config(saved), resolved(config)
-    old, new = (flat(yaml.safe_load(config_text(each))) for each in both)
-    names = old.keys() | new.keys()
-    return {n: (old.get(n), new.get(n)) for n in names if old.get(n) != new.get(n)}
 
 
 def _commit() -> str | None:

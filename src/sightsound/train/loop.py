@@ -12,7 +12,6 @@ How a run starts, in this order:
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from contextlib import ExitStack
@@ -32,12 +31,11 @@ from sightsound.data.sampling import pass_seed
 from sightsound.evaluation.results import MAIN_SCORE
 from sightsound.evaluation.scoring import score_clips
 from sightsound.features.cache import FeatureDataset
-from sightsound.files import write_whole
 from sightsound.retrieval.scores import DIRECTIONS_IN_WORDS, score_pairs
 from sightsound.train.assemble import Parts, assemble, launch, overfit, with_stored_features
 from sightsound.train.batches import step_keys
 from sightsound.train.checkpoint import load_checkpoint, save_checkpoint, save_objective
-from sightsound.train.directory import begin_run, check_resumable, find_run, owned, write_config
+from sightsound.train.directory import check_resumable, find_run, owned, write_run
 from sightsound.train.distributed import average_gradients, average_statistics, over_processes
 from sightsound.train.log import RunLog, progress_bar
 from sightsound.train.schedule import learning_rate
@@ -114,11 +112,7 @@ def _start(parts: Parts, checkpoint: Path | None) -> State:
         )
         state = State(saved["step"], saved["best"], saved.get("waited", 0))
     if parts.fabric.is_global_zero:
-        if checkpoint is None:
-            begin_run(parts.config)
-        write_config(parts.config)
-        labels = json.dumps(parts.manifest.labels, indent=1)
-        write_whole(Path(parts.config.output) / "labels.json", labels)
+        write_run(parts.config, parts.manifest, starts=checkpoint is None)
     parts.fabric.barrier()
     return state
 

@@ -48,8 +48,8 @@ def densenet201(path: str) -> Encoder:
         Naming("torchvision", "features.conv0.weight", _from_torchvision),
         Naming("Keras", "conv1_conv/kernel", _from_keras, keras_layout),
     ]
-    found = named(path, namings, kind="densenet201")
-    tensors = found.tensors
+    weights = named(path, namings, kind="densenet201")
+    tensors = weights.tensors
     if "conv0.weight" not in tensors:
         raise ValueError(
             f"{str(path)!r} lacks the first convolution of a densenet201, 'features.conv0.weight' "
@@ -64,9 +64,9 @@ def densenet201(path: str) -> Encoder:
         blocks=[len(layers) for _, layers in sorted(blocks.items())],
         growth=len(tensors["conv0.weight"]) // 2,
         num_classes=len(tensors.get("classifier.bias", ())),
-        epsilon=EPSILON[found.project],
+        epsilon=EPSILON[weights.project],
     )
-    encoder.dropped = found.dropped
+    encoder.dropped = weights.dropped
     return fill(encoder, tensors, path=path)
 
 

@@ -35,16 +35,16 @@ def vggish(path: str) -> Encoder:
         Naming("torchvggish", "features.0.weight", _from_torchvggish),
         Naming("Keras", "conv1/kernel", _from_slim, keras_layout),
     ]
-    found = named(path, namings, kind="vggish")
+    weights = named(path, namings, kind="vggish")
     firsts = [f"{names[0]}.bias" for names in GROUPS]
-    if not all(name in found.tensors for name in firsts):
+    if not all(name in weights.tensors for name in firsts):
         raise ValueError(
             f"{str(path)!r} lacks convolutions of a vggish, which has {len(TORCH_LAYERS)}; give "
             "a file with all of them"
         )
-    encoder = VGGish(channels=[len(found.tensors[name]) for name in firsts])
-    encoder.dropped = found.dropped
-    return fill(encoder, found.tensors, path=path)
+    encoder = VGGish(channels=[len(weights.tensors[name]) for name in firsts])
+    encoder.dropped = weights.dropped
+    return fill(encoder, weights.tensors, path=path)
 
 
 def _from_torchvggish(name: str) -> str | None:
