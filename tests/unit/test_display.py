@@ -11,7 +11,7 @@ from media_files import write_clip
 
 from sightsound.config.settings import ShardSettings
 from sightsound.data.rows import Row
-from sightsound.data.shards.transcode import Stretch, condense
+from sightsound.data.shards.transcode import transcode
 from sightsound.doctor.clips import clip_findings
 from sightsound.media.decode import DecodeError, opened
 from sightsound.media.decode_process import DecodeProcessReader
@@ -230,7 +230,7 @@ def test_every_reader_gives_what_a_player_shows(tmp_path):
 @pytest.mark.parametrize(("picture", "width"), [("displayed", 128), ("stored", 64)])
 def test_shards_hold_square_pixels_or_all_that_is_stored(tmp_path, picture, width):
     path = write_bar(tmp_path / "a.mp4")
-    pictures = condense(Stretch(path), ShardSettings(picture=picture)).pictures
+    pictures = transcode(Row(path.name, path, ()), ShardSettings(picture=picture)).pictures
     assert (pictures.height, pictures.width) == (48, width)
     frame = av.CodecContext.create("mjpeg", "r").decode(av.Packet(pictures.jpegs[0]))[0]
     assert (frame.height, frame.width) == (48, width)

@@ -7,8 +7,8 @@ from av.stream import Disposition
 from media_files import RATE, grey, tone, write_clip, write_sound
 
 from sightsound.config.settings import ShardSettings
-from sightsound.data.manifest import Row
-from sightsound.data.shards.transcode import Stretch, condense
+from sightsound.data.rows import Row
+from sightsound.data.shards.transcode import transcode
 from sightsound.doctor.clips import clip_findings
 from sightsound.media import decode
 from sightsound.media.examine import examine
@@ -107,7 +107,7 @@ def test_a_picture_holds_while_the_sound_goes_on(tmp_path, name, untagged):
     np.testing.assert_array_equal(approximate.valid, frames.valid)
     in_one_pass = SequentialReader(path, times).frames(path, times, (8, 8))
     np.testing.assert_array_equal(in_one_pass.valid, frames.valid)
-    pictures = condense(Stretch(path), ShardSettings()).pictures
+    pictures = transcode(Row(path.name, path, ()), ShardSettings()).pictures
     assert pictures.end_seconds == pytest.approx(4.0, abs=0.1) and len(pictures.jpegs) == 1
 
 

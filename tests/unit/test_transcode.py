@@ -1,4 +1,4 @@
-"""What is kept of a stretch: which frames, which samples, and when they were."""
+"""What is kept of a clip: which frames, which samples, and when they were."""
 
 import io
 
@@ -8,7 +8,8 @@ from media_files import grey, regular, tone, write_clip
 from PIL import Image
 
 from sightsound.config.settings import ShardSettings
-from sightsound.data.shards.transcode import Stretch, condense
+from sightsound.data.rows import Row
+from sightsound.data.shards.transcode import transcode
 from sightsound.media.flac import as_16_bits, decode_blocks
 from sightsound.media.sound import read_audio
 
@@ -29,8 +30,12 @@ def folder(tmp_path_factory):
     return folder
 
 
-def kept(path, settings=ALL, **stretch):
-    return condense(Stretch(path, **stretch), settings).pictures
+def clip(path, audio_path=None, start_seconds=0.0, end_seconds=None):
+    return Row(path.name, path, (), start_seconds, end_seconds, audio_path=audio_path)
+
+
+def kept(path, settings=ALL, **part):
+    return transcode(clip(path, **part), settings).pictures
 
 
 def levels_of(pictures):
@@ -93,17 +98,17 @@ def test_a_stretch_to_the_end_knows_where_the_stream_ends(folder):
 
 @pytest.mark.parametrize("rate", [10, 100])
 def test_a_stretch_after_the_end_keeps_the_last_frame_and_has_no_content(folder, rate):
-    stretch = Stretch(folder / "slow.mp4", start_seconds=3.0, end_seconds=4.0)
-    condensed = condense(stretch, ShardSettings(frames_per_second=rate))
-    assert condensed.pictures.times_seconds == pytest.approx([1.8])
-    assert not condensed.has_content(stretch)
+    stretch = clip(folder / "slow.mp4", start_seconds=3.0, end_seconds=4.0)
+    transcoded = transcode(stretch, ShardSettings(frames_per_second=rate))
+    assert transcoded.pictures.times_seconds == pytest.approx([1.8])
+    assert not transcoded.has_content(stretch)
 
 
 def test_a_stretch_before_the_first_frame_has_none(folder):
     write_clip(folder / "gap.mp4", levels=[9] * 3, times=[1.0, 1.1, 1.2], sound=tone(1.5))
-    condensed = condense(Stretch(folder / "gap.mp4", end_seconds=0.5), ALL)
-    assert condensed.pictures is None and condensed.sound is not None
-    assert condensed.has_content(Stretch(folder / "gap.mp4", end_seconds=0.5))
+    transcoded = transcode(clip(folder / "gap.mp4", end_seconds=0.5), ALL)
+    assert transcoded.pictures is None and transcoded.sound is not None
+    assert transcoded.has_content(clip(folder / "gap.mp4", end_seconds=0.5))
 
 
 def test_the_short_side_is_scaled_down_and_never_up(folder):
@@ -125,7 +130,7 @@ def test_approximate_frames_are_at_most_a_quarter_of_a_second_late(folder):
 
 
 def test_sound_is_what_the_file_gives_to_16_bits(folder):
-    sound = condense(Stretch(folder / "fast.mp4"), ALL).sound
+    sound = transcode(clip(folder / "fast.mp4"), ALL).sound
     exact = read_audio(folder / "fast.mp4", 0.0, 3.0, 16000)
     assert sound.first_sample == 0 and sound.rate_hz == 16000
     assert sound.valid == [[0, int(exact.valid.sum())]]  # all there is, also after the header's end
@@ -134,8 +139,8 @@ def test_sound_is_what_the_file_gives_to_16_bits(folder):
 
 
 def test_sound_of_a_stretch_is_numbered_on_the_clock_of_the_file(folder):
-    stretch = Stretch(folder / "fast.mp4", start_seconds=0.30003, end_seconds=1.1)
-    sound = condense(stretch, ALL).sound
+    stretch = clip(folder / "fast.mp4", start_seconds=0.30003, end_seconds=1.1)
+    sound = transcode(stretch, ALL).sound
     first, stop = round(0.30003 * 16000), 17600 + 1  # windows round start and length
     assert sound.valid == [[first, stop]] and sound.first_sample == first
     exact = read_audio(folder / "fast.mp4", 0.0, 2.0, 16000).samples[first:stop]
@@ -143,37 +148,37 @@ def test_sound_of_a_stretch_is_numbered_on_the_clock_of_the_file(folder):
 
 
 def test_sound_at_another_rate(folder):
-    sound = condense(Stretch(folder / "fast.mp4"), ShardSettings(rate_hz=8000)).sound
+    sound = transcode(clip(folder / "fast.mp4"), ShardSettings(rate_hz=8000)).sound
     exact = read_audio(folder / "fast.mp4", 0.0, 3.0, 8000)
     expected = as_16_bits(exact.samples[: sound.num_samples])
     np.testing.assert_array_equal(samples_of(sound), expected)
 
 
 def test_sound_where_there_is_none_of_the_stretch(folder):
-    stretch = Stretch(folder / "late_sound.mp4", start_seconds=1.0, end_seconds=1.5)
-    sound = condense(stretch, ALL).sound
+    stretch = clip(folder / "late_sound.mp4", start_seconds=1.0, end_seconds=1.5)
+    sound = transcode(stretch, ALL).sound
     assert (sound.num_samples, sound.valid, sound.blocks) == (0, [], [])
 
 
 def test_a_missing_stream_is_no_failure(folder):
-    condensed = condense(Stretch(folder / "slow.mp4"), ALL)
-    assert condensed.sound is None and condensed.failures == []
+    transcoded = transcode(clip(folder / "slow.mp4"), ALL)
+    assert transcoded.sound is None and transcoded.failures == []
 
 
 def test_a_file_that_cannot_be_read_is_noted_for_both_streams(folder):
-    condensed = condense(Stretch(folder / "bad.mp4"), ALL)
-    assert [modality for modality, _ in condensed.failures] == ["video", "audio"]
-    assert not condensed.has_content(Stretch(folder / "bad.mp4"))
+    transcoded = transcode(clip(folder / "bad.mp4"), ALL)
+    assert [modality for modality, _ in transcoded.failures] == ["video", "audio"]
+    assert not transcoded.has_content(clip(folder / "bad.mp4"))
 
 
 def test_sound_from_another_file(folder):
-    stretch = Stretch(folder / "slow.mp4", audio_path=folder / "late_sound.mp4")
-    condensed = condense(stretch, ALL)
-    assert condensed.sound.valid[0][0] == 0 and condensed.failures == []
-    assert condensed.audio_duration_seconds == pytest.approx(2.0, abs=0.01)
-    condensed = condense(Stretch(folder / "bad.mp4", audio_path=folder / "late_sound.mp4"), ALL)
-    assert condensed.pictures is None and condensed.sound is not None
-    assert [modality for modality, _ in condensed.failures] == ["video"]
-    condensed = condense(Stretch(folder / "slow.mp4", audio_path=folder / "bad.mp4"), ALL)
-    assert condensed.pictures is not None and condensed.sound is None
-    assert [modality for modality, _ in condensed.failures] == ["audio"]
+    stretch = clip(folder / "slow.mp4", audio_path=folder / "late_sound.mp4")
+    transcoded = transcode(stretch, ALL)
+    assert transcoded.sound.valid[0][0] == 0 and transcoded.failures == []
+    assert transcoded.audio_duration_seconds == pytest.approx(2.0, abs=0.01)
+    transcoded = transcode(clip(folder / "bad.mp4", audio_path=folder / "late_sound.mp4"), ALL)
+    assert transcoded.pictures is None and transcoded.sound is not None
+    assert [modality for modality, _ in transcoded.failures] == ["video"]
+    transcoded = transcode(clip(folder / "slow.mp4", audio_path=folder / "bad.mp4"), ALL)
+    assert transcoded.pictures is not None and transcoded.sound is None
+    assert [modality for modality, _ in transcoded.failures] == ["audio"]

@@ -50,7 +50,7 @@ def encode_flac(samples: np.ndarray, rate: int) -> tuple[bytes, list[bytes]]:
     return _START + bytes(context.extradata), [bytes(packet) for packet in packets if packet.size]
 
 
-def decode_blocks(header: bytes, blocks: Sequence[bytes]) -> np.ndarray:
+def decode_blocks(header: bytes, blocks: Sequence[bytes | memoryview]) -> np.ndarray:
     """The samples (S,) int16 of some blocks that follow one another.
 
     Raises `av.FFmpegError` for a block that is damaged.

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Iterable, Sequence
 
 from sightsound.config.settings import DataSettings, ShardSettings
 from sightsound.data.shards.index import POORER, Index
@@ -39,9 +38,11 @@ def check_rich_enough(
 ) -> None:
     """Raises `ValueError` with the command that mends it if shards are too poor.
 
-    Those of older versions do not say of which clips they have all: their settings judge them.
+    Those of older versions do not say of which clips they have all: then their settings count.
     """
-    stored = _known(index.about["settings"])
+    settings = index.about["settings"]
+    names = {field.name for field in dataclasses.fields(ShardSettings)}
+    stored = ShardSettings(**{name: settings[name] for name in names & settings.keys()})
     lacking = _lacking(stored, front_end, data, modalities=modalities, poorer=index.poorer())
     if not lacking:
         return
@@ -137,11 +138,6 @@ def _wanted_short_side(video: VideoFrontEnd, data: DataSettings) -> int:
         share = sum(data.crop_scale) / 2
         return max(least, math.ceil(max(video.height, video.width) / math.sqrt(share)))
     return least
-
-
-def _known(settings: Mapping[str, Any]) -> ShardSettings:
-    names = {field.name for field in dataclasses.fields(ShardSettings)}
-    return ShardSettings(**{name: settings[name] for name in names & settings.keys()})
 
 
 def _options(settings: ShardSettings, *, also: Iterable[str]) -> str:

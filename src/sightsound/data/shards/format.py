@@ -23,7 +23,7 @@ from sightsound.media.flac import HEADER_BYTES
 
 if TYPE_CHECKING:
     from sightsound.data.rows import Row
-    from sightsound.data.shards.transcode import Condensed, Pictures, Sound
+    from sightsound.data.shards.transcode import Transcoded
 
 VERSION = 1
 SOUND_SUFFIX = ".flac"
@@ -66,7 +66,8 @@ class Sample:
     @cached_property
     def block_places(self) -> np.ndarray:
         """(N + 1,) bytes from the start of the sample to each block of FLAC, and to their end."""
-        return np.cumsum([self.sound_place + HEADER_BYTES, *self.sound["sizes"]])
+        sizes = self.sound["sizes"] if self.sound else []
+        return np.cumsum([self.sound_place + HEADER_BYTES, *sizes])
 
 
 def key_name(key: int) -> str:
@@ -74,17 +75,23 @@ def key_name(key: int) -> str:
     return f"{key:09d}"
 
 
-def pack(key: int, about: Mapping[str, Any], condensed: Condensed) -> tuple[bytes, int]:
+def pack(key: int, about: Mapping[str, Any], transcoded: Transcoded) -> tuple[bytes, int]:
     """The bytes of a sample, and the length of its JSON."""
-    pictures, sound = condensed.pictures, condensed.sound
-    content = {
+    pictures, sound = transcoded.pictures, transcoded.sound
+    content: dict[str, Any] = {
         "version": VERSION,
         **about,
-        "duration_seconds": condensed.duration_seconds,
-        "audio_duration_seconds": condensed.audio_duration_seconds,
-        "video": pictures and _about_pictures(pictures),
-        "audio": sound and _about_sound(sound),
+        "duration_seconds": transcoded.duration_seconds,
+        "audio_duration_seconds": transcoded.audio_duration_seconds,
+        "video": None,
+        "audio": None,
     }
+    if pictures is not None:
+        content["video"] = vars(pictures) | {"sizes": list(map(len, pictures.jpegs))}
+        del content["video"]["jpegs"]
+    if sound is not None:
+        content["audio"] = vars(sound) | {"sizes": list(map(len, sound.blocks))}
+        del content["audio"]["header"], content["audio"]["blocks"]
     text = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
     name = key_name(key)
     members = [(f"{name}.json", text)]
@@ -92,7 +99,10 @@ def pack(key: int, about: Mapping[str, Any], condensed: Condensed) -> tuple[byte
         members += [(f"{name}.{n:04d}.jpg", jpeg) for n, jpeg in enumerate(pictures.jpegs)]
     if sound is not None and sound.blocks:
         members.append((f"{name}{SOUND_SUFFIX}", b"".join([sound.header, *sound.blocks])))
-    return b"".join(part for member in members for part in _member(*member)), len(text)
+    parts = []
+    for file, data in members:
+        parts += [_header(file, len(data)), data, bytes(_padded(len(data)) - len(data))]
+    return b"".join(parts), len(text)
 
 
 def about_row(row: Row, *, path: str, audio_path: str | None) -> dict[str, Any]:
@@ -108,21 +118,6 @@ def about_row(row: Row, *, path: str, audio_path: str | None) -> dict[str, Any]:
         "start_seconds": row.start_seconds,
         "end_seconds": row.end_seconds,
     }
-
-
-def _about_pictures(pictures: Pictures) -> dict[str, Any]:
-    about = dict(vars(pictures))
-    return about | {"sizes": [len(jpeg) for jpeg in about.pop("jpegs")]}
-
-
-def _about_sound(sound: Sound) -> dict[str, Any]:
-    about = dict(vars(sound))
-    del about["header"]
-    return about | {"sizes": [len(block) for block in about.pop("blocks")]}
-
-
-def _member(name: str, content: bytes) -> tuple[bytes, bytes, bytes]:
-    return _header(name, len(content)), content, bytes(_padded(len(content)) - len(content))
 
 
 def _padded(size: int) -> int:

@@ -10,13 +10,12 @@ import logging
 import os
 import pickle
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from sightsound.config.settings import ShardSettings
-from sightsound.data.shards.writer import ShardPlan, ask_for, write_shard
-from sightsound.media.decode_process import DecodeProcess
+from sightsound.data.shards.writer import ShardPlan, pack_clips, write_shard
+from sightsound.media.decode_pool import DecodePool
 from sightsound.optional import require
 
 LOCAL = "local"
@@ -47,7 +46,9 @@ def write_on_ray(
     if started:
         _start(ray, address=address, num_workers=num_workers)
     try:
-        _keep_quiet(ray)
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = context.print_on_execution_start = False
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
         tasks = [{"task": pickle.dumps((p, folder, settings, limit_seconds))} for p in plans]
         written = ray.data.from_items(tasks, override_num_blocks=len(tasks)).map(_write_one)
         for row in written.iter_rows():
@@ -62,12 +63,9 @@ def write_on_ray(
 def _write_one(item: dict[str, Any]) -> dict[str, Any]:
     """One task; that a file cannot be written is part of the answer, Ray would only print it."""
     plan, folder, settings, limit_seconds = pickle.loads(item["task"])
-    with closing(DecodeProcess()) as child:
-        packed = (
-            ask_for(clip, settings, child=child, limit_seconds=limit_seconds) for clip in plan.clips
-        )
+    with DecodePool(1, seconds=limit_seconds, ahead=1) as pool:
         try:
-            write_shard(plan, folder, packed)
+            write_shard(plan, folder, pack_clips(plan.clips, settings, pool))
         except OSError as error:
             return {"num_clips": 0, "error": pickle.dumps(error)}
     return {"num_clips": len(plan.clips), "error": b""}
@@ -75,7 +73,7 @@ def _write_one(item: dict[str, Any]) -> dict[str, Any]:
 
 def _start(ray: Any, *, address: str, num_workers: int) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere
-    options = {"log_to_driver": False, "logging_level": logging.ERROR}
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address == LOCAL:
         options |= {"num_cpus": num_workers, "include_dashboard": False}
     try:
@@ -85,11 +83,3 @@ def _start(ray: Any, *, address: str, num_workers: int) -> None:
             f"no Ray cluster at {address!r} ({error}); accepted: local, auto or an address such as "
             "ray://host:10001"
         ) from error
-
-
-def _keep_quiet(ray: Any) -> None:
-    """No progress bars and reports of Ray's own."""
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-    logging.getLogger("ray.data").setLevel(logging.ERROR)

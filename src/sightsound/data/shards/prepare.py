@@ -12,14 +12,11 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import count, islice
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any
 
 from sightsound.config.settings import DataSettings, ShardSettings
@@ -38,15 +35,14 @@ from sightsound.data.shards.writer import (
     PARTS_NAME,
     Fault,
     Packed,
-    Part,
     ShardClip,
     ShardPlan,
-    ask_for,
     finished_part,
+    pack_clips,
     write_shard,
 )
 from sightsound.files import WRITING, csv_text, locked, write_whole
-from sightsound.media.decode_process import DecodeProcess
+from sightsound.media.decode_pool import DecodePool
 from sightsound.seeding import stable_seed
 
 QUARANTINE_NAME = "quarantine.csv"
@@ -90,8 +86,16 @@ def prepare(
     data = dataclasses.replace(data, bad_files="drop")  # a missing file goes to quarantine, too
     listed = load_manifest(dataclasses.replace(data, exclude=""), draw=False)
     manifest = load_manifest(data, draw=False) if data.exclude else listed
-    folder = Path(os.path.abspath(output))
-    _check_apart(folder, source=manifest.source)
+    folder, source = Path(os.path.abspath(output)), manifest.source
+    if is_index(source):
+        raise ValueError(
+            f"{str(source.parent)!r} holds shards already; give what they were made of"
+        )
+    if source.is_dir() and folder.is_relative_to(source):
+        raise ValueError(
+            f"--output {str(folder)!r} lies among the clips of {str(source)!r}; give a folder "
+            "elsewhere"
+        )
     plans = plan_shards(manifest, settings.clips_per_shard)
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder, by="sightsound prepare"):
@@ -129,14 +133,13 @@ def plan_shards(manifest: Manifest, clips_per_shard: int) -> list[ShardPlan]:
         rows.sort(key=lambda row: (stable_seed("shard", row.id), row.id))
         for number, start in enumerate(range(0, len(rows), clips_per_shard)):
             chosen = rows[start : start + clips_per_shard]
-            clips = tuple(_clip(next(keys), row, manifest) for row in chosen)
+            cells = [row_cells(row, folder=manifest.folder) for row in chosen]
+            clips = tuple(
+                ShardClip(next(keys), row, cell["path"], cell.get("audio_path"))
+                for row, cell in zip(chosen, cells, strict=True)
+            )
             plans.append(ShardPlan(f"{split or _UNSPLIT}-{number:06d}.tar", clips))
     return plans
-
-
-def _clip(key: int, row: Row, manifest: Manifest) -> ShardClip:
-    cells = row_cells(row, folder=manifest.folder)
-    return ShardClip(key, row, cells["path"], cells.get("audio_path"))
 
 
 def _about(manifest: Manifest, settings: ShardSettings) -> dict[str, Any]:
@@ -155,19 +158,6 @@ def _about(manifest: Manifest, settings: ShardSettings) -> dict[str, Any]:
     }
 
 
-def _check_apart(folder: Path, *, source: Path) -> None:
-    """The output is not taken for data, nor the other way round."""
-    if is_index(source):
-        raise ValueError(
-            f"{str(source.parent)!r} holds shards already; give what they were made of"
-        )
-    if source.is_dir() and folder.is_relative_to(source):
-        raise ValueError(
-            f"--output {str(folder)!r} lies among the clips of {str(source)!r}; give a folder "
-            "elsewhere"
-        )
-
-
 def _begin(folder: Path, about: dict[str, Any], *, labels: Mapping[str, Sequence[str]]) -> None:
     """A folder for these shards, new or begun before."""
     file = folder / ABOUT_NAME
@@ -179,8 +169,8 @@ def _begin(folder: Path, about: dict[str, Any], *, labels: Mapping[str, Sequence
             "new or an empty folder"
         )
     _remove_unfinished(folder)
-    _write_json(file, about)
-    _write_json(folder / LABELS_NAME, labels)
+    for path, content in ((file, about), (folder / LABELS_NAME, labels)):
+        write_whole(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     (folder / PARTS_NAME).mkdir(exist_ok=True)
 
 
@@ -209,10 +199,6 @@ def _check_same(folder: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
         )
 
 
-def _write_json(path: Path, content: object) -> None:
-    write_whole(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-
-
 # --- writing ------------------------------------------------------------------------------------
 
 
@@ -226,52 +212,17 @@ def _write_here(
     tell: Callable[[int], None],
 ) -> None:
     """One shard after the other; clips are decoded in parallel."""
-    children = [DecodeProcess() for _ in range(num_workers)]
-    free: SimpleQueue[DecodeProcess] = SimpleQueue()
-    for child in children:
-        free.put(child)
+    clips = [clip for plan in plans for clip in plan.clips]
 
-    def ask(clip: ShardClip) -> Packed:
-        child = free.get()
-        try:
-            return ask_for(clip, settings, child=child, limit_seconds=limit_seconds)
-        finally:
-            free.put(child)
+    def told(packed: Iterator[Packed]) -> Iterator[Packed]:
+        for parcel in packed:
+            tell(1)
+            yield parcel
 
-    threads = ThreadPoolExecutor(num_workers)
-    clips = (clip for plan in plans for clip in plan.clips)
-    packed = _in_order(threads, ask, clips, ahead=_AHEAD * num_workers, tell=tell)
-    try:
+    with DecodePool(num_workers, seconds=limit_seconds, ahead=_AHEAD) as pool:
+        packed = told(pack_clips(clips, settings, pool))
         for plan in plans:
             write_shard(plan, folder, islice(packed, len(plan.clips)))
-    finally:
-        threads.shutdown(wait=False, cancel_futures=True)
-        for child in children:
-            child.close()
-
-
-def _in_order(
-    threads: ThreadPoolExecutor,
-    ask: Callable[[ShardClip], Packed],
-    clips: Iterable[ShardClip],
-    *,
-    ahead: int,
-    tell: Callable[[int], None],
-) -> Iterator[Packed]:
-    """The answers for `clips`, in order; at most `ahead` of them wait."""
-    waiting: deque[Future[Packed]] = deque()
-    for clip in clips:
-        waiting.append(threads.submit(ask, clip))
-        if len(waiting) == ahead:
-            yield _awaited(waiting, tell=tell)
-    while waiting:
-        yield _awaited(waiting, tell=tell)
-
-
-def _awaited(waiting: deque[Future[Packed]], *, tell: Callable[[int], None]) -> Packed:
-    packed = waiting.popleft().result()
-    tell(1)
-    return packed
 
 
 # --- when all shards are there ------------------------------------------------------------------
@@ -279,13 +230,22 @@ def _awaited(waiting: deque[Future[Packed]], *, tell: Callable[[int], None]) -> 
 
 def _finish(folder: Path, plans: Sequence[ShardPlan], listed: Manifest) -> Summary:
     """Write the quarantine table and, last of all, the index."""
-    parts = {plan.name: finished_part(folder, plan.name) for plan in plans}
-    missing = [name for name, part in parts.items() if part is None]
-    if missing:
-        raise ValueError(f"{missing[0]!r} in {str(folder)!r} is not finished; run it again")
-    faults = [fault for part in parts.values() for fault in part.faults]
-    _write_faults(folder / QUARANTINE_NAME, faults)
-    places = _places(plans, parts)
+    parts = {}
+    for plan in plans:
+        part = finished_part(folder, plan.name)
+        if part is None:
+            raise ValueError(f"{plan.name!r} in {str(folder)!r} is not finished; run it again")
+        parts[plan.name] = part
+    faults = tuple(fault for part in parts.values() for fault in part.faults)
+    columns = [field.name for field in dataclasses.fields(Fault)]
+    write_whole(folder / QUARANTINE_NAME, csv_text(map(asdict, faults), columns))
+    ids = {clip.key: clip.row.id for plan in plans for clip in plan.clips}
+    # {id: the columns of the index that say where a clip is}
+    places = {
+        ids[place.key]: {"shard": name, **asdict(place)}
+        for name, part in parts.items()
+        for place in part.places
+    }
     rows = [_entry(row, listed) | places.get(row.id, {}) for row in listed.rows]
     write_index(folder / INDEX_NAME, rows, task=listed.task)
     _remove_unfinished(folder)  # of workers that were lost on Ray
@@ -294,32 +254,12 @@ def _finish(folder: Path, plans: Sequence[ShardPlan], listed: Manifest) -> Summa
         num_shards=len(plans),
         num_bytes=sum(part.size for part in parts.values()),
         num_left_out=sum(bool(place["left_out"]) for place in places.values()),
-        faults=tuple(faults),
+        faults=faults,
     )
-
-
-def _places(
-    plans: Sequence[ShardPlan], parts: Mapping[str, Part]
-) -> dict[str, dict[str, str | int]]:
-    """{id: the columns of the index that say where a clip is}."""
-    ids = {clip.key: clip.row.id for plan in plans for clip in plan.clips}
-    return {
-        ids[place.key]: {"shard": name, **asdict(place)}
-        for name, part in parts.items()
-        for place in part.places
-    }
 
 
 def _entry(row: Row, manifest: Manifest) -> dict[str, Any]:
     """The columns of the index that a table of clips has."""
     cells = {name: cell or None for name, cell in row_cells(row, folder=manifest.folder).items()}
-    return cells | {
-        "id": row.id,
-        "start_seconds": row.start_seconds,
-        "end_seconds": row.end_seconds,
-    }
-
-
-def _write_faults(path: Path, faults: Sequence[Fault]) -> None:
-    columns = [field.name for field in dataclasses.fields(Fault)]
-    write_whole(path, csv_text(map(asdict, faults), columns))
+    times = {"start_seconds": row.start_seconds, "end_seconds": row.end_seconds}
+    return cells | {"id": row.id} | times

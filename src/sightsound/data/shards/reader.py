@@ -17,10 +17,11 @@ import numpy as np
 
 from sightsound.data.shards.format import BLOCK_BYTES, SOUND_SUFFIX, Sample
 from sightsound.data.shards.index import Index
-from sightsound.media.decode import DecodeError
+from sightsound.media.decode import DecodeError, cause_of
+from sightsound.media.display import Cut, box_of_stored
 from sightsound.media.flac import BLOCK_SAMPLES, HEADER_BYTES, as_float, decode_blocks
 from sightsound.media.frames import TICK_SECONDS, Frames
-from sightsound.media.geometry import Box, Crop
+from sightsound.media.geometry import Box, Crop, full_box
 from sightsound.media.jpeg import JpegDecoder
 from sightsound.media.pixels import Converter
 from sightsound.media.sound import Samples
@@ -64,20 +65,25 @@ class ShardReader:
         if about is None:
             return None
         times, wanted = np.array(about["times_seconds"]), times_seconds + TICK_SECONDS
-        places = np.searchsorted(times, wanted, side="right") - 1
+        numbers = np.searchsorted(times, wanted, side="right") - 1
         end = about["end_seconds"]
-        valid = (places >= 0) & (wanted < (np.inf if end is None else end))
-        places = np.maximum(places, 0)
-        convert = Converter(size, crop=crop and _of_stored(crop, about["height"], about["width"]))
-        pixels = np.empty((len(places), 3, *convert.size), np.uint8)
+        valid = (numbers >= 0) & (wanted < (np.inf if end is None else end))
+        numbers = np.maximum(numbers, 0)
+        shown = about["height"], about["width"]
+
+        def crop_of_stored(height: int, width: int) -> Box:
+            return box_of_stored((crop or full_box)(*shown), shown, Cut(), height, width)
+
+        convert = Converter(size, crop=crop and crop_of_stored)
+        pixels = np.empty((len(numbers), 3, *convert.size), np.uint8)
         first: dict[int, int] = {}  # where each picture is in `pixels`
-        for index, place in enumerate(places.tolist()):
-            if place in first:
-                pixels[index] = pixels[first[place]]
+        for index, number in enumerate(numbers.tolist()):
+            if number in first:
+                pixels[index] = pixels[first[number]]
             else:
-                convert(clip.picture(place), out=pixels[index])
-                first[place] = index
-        return Frames(pixels, times[places], valid, tuple(about["problems"]))
+                convert(clip.picture(number), out=pixels[index])
+                first[number] = index
+        return Frames(pixels, times[numbers], valid, tuple(about["problems"]))
 
     def sound(
         self, path: str | Path, start_seconds: float, stop_seconds: float, rate: int
@@ -109,39 +115,37 @@ class ShardReader:
         return self._opened.clip(os.fspath(path).removesuffix(SOUND_SUFFIX))
 
 
-def _of_stored(crop: Crop, height: int, width: int) -> Crop:
-    """The crop of a frame of this size, in pixels of its stored picture."""
-
-    def scaled(stored_height: int, stored_width: int) -> Box:
-        box = crop(height, width)
-        down, across = stored_height / height, stored_width / width
-        return Box(box.top * down, box.left * across, box.height * down, box.width * across)
-
-    return scaled
-
-
 class _Opened:
     """What a process holds while it reads: files, places, a decoder, the last clip."""
 
     def __init__(self, index: Path) -> None:
         self._places = Index(index).places
         self._files: OrderedDict[str, int] = OrderedDict()
-        self._last = ("", None, "", 0)  # path, sample, shard and where it starts there
+        self._last: tuple[str, Sample, str, int] | None = None  # path, sample, shard, start there
         self.decode = JpegDecoder()
 
     def clip(self, path: str) -> _Clip:
         """The clip called `path`; the last one is remembered."""
-        if self._last[0] != path:
+        if self._last is None or self._last[0] != path:
             shard, key = os.path.split(path)
-            place = int(np.searchsorted(self._places["key"], int(key)))
-            start, size = (int(self._places[name][place]) for name in ("offset", "json_size"))
+            index = int(np.searchsorted(self._places["key"], int(key)))
+            start, size = (int(self._places[name][index]) for name in ("offset", "json_size"))
             text = self.read(shard, start + BLOCK_BYTES, size)
-            self._last = (path, _sample(text, path=path), shard, start)
+            try:
+                sample = Sample(json.loads(text), len(text))
+            except ValueError as error:
+                raise _damaged(path, "its JSON cannot be read") from error
+            self._last = (path, sample, shard, start)
         return _Clip(*self._last, self)
 
     def read(self, shard: str, start: int, size: int) -> bytes:
         """Bytes of a shard. Raises `ValueError` if it ends before."""
-        data = os.pread(self._file(shard), size, start)
+        if shard not in self._files:
+            if len(self._files) >= _OPEN_FILES:
+                os.close(self._files.popitem(last=False)[1])
+            self._files[shard] = os.open(shard, os.O_RDONLY)
+        self._files.move_to_end(shard)
+        data = os.pread(self._files[shard], size, start)
         if len(data) < size:
             raise ValueError(
                 f"shard {shard!r} is truncated: it ends before byte {start + size}; copy it "
@@ -149,24 +153,9 @@ class _Opened:
             )
         return data
 
-    def _file(self, shard: str) -> int:
-        if shard not in self._files:
-            if len(self._files) >= _OPEN_FILES:
-                os.close(self._files.popitem(last=False)[1])
-            self._files[shard] = os.open(shard, os.O_RDONLY)
-        self._files.move_to_end(shard)
-        return self._files[shard]
-
     def __del__(self) -> None:
         while self._files:
             os.close(self._files.popitem()[1])
-
-
-def _sample(text: bytes, *, path: str) -> Sample:
-    try:
-        return Sample(json.loads(text), len(text))
-    except ValueError as error:
-        raise _damaged(path, "its JSON cannot be read") from error
 
 
 def _damaged(path: str, cause: str) -> DecodeError:
@@ -185,11 +174,12 @@ class _Clip:
 
     def picture(self, number: int) -> av.VideoFrame:
         """One of the frames stored."""
-        places, sizes = self.sample.picture_places, self.sample.pictures["sizes"]
+        pictures = self.sample.pictures or {}
+        start = int(self.sample.picture_places[number])
         try:
-            return self.opened.decode(self._read(int(places[number]), sizes[number]))
+            return self.opened.decode(self._read(start, pictures["sizes"][number]))
         except av.FFmpegError as error:
-            raise _damaged(self.path, error.strerror) from error
+            raise _damaged(self.path, cause_of(error)) from error
 
     def sound(self, low: int, high: int) -> np.ndarray:
         """(high - low,) int16: samples after the first one stored."""
@@ -201,7 +191,7 @@ class _Clip:
         try:
             samples = decode_blocks(header, blocks)
         except av.FFmpegError as error:
-            raise _damaged(self.path, error.strerror) from error
+            raise _damaged(self.path, cause_of(error)) from error
         return samples[low - begin * BLOCK_SAMPLES : high - begin * BLOCK_SAMPLES]
 
     def _read(self, start: int, size: int) -> bytes:

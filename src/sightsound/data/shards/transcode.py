@@ -1,7 +1,7 @@
-"""A stretch of a clip, decoded once: JPEG pictures and FLAC sound, all that shards hold of it.
+"""Transcodes a clip to what shards hold of it: JPEG pictures and FLAC sound.
 
-Times stay those of the file, so whoever asks for a moment gets the frame, and for a sample the
-sample, that the file itself would give. Free of torch: it runs in a process that may be lost.
+Times stay those of the file, so that a reader gets the frame shown at a time, and a sample, that
+the file itself would give. Free of torch: it runs in a decode process.
 """
 
 from __future__ import annotations
@@ -11,16 +11,15 @@ from bisect import bisect_left
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
 import av
 import numpy as np
 
 from sightsound.config.settings import ShardSettings
+from sightsound.data.rows import Row
 from sightsound.media.clips import is_outside
 from sightsound.media.decode import DecodeError, opened
-from sightsound.media.display import AS_STORED
 from sightsound.media.flac import as_16_bits, encode_flac
 from sightsound.media.frames import (
     SHORTCUTS,
@@ -33,42 +32,32 @@ from sightsound.media.frames import (
 from sightsound.media.jpeg import JpegEncoder
 from sightsound.media.pixels import orientation_of
 from sightsound.media.probe import read_duration
-from sightsound.media.sound import Samples, read_audio
+from sightsound.media.sound import read_audio
 
 _STEADY = 1.001  # a stream of 10 frames per second is one of at most 10, rounding or not
 # How far a file may go on after its header says it ends: windows of short clips reach there.
 _BEYOND_SECONDS = 10.0
 _PADDING_SECONDS = 0.25  # how far sound goes on as a rule: codecs fill up their last packet
 
-Stream = TypeVar("Stream")
-
-
-@dataclass(frozen=True)
-class Stretch:
-    """The part [start, end) of a file whose sound may lie in another one."""
-
-    path: Path
-    audio_path: Path | None = None
-    start_seconds: float = 0.0
-    end_seconds: float | None = None  # None: to the end of the file
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """The frames of a stretch."""
+    """The frames of a clip."""
 
     height: int  # as displayed (`ShardSettings.picture`); `jpegs` may be smaller
     width: int
     times_seconds: list[float]  # when each of `jpegs` is first shown
-    end_seconds: float | None  # of what is shown; None if it goes on after the stretch
+    end_seconds: float | None  # of what is shown; None if it goes on after the clip
     jpegs: list[bytes]
-    left_out: bool  # whether the stretch has frames that are not kept
+    left_out: bool  # whether the clip has frames that are not kept
     problems: list[str]
 
 
 @dataclass(frozen=True)
 class Sound:
-    """The sound of a stretch, mono."""
+    """The sound of a clip, mono."""
 
     rate_hz: int
     first_sample: int  # after time 0
@@ -80,8 +69,8 @@ class Sound:
 
 
 @dataclass(frozen=True)
-class Condensed:
-    """What is left of a stretch."""
+class Transcoded:
+    """What shards hold of a clip."""
 
     duration_seconds: float  # of the file; 0 if it cannot be read
     audio_duration_seconds: float  # of the file that the sound is in
@@ -89,39 +78,39 @@ class Condensed:
     sound: Sound | None
     failures: list[tuple[str, str]]  # "video" or "audio", and why there is nothing of it
 
-    def has_content(self, stretch: Stretch) -> bool:
-        """True if a frame or a sample of it lies in the stretch."""
+    def has_content(self, row: Row) -> bool:
+        """True if a frame or a sample of it lies in the clip."""
         longest = max(self.duration_seconds, self.audio_duration_seconds)
-        if is_outside(stretch.start_seconds, longest):
+        if is_outside(row.start_seconds, longest):
             return False
         end = self.pictures.end_seconds if self.pictures is not None else -math.inf
-        seen = end is None or end > stretch.start_seconds
+        seen = end is None or end > row.start_seconds
         return seen or (self.sound is not None and bool(self.sound.valid))
 
 
-def condense(stretch: Stretch, settings: ShardSettings) -> Condensed:
-    """Everything that can be decoded of a stretch; what fails is noted."""
+def transcode(row: Row, settings: ShardSettings) -> Transcoded:
+    """Everything that can be decoded of a clip; what fails is noted."""
     failures: list[tuple[str, str]] = []
-    sound_path = stretch.audio_path or stretch.path
-    duration = _attempt("video", read_duration, stretch.path, failures=failures)
+    duration = _attempt("video", read_duration, row.path, failures=failures)
     audio_duration = duration
-    if stretch.audio_path is not None:
-        audio_duration = _attempt("audio", read_duration, sound_path, failures=failures)
+    if row.audio_path is not None:
+        audio_duration = _attempt("audio", read_duration, row.audio_path, failures=failures)
     elif failures:
         failures.append(("audio", failures[0][1]))
     pictures = sound = None
+    # Clips without an end stop where headers say that their file does.
     if duration is not None:
-        stop = _stop(stretch, duration)
-        pictures = _attempt("video", _pictures, stretch, stop, settings, failures=failures)
+        stop = duration if row.end_seconds is None else row.end_seconds
+        pictures = _attempt("video", _pictures, row, stop, settings, failures=failures)
     if audio_duration is not None:
-        stop = _stop(stretch, audio_duration)
-        sound = _attempt("audio", _sound, stretch, stop, settings, failures=failures)
-    return Condensed(duration or 0.0, audio_duration or 0.0, pictures, sound, failures)
+        stop = audio_duration if row.end_seconds is None else row.end_seconds
+        sound = _attempt("audio", _sound, row, stop, settings, failures=failures)
+    return Transcoded(duration or 0.0, audio_duration or 0.0, pictures, sound, failures)
 
 
 def _attempt(
-    modality: str, read: Callable[..., Stream], *args: object, failures: list[tuple[str, str]]
-) -> Stream | None:
+    modality: str, read: Callable[..., Result], *args: object, failures: list[tuple[str, str]]
+) -> Result | None:
     """What `read` gives; if it fails, `failures` is added to."""
     try:
         return read(*args)
@@ -130,32 +119,31 @@ def _attempt(
         return None
 
 
-def _stop(stretch: Stretch, duration: float) -> float:
-    """Where the stretch ends as far as headers tell, in seconds of the file."""
-    return duration if stretch.end_seconds is None else stretch.end_seconds
-
-
 # --- pictures -----------------------------------------------------------------------------------
 
 
-def _pictures(stretch: Stretch, stop: float, settings: ShardSettings) -> Pictures | None:
+def _pictures(row: Row, stop: float, settings: ShardSettings) -> Pictures | None:
     """The frames to keep; `None` without a video stream."""
     for shortcuts in SHORTCUTS:
         with suppress(NeedsAll):
-            return _decoded(stretch, stop, settings, shortcuts)
+            return _decoded(row, stop, settings, shortcuts)
     raise AssertionError("frames were needed that nothing left out")
 
 
 def _decoded(
-    stretch: Stretch, stop: float, settings: ShardSettings, shortcuts: Shortcuts
+    row: Row, stop: float, settings: ShardSettings, shortcuts: Shortcuts
 ) -> Pictures | None:
     """See `_pictures`. Raises `NeedsAll` if something was left out that is needed."""
-    start, end = stretch.start_seconds, stretch.end_seconds
-    with opened(stretch.path, start_seconds=start) as media:
+    start, end = row.start_seconds, row.end_seconds
+    with opened(row.path, start_seconds=start) as media:
         track = VideoTrack.find(media)
         if track is None:
             return None
-        wanted = _wanted(track, start, stop, settings.frames_per_second, open_end=end is None)
+        # Times (T,) of the frames to keep: a regular grid; `None` to keep all, as of slow streams.
+        wanted, rate, own = None, settings.frames_per_second, track.stream.average_rate
+        if rate and (not own or own > rate * _STEADY):
+            length = stop - start + (_BEYOND_SECONDS if end is None else 0.0)
+            wanted = start + np.arange(max(1, math.ceil(length * rate))) / rate
         approximate = settings.approximate and wanted is not None
         if "frames" in shortcuts and wanted is not None:
             track.skip_nonref(np.empty(0) if approximate else wanted + TICK_SECONDS)
@@ -178,19 +166,9 @@ def _decoded(
             skipped=track.has_skipped_frames,
         )
         if wanted is not None:
-            track.check_skipped(wanted, keeper.shown(pictures), approximate=approximate)
+            shown = keeper.shown(wanted, pictures)
+            track.check_skipped(wanted, shown, approximate=approximate)
         return pictures if pictures.jpegs else None
-
-
-def _wanted(
-    track: VideoTrack, start: float, stop: float, rate: float, *, open_end: bool
-) -> np.ndarray | None:
-    """Times (T,) of the frames to keep: a regular grid; `None` to keep all, as of slow streams."""
-    own_rate = track.stream.average_rate
-    if not rate or own_rate and own_rate <= rate * _STEADY:
-        return None
-    length = stop - start + (_BEYOND_SECONDS if open_end else 0.0)
-    return start + np.arange(max(1, math.ceil(length * rate))) / rate
 
 
 class _Keeper:
@@ -240,14 +218,14 @@ class _Keeper:
             problems=list(problems),
         )
 
-    def shown(self, pictures: Pictures) -> Frames:
-        """Which of the frames decoded is shown when, in the form of `Frames`."""
-        seen = np.array(self._seen)
-        places = np.searchsorted(seen, self._grid, side="right") - 1
-        valid = places >= 0
+    def shown(self, wanted: np.ndarray, pictures: Pictures) -> Frames:
+        """Which of the frames decoded is shown at `wanted` (T,) seconds, as `Frames`."""
+        ticks, seen = wanted + TICK_SECONDS, np.array(self._seen)
+        indices = np.searchsorted(seen, ticks, side="right") - 1
+        valid = indices >= 0
         if pictures.end_seconds is not None:
-            valid &= self._grid < pictures.end_seconds
-        return Frames(np.empty(0), seen[np.maximum(places, 0)], valid)
+            valid &= ticks < pictures.end_seconds
+        return Frames(np.empty(0), seen[np.maximum(indices, 0)], valid)
 
     def _keep(self, *, before: float) -> None:
         """Encode the frame shown until `before` if it is wanted."""
@@ -267,40 +245,39 @@ class _Keeper:
             self._left_out |= before > self._start
 
     def _encoded(self, frame: av.VideoFrame) -> bytes:
-        stored = self._settings.picture == "stored"
-        display = AS_STORED if stored else self._track.display_of(frame)
+        display = self._track.display_of(frame, self._settings.picture)
         if self._encode is None:
-            size = display.size(frame.height, frame.width)
-            self._size = orientation_of(frame).displayed(*size)
+            shown = display.size(frame.height, frame.width)
+            height, width = self._size = orientation_of(frame).displayed(*shown)
             scale = min(1.0, self._settings.short_side / min(self._size))
-            size = tuple(max(1, round(length * scale)) for length in self._size)
-            quality = self._settings.quality
-            codec = self._track.stream.codec_context.name
-            self._encode = JpegEncoder(size, quality=quality, codec=codec)
+            self._encode = JpegEncoder(
+                (max(1, round(height * scale)), max(1, round(width * scale))),
+                quality=self._settings.quality,
+                codec=self._track.stream.codec_context.name,
+            )
         return self._encode(frame, display)
 
 
 # --- sound --------------------------------------------------------------------------------------
 
 
-def _sound(stretch: Stretch, stop: float, settings: ShardSettings) -> Sound | None:
+def _sound(row: Row, stop: float, settings: ShardSettings) -> Sound | None:
     """The sound as samples of 16 bits; `None` without an audio stream."""
-    path, start = stretch.audio_path or stretch.path, stretch.start_seconds
-    open_end, rate = stretch.end_seconds is None, settings.rate_hz
+    path, start = row.audio_path or row.path, row.start_seconds
+    open_end, rate = row.end_seconds is None, settings.rate_hz
     # At least one sample more: windows round both their start and their length.
     stop = max(start, stop) + (_PADDING_SECONDS if open_end else 1 / rate)
     samples = read_audio(path, start, stop, rate, downmix=settings.downmix)
     while samples is not None and open_end and samples.valid[-1]:
         stop += _BEYOND_SECONDS  # the header is wrong
         samples = read_audio(path, start, stop, rate, downmix=settings.downmix)
-    return None if samples is None else _encoded_sound(samples, round(start * rate), rate)
-
-
-def _encoded_sound(samples: Samples, first: int, rate: int) -> Sound:
+    if samples is None:
+        return None
     edges = np.flatnonzero(np.diff(samples.valid, prepend=False, append=False))
-    count = int(edges[-1]) if len(edges) else 0  # silence after the end is not stored
-    header, blocks = b"", []
-    if count:
+    first, count = round(start * rate), 0
+    header, blocks = b"", list[bytes]()
+    if len(edges):
+        count = int(edges[-1])  # silence after the end is not stored
         header, blocks = encode_flac(as_16_bits(samples.samples[:count]), rate)
     valid = (first + edges).reshape(-1, 2).tolist()
     return Sound(rate, first, count, valid, header, blocks, list(samples.problems))

@@ -7,7 +7,7 @@ exactly if both are there.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,9 +16,9 @@ import numpy as np
 from sightsound.config.settings import ShardSettings
 from sightsound.data.rows import Row
 from sightsound.data.shards.format import END, about_row, pack
-from sightsound.data.shards.transcode import Stretch, condense
+from sightsound.data.shards.transcode import transcode
 from sightsound.files import atomic_file
-from sightsound.media.decode_process import DecodeProcess, WorkerCrashed
+from sightsound.media.decode_pool import DecodePool, Failure
 
 PARTS_NAME = "parts"
 
@@ -80,10 +80,12 @@ def write_shard(plan: ShardPlan, folder: Path, packed: Iterable[Packed]) -> None
     with atomic_file(folder / plan.name) as file:
         for clip, parcel in zip(plan.clips, packed, strict=True):
             if parcel.sample is not None:
-                size = len(parcel.sample)
-                place = (clip.key, file.tell(), size, parcel.json_size)
-                places.append(Place(*place, parcel.left_out, parcel.reduced))
-                file.write(parcel.sample)
+                size, json_size = len(parcel.sample), parcel.json_size
+                place = Place(
+                    clip.key, file.tell(), size, json_size, parcel.left_out, parcel.reduced
+                )
+                places.append(place)
+                file.write(parcel.sample.data)
             faults += parcel.faults
         file.write(END)
         part = Part(file.tell(), tuple(places), tuple(faults))
@@ -127,19 +129,18 @@ class Packed:
 
 
 def pack_clip(clip: ShardClip, settings: ShardSettings) -> Packed:
-    """Decode a clip and pack what is left of it. Free of torch: runs in a `DecodeProcess`."""
+    """Transcode a clip and pack the result. Free of torch: runs in a `DecodeProcess`."""
     row = clip.row
-    stretch = Stretch(row.path, row.audio_path, row.start_seconds, row.end_seconds)
-    condensed = condense(stretch, settings)
-    if not condensed.has_content(stretch):
-        causes = dict.fromkeys(cause for _, cause in condensed.failures)
+    transcoded = transcode(row, settings)
+    if not transcoded.has_content(row):
+        causes = dict.fromkeys(cause for _, cause in transcoded.failures)
         cause = "; ".join(causes) or "no video and no audio in this stretch"
         return Packed(None, 0, (Fault(row.id, clip.path, "clip", cause, "dropped"),))
     about = about_row(row, path=clip.path, audio_path=clip.audio_path)
-    sample, json_size = pack(clip.key, about, condensed)
-    faults = [_fault(clip, *failure, "masked") for failure in condensed.failures]
-    pictures = condensed.pictures
-    for modality, stream in (("video", pictures), ("audio", condensed.sound)):
+    sample, json_size = pack(clip.key, about, transcoded)
+    faults = [_fault(clip, *failure, "masked") for failure in transcoded.failures]
+    pictures = transcoded.pictures
+    for modality, stream in (("video", pictures), ("audio", transcoded.sound)):
         problems = stream.problems if stream is not None else ()
         faults += [_fault(clip, modality, problem, "partial") for problem in problems]
     return Packed(
@@ -156,14 +157,13 @@ def _fault(clip: ShardClip, modality: str, cause: str, action: str) -> Fault:
     return Fault(clip.row.id, path, modality, cause, action)
 
 
-def ask_for(
-    clip: ShardClip, settings: ShardSettings, *, child: DecodeProcess, limit_seconds: float
-) -> Packed:
-    """`pack_clip` by `child`, in at most `limit_seconds`; 0: here, in any time."""
-    if not limit_seconds:
-        return pack_clip(clip, settings)
-    try:
-        return child.call(pack_clip, clip, settings, seconds=limit_seconds)
-    except WorkerCrashed as error:
-        fault = Fault(clip.row.id, clip.path, "clip", f"the decoder {error}", "dropped")
-        return Packed(None, 0, (fault,))
+def pack_clips(
+    clips: Sequence[ShardClip], settings: ShardSettings, pool: DecodePool
+) -> Iterator[Packed]:
+    """`pack_clip` of each clip in a pool, in order; of a crash the fault alone."""
+    requests = ({"clip": clip, "settings": settings} for clip in clips)
+    for clip, packed in zip(clips, pool.map(pack_clip, requests), strict=True):
+        if isinstance(packed, Failure):
+            fault = Fault(clip.row.id, clip.path, "clip", packed.cause, "dropped")
+            packed = Packed(None, 0, (fault,))
+        yield packed
