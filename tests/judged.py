@@ -13,8 +13,8 @@ from sightsound.data.rows import Manifest
 from sightsound.data.shards.writer import ShardClip, pack_clip
 from sightsound.doctor.checkup import check
 from sightsound.doctor.gather import Clips
-from sightsound.doctor.workers import Workers
 from sightsound.media.decode import DecodeError
+from sightsound.media.decode_pool import DecodePool
 from sightsound.media.front_end import AudioFrontEnd, FrontEnd, VideoFrontEnd
 
 SHORT = FrontEnd(
@@ -27,10 +27,10 @@ BOTH, LEFT_OUT = ("video", "audio"), ("no_sound", "no_pictures")
 
 def findings(row):
     """What doctor finds in a clip, and whether it goes to exclude.csv."""
-    with Workers(0, seconds=60.0) as workers:
+    with DecodePool(0, seconds=60.0) as workers:
         clips = Clips((row,), "single", Path(row.path.parent))
         checkup = check(clips, workers, lambda *_: None)
-    return {finding.kind for finding in checkup.findings}, bool(checkup.excluded)
+    return {finding.issue for finding in checkup.findings}, bool(checkup.excluded)
 
 
 def refusals(row, *, modalities=BOTH, bad_files="error"):

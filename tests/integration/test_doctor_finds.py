@@ -15,13 +15,13 @@ from planted_faults import FAULTS, ids, plant
 from sightsound import cli
 from sightsound.config.settings import DataSettings
 from sightsound.data.synthetic import draw_clip, plan
-from sightsound.doctor.run import visit
+from sightsound.doctor.run import run
 
 
 def check_planted(tmp_path, *, number, num_clean, num_workers):
     manifest, planted = plant(tmp_path / "clips", number=number, num_clean=num_clean)
     settings = DataSettings(str(manifest))
-    checkup = visit(settings, output=tmp_path / "doctor", num_workers=num_workers)
+    checkup = run(settings, output=tmp_path / "doctor", num_workers=num_workers)
     found = ids(checkup.findings)
     assert found == planted
     assert all(len(found[kind]) >= number for kind in found) and len(found) == 18
@@ -79,11 +79,11 @@ def test_the_media_zoo(test_data, tmp_path):
     folder = test_data / "data" / "media_zoo"
     if not (folder / "manifest.csv").is_file():
         pytest.skip("no media_zoo among the test data")
-    checkup = visit(DataSettings(str(folder)), output=tmp_path)
+    checkup = run(DataSettings(str(folder)), output=tmp_path)
     found = ids(checkup.findings)
     copies, same_sound = found.pop("duplicate"), found.pop("same_sound")
     assert found == {kind: set(names.split()) for kind, names in ZOO.items()}
-    assert "needed: path, and label" in checkup.by_kind["refused"][0].detail
+    assert "needed: path, and label" in checkup.by_issue["refused"][0].detail
     stems = {name.split(".")[0] for name in copies}
     assert ORIGINAL in copies and stems.issuperset(COPIES.split())
     assert "a_audio_only.mp3" in same_sound  # it lacks the pictures
@@ -98,11 +98,11 @@ def test_sound_that_was_given_to_several_pictures(test_data, tmp_path):
     folder = test_data / "data" / "drone_av"
     if not folder.is_dir():
         pytest.skip("no drone_av among the test data")
-    checkup = visit(DataSettings(str(folder)), output=tmp_path, num_workers=2)
+    checkup = run(DataSettings(str(folder)), output=tmp_path, num_workers=2)
     found = ids(checkup.findings)
     assert set(found) == {"same_sound", "silence", "duplicate"} and not checkup.excluded
     assert len(found["same_sound"]) > 200
-    assert any("airplane" in f.id and "bird" in f.detail for f in checkup.by_kind["same_sound"])
+    assert any("airplane" in f.id and "bird" in f.detail for f in checkup.by_issue["same_sound"])
     # One bird against one sky under one recording: the same to anyone who does not know better.
     assert found["duplicate"] == {"v_bird_034_002.mp4", "v_bird_034_066.mp4"}
 

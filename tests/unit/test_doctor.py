@@ -20,12 +20,12 @@ from sightsound.doctor.checkup import Checkup
 from sightsound.doctor.clips import clip_findings, shorter_than_others
 from sightsound.doctor.duplicates import Groups, Union, duplicate_findings, excluded_copies
 from sightsound.doctor.gather import Clips, gather
-from sightsound.doctor.issue_types import KINDS, SEVERITIES, Finding
+from sightsound.doctor.issue_types import ISSUE_TYPES, SEVERITIES, Finding
 from sightsound.doctor.labels import label_findings
 from sightsound.doctor.page import MOST_CLIPS, write_page
 from sightsound.doctor.summary import duration, write_tables
-from sightsound.doctor.workers import Failure, Workers
 from sightsound.media.decode import DecodeError
+from sightsound.media.decode_pool import DecodePool, Failure
 from sightsound.media.examine import Health, Pictures, Sound
 from sightsound.media.packets import Timing
 
@@ -387,13 +387,13 @@ def answer(path):
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_answers_come_in_order_and_failures_in_their_place(num_workers):
     questions = [{"path": path} for path in ("a", "bad", "b")]
-    with Workers(num_workers, seconds=30) as workers:
+    with DecodePool(num_workers, seconds=30) as workers:
         assert list(workers.map(answer, questions)) == ["A", Failure("rubbish"), "B"]
 
 
 def test_a_crash_or_a_hang_costs_one_answer():
     questions = [{"path": path} for path in ("crash", "a", "hang", "b")]
-    with Workers(1, seconds=2.0) as workers:
+    with DecodePool(1, seconds=2.0) as workers:
         crash, a, hang, b = workers.map(answer, questions)
     assert (a, b) == ("A", "B")
     assert crash.cause.startswith("the decoder crashed (signal 11")
@@ -414,7 +414,7 @@ def checkup_of(num_clips, *, source=Path("/data"), found=None):
 def write_all(checkup, folder):
     shown = []
     write_tables(checkup, folder)
-    with Workers(0, seconds=9) as workers:
+    with DecodePool(0, seconds=9) as workers:
         write_page(
             checkup,
             folder / "report.html",
@@ -475,6 +475,6 @@ def test_lengths_of_time():
 
 
 def test_every_kind_says_what_it_means():
-    for kind in KINDS.values():
+    for kind in ISSUE_TYPES.values():
         assert kind.severity in SEVERITIES and kind.title and kind.means
         assert not kind.means.endswith(".") and not kind.remedy.endswith(".")

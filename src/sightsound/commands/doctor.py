@@ -23,7 +23,7 @@ def doctor(argv: Sequence[str]) -> None:
         raise ValueError(f"--time_limit_seconds is {limit:g}; accepted: above 0")
 
     from sightsound.config.settings import DataSettings
-    from sightsound.doctor.run import visit
+    from sightsound.doctor.run import run
 
     settings = DataSettings(
         options.path,
@@ -31,7 +31,7 @@ def doctor(argv: Sequence[str]) -> None:
         exclude=options.exclude or "",
         task=options.task,
     )
-    checkup = visit(
+    checkup = run(
         settings,
         output=options.output,
         num_workers=options.num_workers,

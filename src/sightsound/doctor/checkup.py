@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -16,14 +15,14 @@ from sightsound.doctor.duplicates import (
     find_duplicates,
 )
 from sightsound.doctor.gather import Clips
-from sightsound.doctor.issue_types import KINDS, ORDER, SEVERITIES, Finding
+from sightsound.doctor.issue_types import ISSUE_TYPES, ORDER, SEVERITIES, Finding
 from sightsound.doctor.labels import label_findings
-from sightsound.doctor.workers import Failure, Progress, Workers
+from sightsound.media.decode_pool import DecodePool, Failure, Progress
 from sightsound.media.examine import Health, examine
 
-# Clips that cannot be trained on at all; copies are added to them. What merely hurts is for the
-# user to judge: a set of photographs with sound is still a set.
-EXCLUDED_KINDS = ("missing_file", "unreadable", "outside_file")
+# Clips that cannot be trained on at all; copies are added to them. The user decides about what
+# merely hurts: a set of photographs with sound is still a set.
+EXCLUDED_ISSUES = ("missing_file", "unreadable", "outside_file")
 
 
 @dataclass(frozen=True)
@@ -32,15 +31,15 @@ class Checkup:
 
     clips: Clips
     healths: tuple[Health | Failure, ...]  # of each row
-    findings: tuple[Finding, ...]  # in the order of KINDS, then of the rows
+    findings: tuple[Finding, ...]  # in the order of ISSUE_TYPES, then of the rows
     excluded: dict[str, str]  # {id: reason}
 
     @cached_property
-    def by_kind(self) -> dict[str, list[Finding]]:
-        """Findings of each kind that was found, in order."""
+    def by_issue(self) -> dict[str, list[Finding]]:
+        """Findings of each type that was found, in order."""
         found: dict[str, list[Finding]] = defaultdict(list)
         for finding in self.findings:
-            found[finding.kind].append(finding)
+            found[finding.issue].append(finding)
         return dict(found)
 
     @cached_property
@@ -55,7 +54,9 @@ class Checkup:
     @property
     def hurts(self) -> bool:
         """Whether anything is more than worth knowing."""
-        return any(KINDS[finding.kind].severity in SEVERITIES[:2] for finding in self.findings)
+        return any(
+            ISSUE_TYPES[finding.issue].severity in SEVERITIES[:2] for finding in self.findings
+        )
 
     @property
     def seconds(self) -> float:
@@ -64,10 +65,16 @@ class Checkup:
         return math.fsum(max(0.0, length) for length in lengths)
 
 
-def check(clips: Clips, workers: Workers, progress: Progress) -> Checkup:
+def check(clips: Clips, workers: DecodePool, progress: Progress) -> Checkup:
     """Examines all clips of a set; files that crash or hang the decoder are findings, too."""
     others = [Row(path.name, path, ()) for path in clips.others]
-    examined = _examined([*clips.rows, *others], workers, progress)
+    asked = [*clips.rows, *others]
+    names = ("path", "start_seconds", "end_seconds", "audio_path")
+    requests = ({name: getattr(row, name) for name in names} for row in asked)
+    examined: list[Health | Failure] = []
+    for health in workers.map(examine, requests):
+        examined.append(health)
+        progress("clips", len(examined), len(asked))
     rows, healths = clips.rows, examined[: len(clips.rows)]
     findings = [Finding("refused", clips.refusal)] if clips.refusal else []
     for row, health in zip(rows, healths, strict=True):
@@ -79,27 +86,10 @@ def check(clips: Clips, workers: Workers, progress: Progress) -> Checkup:
     for path, health in zip(clips.others, examined[len(rows) :], strict=True):
         if isinstance(health, Health):
             findings.append(Finding("overlooked", path.relative_to(clips.source).as_posix()))
-    findings.sort(key=lambda finding: ORDER[finding.kind])
+    findings.sort(key=lambda finding: ORDER[finding.issue])
     excluded = dict(excluded_copies(rows, groups)) | {
-        finding.id: f"{KINDS[finding.kind].title}: {finding.detail}"
+        finding.id: f"{ISSUE_TYPES[finding.issue].title}: {finding.detail}"
         for finding in findings
-        if finding.kind in EXCLUDED_KINDS
+        if finding.issue in EXCLUDED_ISSUES
     }
     return Checkup(clips, tuple(healths), tuple(findings), excluded)
-
-
-def _examined(rows: Sequence[Row], workers: Workers, progress: Progress) -> list[Health | Failure]:
-    questions = [
-        {
-            "path": row.path,
-            "start_seconds": row.start_seconds,
-            "end_seconds": row.end_seconds,
-            "audio_path": row.audio_path,
-        }
-        for row in rows
-    ]
-    found = []
-    for health in workers.map(examine, questions):
-        found.append(health)
-        progress("clips", len(found), len(rows))
-    return found

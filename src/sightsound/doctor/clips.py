@@ -8,8 +8,8 @@ import numpy as np
 
 from sightsound.data.rows import Row
 from sightsound.doctor.issue_types import Finding
-from sightsound.doctor.workers import Failure
 from sightsound.media.clips import is_outside
+from sightsound.media.decode_pool import Failure
 from sightsound.media.examine import Health, Pictures, Sound
 from sightsound.media.source import exists
 
@@ -36,11 +36,11 @@ SHORTER_SHARE = 0.75  # of that length
 
 def clip_findings(row: Row, health: Health | Failure) -> Iterator[Finding]:
     """Everything wrong with one clip that it alone tells."""
-    for kind, detail in _found(row, health):
-        yield Finding(kind, detail, row.id)
+    for issue, detail in _issues(row, health):
+        yield Finding(issue, detail, row.id)
 
 
-def _found(row: Row, health: Health | Failure) -> Iterator[tuple[str, str]]:
+def _issues(row: Row, health: Health | Failure) -> Iterator[tuple[str, str]]:
     missing = [path for path in (row.path, row.audio_path) if path and not exists(path)]
     if missing:
         yield "missing_file", str(missing[0])
@@ -52,9 +52,13 @@ def _found(row: Row, health: Health | Failure) -> Iterator[tuple[str, str]]:
         yield "outside_file", "; ".join(["no pictures and no sound there", *health.problems])
     else:
         yield from _streams(health)
-        yield from _extent(row, health)
+        if health.end_seconds - health.start_seconds < SHORTEST_SECONDS:
+            yield "too_short", f"{health.end_seconds - health.start_seconds:.2f} s"
+        end = row.end_seconds
+        if end is not None and end > health.file_seconds + PAST_END_SECONDS:
+            yield "past_end", f"ends at {end:g} s of {health.file_seconds:.2f} s"
         if health.video is not None:
-            yield from _pictures(health.video, health)
+            yield from _pictures(health.video)
         if health.audio is not None:
             yield from _sound(health.audio)
         if health.video is not None and health.audio is not None:
@@ -70,23 +74,15 @@ def _streams(health: Health) -> Iterator[tuple[str, str]]:
         yield "joined", "; ".join(health.joined)
     if health.choices:
         yield "several_tracks", "; ".join(health.choices)
-    for kind, word, stream in (
+    for issue, word, stream in (
         ("no_pictures", "video", health.video),
         ("no_sound", "audio", health.audio),
     ):
         if stream is None and not any(word in cause for cause in health.unreadable):
-            yield kind, f"no {word} stream in this clip"
+            yield issue, f"no {word} stream in this clip"
 
 
-def _extent(row: Row, health: Health) -> Iterator[tuple[str, str]]:
-    length = health.end_seconds - health.start_seconds
-    if length < SHORTEST_SECONDS:
-        yield "too_short", f"{length:.2f} s"
-    if row.end_seconds is not None and row.end_seconds > health.file_seconds + PAST_END_SECONDS:
-        yield "past_end", f"ends at {row.end_seconds:g} s of {health.file_seconds:.2f} s"
-
-
-def _pictures(video: Pictures, health: Health) -> Iterator[tuple[str, str]]:
+def _pictures(video: Pictures) -> Iterator[tuple[str, str]]:
     timing = video.timing
     length = timing.end_seconds - timing.start_seconds
     seen = video.decoded_seconds >= SEEN_SHARE * length or video.num_decoded >= timing.num_packets
@@ -94,25 +90,17 @@ def _pictures(video: Pictures, health: Health) -> Iterator[tuple[str, str]]:
     if video.num_decoded and seen and still and length >= SHORTEST_SECONDS:
         flat = "one colour" if video.contrast <= FLAT_LEVELS else "one picture"
         yield "static_picture", f"{flat} for {length:.2f} s"
-    if reshaped := _reshaped(video):
-        yield "reshaped", reshaped
+    # Shown otherwise than stored (width x height); turned pictures count as stored that way.
+    stored, shown = (video.stored_width, video.stored_height), (video.width, video.height)
+    if all(stored) and stored != shown:
+        aspect = video.pixel_aspect
+        pixels = f"; pixels are {aspect.numerator}:{aspect.denominator}" if aspect != 1 else ""
+        text = f"stored {stored[0]} x {stored[1]}, shown {shown[0]} x {shown[1]}{pixels}"
+        yield "reshaped", text
     if timing.uneven > UNEVEN_SHARE:
         yield "variable_rate", f"{timing.uneven:.0%} of the frames last longer or shorter"
     if timing.pause_seconds > PAUSE_SECONDS:
         yield "stutter", f"for {timing.pause_seconds:.2f} s at {timing.pause_at_seconds:.2f} s"
-
-
-def _reshaped(video: Pictures) -> str:
-    """How pictures are shown otherwise than stored, (width x height); nothing where they are not.
-
-    Turned pictures count as stored that way.
-    """
-    stored, shown = (video.stored_width, video.stored_height), (video.width, video.height)
-    if not all(stored) or stored == shown:
-        return ""
-    aspect = video.pixel_aspect
-    pixels = f"; pixels are {aspect.numerator}:{aspect.denominator}" if aspect != 1 else ""
-    return f"stored {stored[0]} x {stored[1]}, shown {shown[0]} x {shown[1]}{pixels}"
 
 
 def is_silent(audio: Sound) -> bool:

@@ -20,7 +20,7 @@ from sightsound.data.rows import Row
 from sightsound.doctor.clips import is_silent
 from sightsound.doctor.issue_types import Finding
 from sightsound.doctor.labels import label_text
-from sightsound.doctor.workers import Failure, Progress, Workers
+from sightsound.media.decode_pool import DecodePool, Failure, Progress
 from sightsound.media.examine import PRINT_SIDE, Health, compare_sound
 from sightsound.media.fingerprint import SAME_RECORDING, candidates
 from sightsound.media.source import find
@@ -49,7 +49,7 @@ def find_duplicates(
     rows: Sequence[Row],
     healths: Sequence[Health | Failure],
     *,
-    workers: Workers,
+    workers: DecodePool,
     progress: Progress,
 ) -> Groups:
     """Groups of equal clips, and of different ones with the same sound."""
@@ -66,8 +66,10 @@ def find_duplicates(
             copies.join(i, j)
     same_sound = []
     for members in sounds.groups():
-        parts = _parts(members, copies)
-        same_sound += [parts] if len(parts) > 1 else []
+        parts: dict[int, list[int]] = defaultdict(list)  # copies of one clip together
+        for index in members:
+            parts[copies.leader(index)].append(index)
+        same_sound += [list(parts.values())] if len(parts) > 1 else []
     return Groups(
         copies=copies.groups(),
         equal={index: set(members) for members in equal for index in members},
@@ -101,14 +103,6 @@ class Union:
         return [group for group in members.values() if len(group) > 1]
 
 
-def _parts(members: list[int], copies: Union) -> list[list[int]]:
-    """The members of a group, copies of one clip together."""
-    parts: dict[int, list[int]] = defaultdict(list)
-    for index in members:
-        parts[copies.leader(index)].append(index)
-    return list(parts.values())
-
-
 def content_hash(path: str | Path) -> bytes:
     """Of the bytes of a file."""
     with find(path).content() as data:
@@ -119,10 +113,14 @@ def content_hash(path: str | Path) -> bytes:
 
 
 def _equal(
-    rows: Sequence[Row], healths: Sequence[Health | Failure], *, workers: Workers
+    rows: Sequence[Row], healths: Sequence[Health | Failure], *, workers: DecodePool
 ) -> Iterator[list[int]]:
-    """Groups of clips of the same bytes and the same stretch of them."""
-    files = {row.path for row, health in zip(rows, healths, strict=True) if _is_clip(health)}
+    """Groups of clips of the same bytes and the same part of them."""
+    files = {
+        row.path
+        for row, health in zip(rows, healths, strict=True)
+        if isinstance(health, Health) and (health.video or health.audio)
+    }
     sizes: dict[int, list[Path]] = defaultdict(list)
     for path in sorted(files):
         sizes[find(path).size].append(path)
@@ -132,13 +130,9 @@ def _equal(
     groups: dict[tuple, list[int]] = defaultdict(list)
     for index, row in enumerate(rows):
         if row.path in files:
-            stretch = (row.start_seconds, row.end_seconds, row.audio_path)
-            groups[content.get(row.path, row.path), *stretch].append(index)
+            part = (row.start_seconds, row.end_seconds, row.audio_path)
+            groups[content.get(row.path, row.path), *part].append(index)
     return (members for members in groups.values() if len(members) > 1)
-
-
-def _is_clip(health: Health | Failure) -> bool:
-    return isinstance(health, Health) and bool(health.video or health.audio)
 
 
 # --- equal sound --------------------------------------------------------------------------------
@@ -149,37 +143,37 @@ def _same_recordings(
     healths: Sequence[Health | Failure],
     known: Union,
     *,
-    workers: Workers,
+    workers: DecodePool,
     progress: Progress,
 ) -> Iterator[tuple[int, int]]:
     """Pairs of clips with the same sound, the likeliest first; not those `known` by then."""
-    prints = [_prints(h) if known.leader(i) == i else b"" for i, h in enumerate(healths)]
+    prints = [b""] * len(healths)  # nothing for silence, which all sounds alike
+    for index, health in enumerate(healths):
+        audio = health.audio if isinstance(health, Health) else None
+        if audio is not None and known.leader(index) == index and not is_silent(audio):
+            prints[index] = audio.prints
     most = max(FEWEST_PAIRS, PAIRS_PER_CLIP * len(rows))
     found = candidates(prints, progress=partial(progress, "similar sounds"))
     pairs = heapq.nlargest(most, found, key=lambda pair: pair[2])
     for start in range(0, len(pairs), _CHUNK):
         chunk = [(i, j) for i, j, _ in pairs[start : start + _CHUNK]]
         chunk = sorted((i, j) for i, j in chunk if known.leader(i) != known.leader(j))
-        questions = [
-            {"first": _stretch(rows[i], healths[i]), "second": _stretch(rows[j], healths[j])}
+        requests = [
+            {"first": _sound_of(rows[i], healths[i]), "second": _sound_of(rows[j], healths[j])}
             for i, j in chunk
         ]
-        answers = zip(chunk, workers.map(compare_sound, questions), strict=True)
-        yield from [pair for pair, answer in answers if _is_same(answer)]
+        answers = zip(chunk, workers.map(compare_sound, requests), strict=True)
+        yield from [
+            pair
+            for pair, answer in answers
+            if isinstance(answer, float) and answer >= SAME_RECORDING
+        ]
         progress("sounds compared", min(start + _CHUNK, len(pairs)), len(pairs))
 
 
-def _is_same(answer: float | Failure) -> bool:
-    return isinstance(answer, float) and answer >= SAME_RECORDING
-
-
-def _prints(health: Health | Failure) -> bytes:
-    """Nothing for silence, which all sounds alike."""
-    audio = health.audio if isinstance(health, Health) else None
-    return b"" if audio is None or is_silent(audio) else audio.prints
-
-
-def _stretch(row: Row, health: Health) -> tuple[Path, float, float]:
+def _sound_of(row: Row, health: Health | Failure) -> tuple[Path, float, float]:
+    """Where the sound of a clip that has some lies: file, start and end."""
+    assert isinstance(health, Health) and health.audio is not None
     timing = health.audio.timing
     return row.audio_path or row.path, timing.start_seconds, timing.end_seconds
 
@@ -191,32 +185,29 @@ def _same_pictures(
     members: list[int], healths: Sequence[Health | Failure]
 ) -> Iterator[tuple[int, int]]:
     """Pairs that show the same at the same times, or nothing at all."""
-    videos = [healths[index].video for index in members]
+    found = [(index, healths[index]) for index in members]
+    videos = [health.video if isinstance(health, Health) else None for _, health in found]
     blind = [index for index, video in zip(members, videos, strict=True) if video is None]
     yield from zip(blind, blind[1:], strict=False)
     shown = [(i, v.prints) for i, v in zip(members, videos, strict=True) if v and v.prints]
     if len(shown) < 2:
         return
     indices, prints = zip(*shown, strict=True)
-    pixels = np.stack([_pixels(bits) for bits in prints])
+    cells = [np.frombuffer(bits, np.uint8).reshape(-1, PRINT_SIDE**2) for bits in prints]
+    pixels = np.stack(cells).astype(np.float32)  # (clips, prints, cells)
     change = pixels - pixels.mean(axis=1, keepdims=True)
     moving = np.sqrt(np.square(change).mean(axis=(1, 2)))
-    for place in range(len(indices) - 1):
-        others = slice(place + 1, None)
-        distance = np.sqrt(np.square(pixels[others] - pixels[place]).mean(axis=(1, 2)))
-        most = np.maximum(moving[others], moving[place])
-        together = (change[others] * change[place]).mean(axis=(1, 2))
-        alike = together > SAME_MOTION * moving[others] * moving[place]
+    for first in range(len(indices) - 1):
+        others = slice(first + 1, None)
+        distance = np.sqrt(np.square(pixels[others] - pixels[first]).mean(axis=(1, 2)))
+        most = np.maximum(moving[others], moving[first])
+        together = (change[others] * change[first]).mean(axis=(1, 2))
+        alike = together > SAME_MOTION * moving[others] * moving[first]
         same = (distance < np.maximum(SAME_LEVELS, SAME_SHARE * most)) & (
             alike | (most < STILL_LEVELS)
         )
         for other in np.flatnonzero(same):
-            yield indices[place], indices[place + 1 + other]
-
-
-def _pixels(prints: bytes) -> np.ndarray:
-    """(number of prints, cells) float32."""
-    return np.frombuffer(prints, np.uint8).reshape(-1, PRINT_SIDE**2).astype(np.float32)
+            yield indices[first], indices[first + 1 + other]
 
 
 # --- what they mean -----------------------------------------------------------------------------
@@ -229,7 +220,10 @@ def duplicate_findings(rows: Sequence[Row], groups: Groups) -> Iterator[Finding]
         labels = {label_text(rows[index]) for index in members}
         for index in members:
             others = [other for other in members if other != index]
-            others.sort(key=lambda other, own=index: rows[other].split == rows[own].split)
+            own_split = rows[index].split
+            others = [k for k in others if rows[k].split != own_split] + [
+                k for k in others if rows[k].split == own_split
+            ]
             same_file = others[0] in groups.equal.get(index, ())
             what = "file" if same_file else "sound and pictures"
             text = f"the same {what} as {_named(rows, others)}"

@@ -1,6 +1,6 @@
 """One HTML file that shows what a checkup found: offline, for screen, phone and paper.
 
-Clips with findings are shown with a picture and their sound, as many of each kind as fit; the rest
+Clips with findings are shown with a picture and their sound, as many of each type as fit; the rest
 is in `findings.csv`. So the page of a large set is no larger than that of a small one.
 """
 
@@ -15,23 +15,23 @@ from typing import Any
 
 from sightsound.data.rows import Row, splits_of
 from sightsound.doctor.checkup import Checkup
-from sightsound.doctor.issue_types import KINDS, ORDER, SEVERITIES
+from sightsound.doctor.issue_types import ISSUE_TYPES, ORDER, SEVERITIES
 from sightsound.doctor.labels import label_text
 from sightsound.doctor.summary import headline, number_of
-from sightsound.doctor.workers import Progress, Workers
-from sightsound.media.examine import NUM_POINTS, Health, thumbnail
+from sightsound.media.decode_pool import DecodePool, Progress
+from sightsound.media.examine import NUM_POINTS, Health, Pictures, thumbnail
 from sightsound.pages import write as pages
 
 MOST_CLIPS = 300  # with findings: a page of about 2 MB
 NUM_HEALTHY = 6
-MOST_LINES = 30  # of findings about the whole set, of one kind
+MOST_LINES = 30  # of findings about the whole set, of one type
 MOST_CLASSES = 1000
 WIDTH, HEIGHT = 160, 120  # pixels within which a thumbnail fits
 WAVE_HEIGHT = 40
 
 
 def write_page(
-    checkup: Checkup, path: Path, *, workers: Workers, title: str, progress: Progress
+    checkup: Checkup, path: Path, *, workers: DecodePool, title: str, progress: Progress
 ) -> None:
     """Write the page; it appears whole."""
     pages.write_page(
@@ -42,7 +42,7 @@ def write_page(
         source=str(checkup.clips.source),
         num_excluded=len(checkup.excluded),
         severities=SEVERITIES,
-        findings=list(_kinds(checkup)),
+        findings=list(_issue_types(checkup)),
         classes=_classes(checkup),
         splits=splits_of(checkup.clips.rows),
         clips=list(_clips(checkup, workers, progress)),
@@ -54,18 +54,18 @@ def write_page(
     )
 
 
-def _kinds(checkup: Checkup) -> Iterator[dict[str, Any]]:
+def _issue_types(checkup: Checkup) -> Iterator[dict[str, Any]]:
     """A row of the table of findings each."""
-    for name, findings in checkup.by_kind.items():
-        kind = KINDS[name]
+    for name, findings in checkup.by_issue.items():
+        issue = ISSUE_TYPES[name]
         of_set = [finding.detail for finding in findings if not finding.id]
         yield {
             "name": name,
-            "title": kind.title,
-            "severity": SEVERITIES.index(kind.severity),
+            "title": issue.title,
+            "severity": SEVERITIES.index(issue.severity),
             "number": number_of(findings),
-            "means": kind.means,
-            "remedy": kind.remedy,
+            "means": issue.means,
+            "remedy": issue.remedy,
             "lines": of_set[:MOST_LINES],
             "num_more": max(0, len(of_set) - MOST_LINES),
         }
@@ -86,19 +86,23 @@ def _classes(checkup: Checkup) -> list[dict[str, Any]]:
 # --- clips --------------------------------------------------------------------------------------
 
 
-def _clips(checkup: Checkup, workers: Workers, progress: Progress) -> Iterator[dict[str, Any]]:
+def _clips(checkup: Checkup, workers: DecodePool, progress: Progress) -> Iterator[dict[str, Any]]:
     """What the page says of each clip shown."""
     shown = _chosen(checkup)
     rows = [checkup.clips.rows[index] for index in shown]
     healths = [checkup.healths[index] for index in shown]
-    pictured = [i for i, h in enumerate(healths) if isinstance(h, Health) and h.video is not None]
-    answers = workers.map(thumbnail, [_question(rows[i], healths[i]) for i in pictured])
+    requests = {
+        index: _thumbnail_request(rows[index], health.video)
+        for index, health in enumerate(healths)
+        if isinstance(health, Health) and health.video is not None
+    }
+    answers = workers.map(thumbnail, requests.values())
     found = checkup.by_id
     pictures: dict[int, bytes] = {}
-    for number, (place, answer) in enumerate(zip(pictured, answers, strict=True)):
-        pictures[place] = answer if isinstance(answer, bytes) else b""
-        progress("pictures for the page", number + 1, len(pictured))
-    for place, (row, health) in enumerate(zip(rows, healths, strict=True)):
+    for index, answer in zip(requests, answers, strict=True):
+        pictures[index] = answer if isinstance(answer, bytes) else b""
+        progress("pictures for the page", len(pictures), len(requests))
+    for index, (row, health) in enumerate(zip(rows, healths, strict=True)):
         known = health if isinstance(health, Health) else Health()
         yield {
             "id": row.id,
@@ -106,13 +110,13 @@ def _clips(checkup: Checkup, workers: Workers, progress: Progress) -> Iterator[d
             "split": row.split,
             "seconds": max(0.0, known.end_seconds - known.start_seconds),
             "facts": "; ".join(_facts(known)),
-            "picture": base64.b64encode(pictures.get(place, b"")).decode(),
+            "picture": base64.b64encode(pictures.get(index, b"")).decode(),
             "wave": _wave(known.audio.outline) if known.audio is not None else "",
             "findings": [
                 {
-                    "name": finding.kind,
-                    "title": KINDS[finding.kind].title,
-                    "severity": SEVERITIES.index(KINDS[finding.kind].severity),
+                    "name": finding.issue,
+                    "title": ISSUE_TYPES[finding.issue].title,
+                    "severity": SEVERITIES.index(ISSUE_TYPES[finding.issue].severity),
                     "detail": finding.detail,
                 }
                 for finding in found.get(row.id, ())
@@ -122,22 +126,22 @@ def _clips(checkup: Checkup, workers: Workers, progress: Progress) -> Iterator[d
 
 
 def _chosen(checkup: Checkup) -> list[int]:
-    """Positions of the clips shown, worst first: some of every kind, then a few healthy ones."""
-    places = {row.id: index for index, row in enumerate(checkup.clips.rows)}
-    kinds = [[f.id for f in found if f.id] for found in checkup.by_kind.values()]
-    turns = (clip for turn in zip_longest(*kinds) for clip in turn if clip is not None)
+    """Positions of the clips shown, worst first: some of every type, then a few healthy ones."""
+    indices = {row.id: index for index, row in enumerate(checkup.clips.rows)}
+    ids = [[f.id for f in found if f.id] for found in checkup.by_issue.values()]
+    turns = (clip for turn in zip_longest(*ids) for clip in turn if clip is not None)
     found = checkup.by_id  # the worst finding of a clip comes first
-    chosen = [places[clip] for clip in list(dict.fromkeys(turns))[:MOST_CLIPS]]
-    chosen.sort(key=lambda index: (ORDER[found[checkup.clips.rows[index].id][0].kind], index))
-    healthy = [index for clip, index in places.items() if clip not in found]
+    chosen = [indices[clip] for clip in list(dict.fromkeys(turns))[:MOST_CLIPS]]
+    chosen.sort(key=lambda index: (ORDER[found[checkup.clips.rows[index].id][0].issue], index))
+    healthy = [index for clip, index in indices.items() if clip not in found]
     return chosen + healthy[:: max(1, len(healthy) // NUM_HEALTHY)][:NUM_HEALTHY]
 
 
-def _question(row: Row, health: Health) -> dict[str, Any]:
-    """For a thumbnail from the middle of the clip."""
-    timing = health.video.timing
-    scale = min(WIDTH / health.video.width, HEIGHT / health.video.height)
-    size = (health.video.height, health.video.width)
+def _thumbnail_request(row: Row, video: Pictures) -> dict[str, Any]:
+    """Arguments for a thumbnail from the middle of the clip."""
+    timing = video.timing
+    scale = min(WIDTH / video.width, HEIGHT / video.height)
+    size = (video.height, video.width)
     return {
         "path": row.path,
         "at_seconds": (timing.start_seconds + timing.end_seconds) / 2,

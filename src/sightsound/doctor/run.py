@@ -1,4 +1,4 @@
-"""A visit to the doctor: gathered, examined, written down, told on the terminal."""
+"""Runs the doctor: gathers clips, examines them, writes the report, prints a summary."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -20,10 +21,10 @@ from sightsound.doctor.checkup import Checkup, check
 from sightsound.doctor.gather import gather
 from sightsound.doctor.page import write_page
 from sightsound.doctor.summary import terminal, write_tables
-from sightsound.doctor.workers import Workers
+from sightsound.media.decode_pool import DecodePool
 
 
-def visit(
+def run(
     settings: DataSettings,
     *,
     output: str | Path,
@@ -42,8 +43,9 @@ def visit(
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"--output {str(folder)!r} is a file; name a folder for the report")
     clips = gather(settings)
-    with Workers(num_workers, seconds=seconds) as workers, _bars(console) as bars:
-        shown: dict[str, int] = {}
+    source = clips.source  # a table that is called as all are goes by the name of its folder
+    with DecodePool(num_workers, seconds=seconds) as workers, _bars(console) as bars:
+        shown: dict[str, TaskID] = {}
 
         def progress(text: str, done: int, total: int) -> None:
             if text not in shown:
@@ -57,18 +59,13 @@ def visit(
             checkup,
             folder / "report.html",
             workers=workers,
-            title=_title(clips.source),
+            title=source.parent.name if source.name in TABLE_NAMES else source.name,
             progress=progress,
         )
     console.print(terminal(checkup))
     said = f"\nDetails: {folder / 'report.html'}, and findings.csv beside it"
     console.print(said, highlight=False, soft_wrap=True)
     return checkup
-
-
-def _title(source: Path) -> str:
-    """The name of the table, or of the folder whose table is called as all are."""
-    return source.parent.name if source.name in TABLE_NAMES else source.name
 
 
 def _bars(console: Console) -> Progress:

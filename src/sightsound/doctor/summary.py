@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Group
@@ -11,7 +11,7 @@ from rich.text import Text
 
 from sightsound.data.rows import splits_of
 from sightsound.doctor.checkup import Checkup
-from sightsound.doctor.issue_types import KINDS, SEVERITIES, Finding
+from sightsound.doctor.issue_types import ISSUE_TYPES, SEVERITIES, Finding
 from sightsound.doctor.labels import label_text
 from sightsound.files import csv_text, write_whole
 
@@ -53,36 +53,30 @@ def terminal(checkup: Checkup) -> Group:
     table.add_column(justify="right", no_wrap=True)
     table.add_column()
     for severity in SEVERITIES:
-        found = {k: f for k, f in checkup.by_kind.items() if KINDS[k].severity == severity}
+        found = {k: f for k, f in checkup.by_issue.items() if ISSUE_TYPES[k].severity == severity}
         if found:
             table.add_row()
             table.add_row(Text(severity.capitalize(), style=COLOURS[severity]))
         for name, findings in found.items():
-            kind = KINDS[name]
-            text = Text(f"{_shown(name, findings)}{kind.means}")
-            if kind.remedy:
-                text.append(f"\n{kind.remedy}", style="dim")
-            table.add_row(Text(f"  {kind.title}"), f"{number_of(findings):,}", text)
+            issue = ISSUE_TYPES[name]
+            # The message itself, where there is only one and it says everything.
+            shown = f"{findings[0].detail}\n" if name in ("refused", "imbalance") else ""
+            text = Text(f"{shown}{issue.means}")
+            if issue.remedy:
+                text.append(f"\n{issue.remedy}", style="dim")
+            table.add_row(Text(f"  {issue.title}"), f"{number_of(findings):,}", text)
     return Group(Text(headline(checkup)), table if checkup.findings else "Nothing was found.")
-
-
-def _shown(name: str, findings: Sequence[Finding]) -> str:
-    """The message itself, where there is only one and it says everything."""
-    return f"{findings[0].detail}\n" if name in ("refused", "imbalance") else ""
 
 
 def write_tables(checkup: Checkup, folder: Path) -> None:
     """`findings.csv`, a row for each clip and finding, and `exclude.csv`; each appears whole."""
-    write_whole(folder / "findings.csv", csv_text(_finding_lines(checkup), FINDINGS))
-    excluded = (dict(zip(EXCLUDE, item, strict=True)) for item in checkup.excluded.items())
-    write_whole(folder / "exclude.csv", csv_text(excluded, EXCLUDE))
-
-
-def _finding_lines(checkup: Checkup) -> Iterator[dict[str, str]]:
-    rows = {row.id: row for row in checkup.clips.rows}
+    rows, lines = {row.id: row for row in checkup.clips.rows}, []
     for finding in checkup.findings:
         row = rows.get(finding.id)
         of_row = ("", "", "") if row is None else (str(row.path), label_text(row), row.split)
-        severity = KINDS[finding.kind].severity
-        cells = (finding.id, *of_row, finding.kind, severity, finding.detail)
-        yield dict(zip(FINDINGS, cells, strict=True))
+        severity = ISSUE_TYPES[finding.issue].severity
+        cells = (finding.id, *of_row, finding.issue, severity, finding.detail)
+        lines.append(dict(zip(FINDINGS, cells, strict=True)))
+    write_whole(folder / "findings.csv", csv_text(lines, FINDINGS))
+    excluded = (dict(zip(EXCLUDE, item, strict=True)) for item in checkup.excluded.items())
+    write_whole(folder / "exclude.csv", csv_text(excluded, EXCLUDE))
