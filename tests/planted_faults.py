@@ -158,5 +158,5 @@ def ids(findings) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for finding in findings:
         if finding.id:
-            found.setdefault(finding.kind, set()).add(os.path.basename(finding.id))
+            found.setdefault(finding.issue, set()).add(os.path.basename(finding.id))
     return found

@@ -376,5 +376,5 @@ def test_doctor_tells_of_joined_recordings_apart_from_damage(tmp_path, parts):
         health = examine(path)
         assert health.problems == ()
         assert [text.partition(":")[0] for text in health.joined] == ["video", "audio"]
-        found = {f.kind: f.detail for f in clip_findings(Row("a", path, ("dog",)), health)}
+        found = {f.issue: f.detail for f in clip_findings(Row("a", path, ("dog",)), health)}
         assert "what follows is played on" in found["joined"] and "damaged" not in found

@@ -311,7 +311,7 @@ def test_a_crop_that_leaves_nothing(tmp_path):
 
 def test_doctor_names_such_files(tmp_path):
     wide, plain = write_bar(tmp_path / "a.mp4"), write_bar(tmp_path / "b.mp4", pixel_aspect=None)
-    kinds = {f.kind: f.detail for f in clip_findings(Row("a", wide, ("x",)), examine(wide))}
+    kinds = {f.issue: f.detail for f in clip_findings(Row("a", wide, ("x",)), examine(wide))}
     assert kinds["reshaped"] == "stored 64 x 48, shown 128 x 48; pixels are 2:1"
     found = clip_findings(Row("b", plain, ("x",)), examine(plain))
-    assert "reshaped" not in {finding.kind for finding in found}
+    assert "reshaped" not in {finding.issue for finding in found}

@@ -156,7 +156,7 @@ def judged(tmp_path, *, row=None, **health):
     make_files(tmp_path, "clip.mp4")
     row = row or Row("clip.mp4", tmp_path / "clip.mp4", ("x",))
     given = {"video": pictures(), "audio": sound(), "end_seconds": 10.0, "file_seconds": 10.0}
-    return [f.kind for f in clip_findings(row, Health(**(given | health)))]
+    return [f.issue for f in clip_findings(row, Health(**(given | health)))]
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,7 @@ def test_details_say_how_much(tmp_path):
 
 def test_a_missing_or_unreadable_file(tmp_path):
     row = Row("clip.mp4", tmp_path / "clip.mp4", ("x",))
-    assert [f.kind for f in clip_findings(row, Failure("no such file"))] == ["missing_file"]
+    assert [f.issue for f in clip_findings(row, Failure("no such file"))] == ["missing_file"]
     make_files(tmp_path, "clip.mp4")
     found = list(clip_findings(row, Failure("the decoder took longer than 60 s")))
     assert found == [Finding("unreadable", "the decoder took longer than 60 s", "clip.mp4")]
@@ -238,7 +238,7 @@ def rows_of(*lines):
 
 
 def said(rows, *, task="single", source=Path("/nowhere")):
-    return [(f.kind, f.detail) for f in label_findings(rows, task=task, source=source)]
+    return [(f.issue, f.detail) for f in label_findings(rows, task=task, source=source)]
 
 
 def many(*labels, split="train", number=12):
@@ -321,19 +321,19 @@ def test_union():
 def test_copies_within_and_across_splits():
     rows, groups = copies("train", "train", "test")
     found = list(duplicate_findings(rows, groups))
-    assert [(f.kind, f.detail) for f in found] == [
+    assert [(f.issue, f.detail) for f in found] == [
         ("leak", "the same sound and pictures as 2.mp4 (test) and 1 more"),
         ("leak", "the same sound and pictures as 2.mp4 (test) and 1 more"),
         ("leak", "the same sound and pictures as 0.mp4 (train) and 1 more"),
     ]
     rows, groups = copies("train", "train")
-    found = [(f.kind, f.detail) for f in duplicate_findings(rows, groups)]
+    found = [(f.issue, f.detail) for f in duplicate_findings(rows, groups)]
     assert found[0] == ("duplicate", "the same file as 1.mp4 (train)")
 
 
 def test_copies_under_other_labels():
     rows, groups = copies("train", "train", labels=("a", "b"))
-    found = [f.detail for f in duplicate_findings(rows, groups) if f.kind == "two_labels"]
+    found = [f.detail for f in duplicate_findings(rows, groups) if f.issue == "two_labels"]
     assert found == ["'a' here, 'b' at 1.mp4", "'b' here, 'a' at 0.mp4"]
 
 
@@ -362,7 +362,7 @@ def test_copies_within_a_split_stay_where_there_are_others():
 def test_the_same_sound_under_other_pictures():
     rows = rows_of(("a", "train"), ("b", "test"), ("a", "train"))
     groups = Groups([[0, 2]], {}, [[[0, 2], [1]]])
-    found = {f.id: f.detail for f in duplicate_findings(rows, groups) if f.kind == "same_sound"}
+    found = {f.id: f.detail for f in duplicate_findings(rows, groups) if f.issue == "same_sound"}
     assert found == {
         "0.mp4": "as 1.mp4 (test)",
         "1.mp4": "as 0.mp4 (train) and 1 more",

@@ -58,7 +58,7 @@ def test_the_default_track_is_taken(tmp_path, suffix, default):
     assert hertz == pytest.approx(HERTZ[default], abs=2)
     words = f"track {default + 1} of 2 is taken, marked as default"
     assert examine(path).choices == (f"video: {words}", f"audio: {words}")
-    found = {f.kind: f.detail for f in clip_findings(Row("a", path, ("dog",)), examine(path))}
+    found = {f.issue: f.detail for f in clip_findings(Row("a", path, ("dog",)), examine(path))}
     assert words in found["several_tracks"]
 
 

@@ -31,7 +31,11 @@ def write_video(
     `None` for a file without sound. `crf` is the quality of x264: 0 lossless, 51 worst. The folder
     of `path` must exist. Raises `ValueError` where an argument has another shape, type or range.
     """
-    _check_frames(frames)
+    if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or len(frames) == 0:
+        raise ValueError(
+            f"frames: got shape {frames.shape}, {frames.dtype}; accepted: (T, H, W, 3) uint8 RGB "
+            "with at least one frame"
+        )
     write_frames(
         path,
         frames,
@@ -70,14 +74,6 @@ def write_frames(
                 rate_hz=rate_hz,
                 crf=crf,
             )
-
-
-def _check_frames(frames: np.ndarray) -> None:
-    if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or len(frames) == 0:
-        raise ValueError(
-            f"frames: got shape {frames.shape}, {frames.dtype}; accepted: (T, H, W, 3) uint8 RGB "
-            "with at least one frame"
-        )
 
 
 def _check(
@@ -125,14 +121,16 @@ def _write_streams(
     video.height, video.width = size
     video.pix_fmt = "yuv420p"
     video.codec_context.thread_count = 1
-    sound = iter(())
+    sound: Iterator[tuple[float, list[av.Packet]]] = iter(())
     if waveform is not None and len(waveform):
-        sound = _sound_packets(container, waveform=waveform.astype(np.float32), rate_hz=rate_hz)
+        stream = container.add_stream("aac", rate=rate_hz, layout="mono")
+        stream.bit_rate = _AAC_BITS_PER_SAMPLE * rate_hz
+        sound = _encoded(stream, waveform=waveform.astype(np.float32), rate_hz=rate_hz)
     heard = 0.0
     for index, pixels in enumerate(frames):
         while heard <= index / rate and (part := next(sound, None)) is not None:
-            heard, packets = part
-            container.mux(packets)
+            heard = part[0]
+            container.mux(part[1])
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
         frame.pts, frame.time_base = index, 1 / rate
         container.mux(video.encode(frame))
@@ -141,18 +139,10 @@ def _write_streams(
         container.mux(packets)
 
 
-def _sound_packets(
-    container: OutputContainer, *, waveform: np.ndarray, rate_hz: int
-) -> Iterator[tuple[float, list[av.Packet]]]:
-    """A new stream of the container: (seconds encoded so far, packets) until all is."""
-    stream = container.add_stream("aac", rate=rate_hz, layout="mono")
-    stream.bit_rate = _AAC_BITS_PER_SAMPLE * rate_hz
-    return _encoded(stream, waveform=waveform, rate_hz=rate_hz)
-
-
 def _encoded(
     stream: av.AudioStream, *, waveform: np.ndarray, rate_hz: int
 ) -> Iterator[tuple[float, list[av.Packet]]]:
+    """(seconds encoded so far, packets) until all is."""
     for start in range(0, len(waveform), _AUDIO_CHUNK):
         chunk = waveform[None, start : start + _AUDIO_CHUNK]
         frame = av.AudioFrame.from_ndarray(

@@ -1,7 +1,7 @@
-"""How a clip is: what its streams hold, how evenly, how loud and lively they are, what is damaged.
+"""Examines a clip: what its streams hold, gaps in time, loudness, motion, what is damaged.
 
 Packets are read from end to end, pictures and sound decoded up to a budget of about a second of
-one core; of a longer clip, stretches spread over it. `Health.unseen` says what was left out.
+one core; of a longer clip, parts spread over it. `Health.unseen` says what was left out.
 What the numbers mean for training is for others to say (`doctor/`).
 """
 
@@ -116,7 +116,10 @@ def examine(
     stop = min(duration, math.inf if end_seconds is None else end_seconds)
     unreadable = info.problems
     if heard is not info:  # of each file, only the stream that is used
-        unreadable = _about("video", info.problems) + _about("audio", heard.problems)
+        unreadable = (
+            *(cause for cause in info.problems if "video" in cause),
+            *(cause for cause in heard.problems if "audio" in cause),
+        )
     health = Health(start_seconds, stop, duration, unreadable=unreadable)
     if stop <= start_seconds:
         return health
@@ -127,13 +130,9 @@ def examine(
     return health
 
 
-def _about(kind: str, causes: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(cause for cause in causes if kind in cause)
-
-
 def compare_sound(first: tuple[str | Path, float, float], second: tuple) -> float:
-    """`likeness` of the starts of two stretches (path, start_seconds, end_seconds)."""
-    return likeness(*(_start_of_sound(*stretch) for stretch in (first, second)))
+    """`likeness` of the starts of two parts (path, start_seconds, end_seconds) of files."""
+    return likeness(_start_of_sound(*first), _start_of_sound(*second))
 
 
 @lru_cache(maxsize=64)  # 40 MB: a clip is often compared with several others in turn
@@ -161,31 +160,29 @@ def _with_pictures(health: Health, path: str | Path, info: VideoStreamInfo) -> H
     start, stop = health.start_seconds, health.end_seconds
     with opened(path, start_seconds=start) as media:  # open to the end: `track` reads its headers
         track = VideoTrack.find(media)
+        assert track is not None  # `info` is about it
         packets = Packets.of(track)
         timing = packets.timing(start, stop)
         if timing is not None:
             pieces = _pieces(packets, start, stop, num_pixels=info.height * info.width)
             look = _looked_at(path, packets, pieces, timing, track=track)
-            health = dataclasses.replace(health, video=_pictures(info, timing, look))
+            pictures = Pictures(
+                codec=info.codec,
+                height=info.shown_height,
+                width=info.shown_width,
+                frames_per_second=info.frames_per_second,
+                timing=timing,
+                num_decoded=len(look.times),
+                stored_height=info.height,
+                stored_width=info.width,
+                pixel_aspect=info.display.pixel_aspect,
+                **look.measures(timing),
+            )
+            health = dataclasses.replace(health, video=pictures)
             if sum(map(len, pieces)) < timing.num_packets:
                 seen = f"{len(look.times)} of {timing.num_packets} pictures"
                 health = _noted(health, unseen=f"all but {seen}")
         return _with_track(_noted(health, problems=track.damage(since=start, until=stop)), track)
-
-
-def _pictures(info: VideoStreamInfo, timing: Timing, look: _Look) -> Pictures:
-    return Pictures(
-        codec=info.codec,
-        height=info.shown_height,
-        width=info.shown_width,
-        frames_per_second=info.frames_per_second,
-        timing=timing,
-        num_decoded=len(look.times),
-        stored_height=info.height,
-        stored_width=info.width,
-        pixel_aspect=info.display.pixel_aspect,
-        **look.measures(timing),
-    )
 
 
 def _pieces(packets: Packets, start: float, stop: float, *, num_pixels: int) -> list[range]:
@@ -197,8 +194,8 @@ def _pieces(packets: Packets, start: float, stop: float, *, num_pixels: int) -> 
     if (end - first) * num_pixels <= WHOLE_PIXELS:
         return [range(first, end)]
     inside = [first, *keyframes[(keyframes > first) & (keyframes < end)].tolist()]
-    places = np.linspace(0, len(inside) - 1, min(NUM_PARTS, len(inside))).round().astype(int)
-    starts = [inside[place] for place in places]
+    chosen = np.linspace(0, len(inside) - 1, min(NUM_PARTS, len(inside))).round().astype(int)
+    starts = [inside[index] for index in chosen]
     length = max(2, int(PART_PIXELS / num_pixels / len(starts)))
     ends = [*starts[1:], end]
     return [range(k, min(k + length, e)) for k, e in zip(starts, ends, strict=True)]
@@ -211,6 +208,7 @@ def _looked_at(
     look = _Look()
     with opened(path, start_seconds=timing.start_seconds) as media:
         decoding = VideoTrack.find(media)
+        assert decoding is not None  # `track` is the same stream
         packets = _numbered(decoding, known, since=float(known.times[pieces[0].start]))
         for piece in pieces:
             for packet in _piece(decoding, packets, piece):
@@ -227,12 +225,14 @@ def _looked_at(
 def _numbered(
     track: VideoTrack, known: Packets, *, since: float
 ) -> Iterator[tuple[int, av.Packet]]:
-    """(place among `known`, packet), from a keyframe shown by `since` seconds or the start on."""
+    """(index among `known`, packet), from a keyframe shown by `since` seconds or the start on."""
     packets = track.packets(since)
     first = next(packets, None)
     if first is None:
         return
-    number = known.keyframe_at(track.seconds(first.pts)) if track.is_sought else 0
+    number: int | None = 0
+    if track.is_sought and first.pts is not None:
+        number = known.keyframe_at(track.seconds(first.pts))
     if number is None:  # its time was guessed from those before it
         track.reopen()
         yield from enumerate(track.packets())
@@ -273,7 +273,7 @@ class _Look:
             interpolation=Interpolation.AREA,
             threads=1,
         )
-        plane = np.frombuffer(small.planes[0], np.uint8).reshape(SIDE, -1)[:, :SIDE]
+        plane = np.frombuffer(bytes(small.planes[0]), np.uint8).reshape(SIDE, -1)[:, :SIDE]
         self._greys.append(plane.astype(np.int16))
         self.times.append(time)
         self._pieces.append(piece)
@@ -316,15 +316,21 @@ def _with_sound(health: Health, path: str | Path, info: AudioStreamInfo) -> Heal
     start, stop = health.start_seconds, health.end_seconds
     with opened(path, start_seconds=start) as media:
         track = AudioTrack.find(media)
+        assert track is not None  # `info` is about it
         timing = Packets.of(track).timing(start, stop)
         lost = track.damage(since=start, until=stop)
         health = _with_track(health, track)
         joined = track.joins()
     if timing is None:
         return _noted(health, problems=lost)
-    stretches = _stretches(timing)
+    # All of the sound, or parts spread over it.
+    begin, end = timing.start_seconds, timing.end_seconds
+    windows = [(begin, end)]
+    if end - begin > WHOLE_SECONDS:
+        starts = np.linspace(begin, end - PART_SECONDS, NUM_SOUND_PARTS).tolist()
+        windows = [(part, part + PART_SECONDS) for part in starts]
     try:
-        parts = [read_audio(path, *stretch, RATE_OF_SOUND_HZ) for stretch in stretches]
+        parts = [read_audio(path, *window, RATE_OF_SOUND_HZ) for window in windows]
     except DecodeError as error:
         return _noted(health, unreadable=(error.cause,))
     heard = [part for part in parts if part is not None]
@@ -333,7 +339,7 @@ def _with_sound(health: Health, path: str | Path, info: AudioStreamInfo) -> Heal
     problems = tuple(text for text in told if text not in joined) or lost
     if not len(samples):
         return _noted(health, problems=problems)
-    channels, mono = _levels(path, stretches)
+    channels, mono = _levels(path, windows)
     sound = Sound(
         codec=info.codec,
         rate_hz=info.rate_hz,
@@ -341,33 +347,25 @@ def _with_sound(health: Health, path: str | Path, info: AudioStreamInfo) -> Heal
         loudest_db=_loudest(samples),
         channels_db=channels,
         mono_db=mono,
-        outline=_outline(health, stretches, parts),
+        outline=_outline(health, windows, parts),
         prints=fingerprint(heard[0].samples, RATE_OF_SOUND_HZ),
     )
-    if len(stretches) > 1:
+    if len(windows) > 1:
         seconds = NUM_SOUND_PARTS * PART_SECONDS
-        length = timing.end_seconds - timing.start_seconds
-        health = _noted(health, unseen=f"all but {seconds:.0f} of {length:.0f} s of sound")
+        health = _noted(health, unseen=f"all but {seconds:.0f} of {end - begin:.0f} s of sound")
     return dataclasses.replace(_noted(health, problems=problems), audio=sound)
 
 
-def _stretches(timing: Timing) -> list[tuple[float, float]]:
-    """All of the sound, or parts spread over it."""
-    start, stop = timing.start_seconds, timing.end_seconds
-    if stop - start <= WHOLE_SECONDS:
-        return [(start, stop)]
-    starts = np.linspace(start, stop - PART_SECONDS, NUM_SOUND_PARTS).tolist()
-    return [(part, part + PART_SECONDS) for part in starts]
-
-
 def _levels(
-    path: str | Path, stretches: list[tuple[float, float]]
+    path: str | Path, windows: list[tuple[float, float]]
 ) -> tuple[tuple[float, ...], float]:
     """Loudness of each channel that counts and of all as one, in decibels of full scale."""
     squares, count = np.zeros(1), 0
-    for start, stop in stretches:
+    for start, stop in windows:
         with opened(path, start_seconds=start) as media:
-            for time, _, mixed, frame in AudioTrack.find(media).sound(start, stop):
+            track = AudioTrack.find(media)
+            assert track is not None  # it was examined before
+            for time, _, mixed, frame in track.sound(start, stop):
                 channels = _full_scale(channels_of(frame))[counted(frame.layout)]
                 rows = np.vstack([channels, mixed])
                 rows = rows[:, np.isfinite(mixed)]
@@ -399,16 +397,16 @@ def _decibels(power: float) -> float:
 
 
 def _outline(
-    health: Health, stretches: list[tuple[float, float]], parts: list[Samples | None]
+    health: Health, windows: list[tuple[float, float]], parts: list[Samples | None]
 ) -> bytes:
     """The largest sample at each of `NUM_POINTS` moments of the clip."""
     peaks = np.zeros(NUM_POINTS, np.float32)
     scale = NUM_POINTS / (health.end_seconds - health.start_seconds)
-    for (start, _), part in zip(stretches, parts, strict=True):
+    for (start, _), part in zip(windows, parts, strict=True):
         if part is not None:
             times = start - health.start_seconds + np.arange(len(part.samples)) / RATE_OF_SOUND_HZ
-            places = np.clip((times * scale).astype(int), 0, NUM_POINTS - 1)
-            np.maximum.at(peaks, places, np.abs(part.samples))
+            points = np.clip((times * scale).astype(int), 0, NUM_POINTS - 1)
+            np.maximum.at(peaks, points, np.abs(part.samples))
     return np.round(np.minimum(peaks, 1.0) * 255).astype(np.uint8).tobytes()
 
 

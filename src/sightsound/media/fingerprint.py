@@ -45,8 +45,9 @@ def fingerprint(samples: np.ndarray, rate: int) -> bytes:
         samples = soxr.resample(samples, rate, RATE_HZ)
     windows = np.lib.stride_tricks.sliding_window_view(samples, _WINDOW)[::_HOP]
     power = np.abs(np.fft.rfft(windows * np.hanning(_WINDOW).astype(np.float32), axis=1)) ** 2
-    first, *others = _band_edges()
-    level = np.log(np.add.reduceat(power[:, first : others[-1]], _starts(), axis=1) + 1e-10)
+    first, *_, last = edges = _band_edges()
+    starts = [edge - first for edge in edges[:-1]]
+    level = np.log(np.add.reduceat(power[:, first:last], starts, axis=1) + 1e-10)
     contrast = np.diff(level, axis=1)
     signs = contrast[_STEP:] > contrast[:-_STEP]
     return np.packbits(signs).tobytes()
@@ -104,13 +105,9 @@ def _levelled(samples: np.ndarray, *, size: int) -> np.ndarray:
 @cache
 def _band_edges() -> list[int]:
     """Bins of the spectrum at which bands start, and the end of the last; even in mel."""
-    mel = np.linspace(*(np.log1p(hertz / 700) for hertz in (LOW_HZ, HIGH_HZ)), _NUM_BANDS + 1)
+    low, high = (np.log1p(hertz / 700) for hertz in (LOW_HZ, HIGH_HZ))
+    mel = np.linspace(low, high, _NUM_BANDS + 1)
     return np.round(700 * np.expm1(mel) * _WINDOW / RATE_HZ).astype(int).tolist()
-
-
-def _starts() -> list[int]:
-    edges = _band_edges()
-    return [edge - edges[0] for edge in edges[:-1]]
 
 
 @cache
@@ -124,12 +121,12 @@ def _directions() -> np.ndarray:
 
 def _rough(bits: bytes) -> np.ndarray:
     """(lags, directions) float32: a short vector for each shift; their products are likenesses."""
-    signs = np.unpackbits(np.frombuffer(bits, np.uint8)).reshape(-1, _NUM_BANDS - 1)
-    signs = signs.astype(np.float32) * 2 - 1
+    ones = np.unpackbits(np.frombuffer(bits, np.uint8)).reshape(-1, _NUM_BANDS - 1)
+    signs = ones.astype(np.float32) * 2 - 1
     shifted = np.zeros((len(_LAGS), *signs.shape), np.float32)
-    for place, lag in zip(shifted, _LAGS, strict=True):
+    for row, lag in zip(shifted, _LAGS, strict=True):
         inside = slice(max(0, lag), len(signs) + min(0, lag))
-        place[max(0, -lag) : len(signs) + min(0, -lag)] = signs[inside]
+        row[max(0, -lag) : len(signs) + min(0, -lag)] = signs[inside]
     flat = shifted.reshape(len(_LAGS), -1)
     scale = np.sqrt(flat.shape[1] * _NUM_DIRECTIONS)
     return flat @ _directions()[: flat.shape[1]] / scale

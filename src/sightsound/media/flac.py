@@ -47,7 +47,9 @@ def encode_flac(samples: np.ndarray, rate: int) -> tuple[bytes, list[bytes]]:
         frame.sample_rate, frame.pts, frame.time_base = rate, start, Fraction(1, rate)
         packets += context.encode(frame)
     packets += context.encode(None)  # completes the checksum in the header
-    return _START + bytes(context.extradata), [bytes(packet) for packet in packets if packet.size]
+    return _START + bytes(context.extradata or b""), [
+        bytes(packet) for packet in packets if packet.size
+    ]
 
 
 def decode_blocks(header: bytes, blocks: Sequence[bytes | memoryview]) -> np.ndarray:
@@ -58,6 +60,9 @@ def decode_blocks(header: bytes, blocks: Sequence[bytes | memoryview]) -> np.nda
     context = av.CodecContext.create("flac", "r")
     context.extradata = header[len(_START) :]
     context.thread_count = 1
-    frames = [frame for block in blocks for frame in context.decode(av.Packet(block))]
-    parts = [np.frombuffer(frame.planes[0], np.int16, frame.samples) for frame in frames]
+    frames = [frame for block in blocks for frame in context.decode(av.Packet(bytes(block)))]
+    parts = [
+        np.frombuffer(frame.planes[0], np.int16, frame.samples)  # type: ignore[call-overload]  # is a buffer
+        for frame in frames
+    ]
     return np.concatenate(parts)

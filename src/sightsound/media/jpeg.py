@@ -50,7 +50,12 @@ class JpegEncoder:
     def __call__(self, frame: av.VideoFrame, display: Display = AS_STORED) -> bytes:
         """The file, the same bytes for the same frame; of it, what `display` says is shown."""
         as_decoded = self._left and display == AS_STORED and self._is_ready(frame)
-        image = _as_decoded(frame) if as_decoded else self._converted(frame, display)
+        if as_decoded:
+            image = _as_decoded(frame)
+        else:
+            self._convert(frame, out=self._pixels, display=display)
+            size = self._size[::-1]
+            image = Image.merge("RGB", [Image.frombuffer("L", size, p) for p in self._pixels])
         file = io.BytesIO()
         subsampling = "4:2:0" if as_decoded else "4:4:4"
         image.save(file, "JPEG", quality=self._quality, subsampling=subsampling)
@@ -66,30 +71,19 @@ class JpegEncoder:
             and (frame.height, frame.width) == self._size
         )
 
-    def _converted(self, frame: av.VideoFrame, display: Display) -> Image.Image:
-        self._convert(frame, out=self._pixels, display=display)
-        size = self._size[::-1]
-        return Image.merge("RGB", [Image.frombuffer("L", size, p) for p in self._pixels])
-
 
 def _as_decoded(frame: av.VideoFrame) -> Image.Image:
     """With colour samples doubled, which halving in libjpeg undoes exactly."""
     limited = frame.format.name == "yuv420p" and frame.color_range != ColorRange.JPEG
     tables = (_LUMA, _CHROMA, _CHROMA) if limited else (None,) * 3
-    images = []
+    images: list[Image.Image] = []
     for plane, table in zip(frame.planes, tables, strict=True):
         data = np.frombuffer(bytes(plane).translate(table), np.uint8).reshape(plane.height, -1)
-        if images:
-            data = _doubled(data)
+        if images:  # (H, W) to (2H, 2W): each one four times
+            data = np.repeat(data.astype(np.uint16) * 0x101, 2, axis=0).view(np.uint8)
         size = (frame.width, frame.height)
         images.append(Image.frombuffer("L", size, data, "raw", "L", data.shape[1], 1))
     return Image.merge("YCbCr", images)
-
-
-def _doubled(samples: np.ndarray) -> np.ndarray:
-    """(H, W) uint8 to (2H, 2W): each one four times."""
-    pairs = samples.astype(np.uint16) * 0x101
-    return np.repeat(pairs, 2, axis=0).view(np.uint8)
 
 
 class JpegDecoder:
@@ -103,25 +97,26 @@ class JpegDecoder:
     def __call__(self, data: bytes) -> av.VideoFrame:
         """The frame, full range YUV. Raises `av.FFmpegError` for what is no picture."""
         frame = self._context.decode(av.Packet(data))[0]
-        return self._placed(frame) if frame.format.name == "yuvj420p" else frame
-
-    def _placed(self, frame: av.VideoFrame) -> av.VideoFrame:
-        """The same frame, with its colour samples level with the left pixel."""
+        if frame.format.name != "yuvj420p":
+            return frame
         size = (frame.height, frame.width)
         if size not in self._graphs:
             self._graphs[size] = _left_graph(frame)
         graph = self._graphs[size]
         graph.push(frame)
-        return graph.pull()
+        placed = graph.pull()
+        assert isinstance(placed, av.VideoFrame)
+        return placed
 
 
 def _left_graph(frame: av.VideoFrame) -> Graph:
+    """Says of such frames that their colour samples are level with the left pixel."""
     graph = Graph()
     source = graph.add_buffer(
         width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1, 25)
     )
-    place, sink = graph.add("setparams", "chroma_location=left"), graph.add("buffersink")
-    source.link_to(place)
-    place.link_to(sink)
+    left, sink = graph.add("setparams", "chroma_location=left"), graph.add("buffersink")
+    source.link_to(left)
+    left.link_to(sink)
     graph.configure()
     return graph

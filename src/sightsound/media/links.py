@@ -45,15 +45,11 @@ def _ogg_starts(data: memoryview) -> list[int]:
     for found in _OGG_START.finditer(data):
         if found.start() != following:
             starts.append(found.start())
-        following = _end_of_page(data, found.start())
+        # The header of a page says how many segments it has, then how long each is.
+        table = found.start() + _OGG_HEADER_BYTES
+        lengths = data[table : table + data[table - 1]]
+        following = table + len(lengths) + sum(lengths)
     return starts
-
-
-def _end_of_page(data: memoryview, start: int) -> int:
-    """Of an Ogg page: its header says how many segments it has, then how long each is."""
-    table = start + _OGG_HEADER_BYTES
-    lengths = data[table : table + data[table - 1]]
-    return table + len(lengths) + sum(lengths)
 
 
 def _flac_starts(data: memoryview) -> list[int]:
@@ -62,10 +58,11 @@ def _flac_starts(data: memoryview) -> list[int]:
 
 def _matroska_starts(data: memoryview) -> list[int]:
     """Where links begin: after a segment whose size is stored nothing needs to be searched."""
-    starts, place = [], 0
-    while place is not None and data[place : place + 4] == _EBML:
-        starts.append(place)
-        place = _end_of_segment(data, place)
+    starts: list[int] = []
+    start: int | None = 0
+    while start is not None and data[start : start + 4] == _EBML:
+        starts.append(start)
+        start = _end_of_segment(data, start)
     return starts
 
 

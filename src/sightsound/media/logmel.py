@@ -142,7 +142,10 @@ def log_mel(waveform: Tensor, audio: AudioFrontEnd) -> Tensor:
     else:
         frames = waveform.unfold(-1, audio.window_samples, audio.hop_samples) * window
     spectrum = torch.fft.rfft(frames, n=audio.fft_samples)
-    energies = _strength(spectrum, kind=audio.spectrum) @ mels
+    if audio.spectrum == "magnitude":
+        energies = spectrum.abs() @ mels
+    else:
+        energies = torch.view_as_real(spectrum).square_().sum(-1) @ mels
     if audio.log_offset:
         energies += audio.log_offset
     if audio.log_floor:
@@ -158,9 +161,12 @@ def clip_log_mel(samples: Tensor, valid: Tensor, audio: AudioFrontEnd) -> tuple[
     `kaldi` if all are (Kaldi only takes windows that lie within the sound). Invalid frames hold 0.0
     (AST's padding, too, is 0.0 before normalisation); `normalise` sets them to 0 after it.
     """
-    samples, valid = (_fitted(x, length=samples_for(audio)) for x in (samples, valid))
+    length = samples_for(audio)
+    missing = (0, max(0, length - len(samples)))
+    samples, valid = (torch.nn.functional.pad(x[:length], missing) for x in (samples, valid))
     if audio.kaldi:  # the mean over the sound alone, so that padding stays silent
-        samples = torch.where(valid, samples - _masked_mean(samples, valid=valid), samples)
+        mean = (samples * valid).sum() / valid.sum().clamp_min(1)
+        samples = torch.where(valid, samples - mean, samples)
     windows = valid.unfold(-1, audio.window_samples, audio.hop_samples)
     frame_valid = windows.all(-1) if audio.kaldi else windows.any(-1)
     spectrogram = log_mel(samples, audio)
@@ -188,7 +194,7 @@ def band_edges(audio: AudioFrontEnd) -> np.ndarray:
     return 700.0 * np.expm1((mels[:-1] + step / 2) / 1127.0)
 
 
-def _mel(frequency_hz: float | np.ndarray) -> float | np.ndarray:
+def _mel(frequency_hz: float | np.ndarray) -> np.ndarray:
     return 1127.0 * np.log1p(np.asarray(frequency_hz) / 700.0)
 
 
@@ -215,18 +221,3 @@ def _kaldi_frames(waveform: Tensor, audio: AudioFrontEnd) -> Tensor:
     frames[..., 1:] -= before[..., :-1]
     frames[..., 0] -= before[..., 0]
     return frames
-
-
-def _strength(spectrum: Tensor, *, kind: str) -> Tensor:
-    if kind == "magnitude":
-        return spectrum.abs()
-    return torch.view_as_real(spectrum).square_().sum(-1)
-
-
-def _fitted(values: Tensor, *, length: int) -> Tensor:
-    """`values` (S,) cut or padded with zeros (false) at the end to `length`."""
-    return torch.nn.functional.pad(values[:length], (0, max(0, length - len(values))))
-
-
-def _masked_mean(samples: Tensor, *, valid: Tensor) -> Tensor:
-    return (samples * valid).sum() / valid.sum().clamp_min(1)

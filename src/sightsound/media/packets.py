@@ -7,7 +7,7 @@ still, what of it never arrived, and where decoding could start.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -48,23 +48,16 @@ class Packets:
         """
         about = os.stat(track.media.path)
         key = os.fspath(track.media.path), about.st_size, about.st_mtime_ns
-        found, track.num_packets, failures, jumps, track.end_seconds = _read(type(track), *key)
+        read = _read(type(track), *key)  # type: ignore[arg-type]  # classes are hashable
+        found, track.num_packets, failures, jumps, track.end_seconds = read
         track.failures += failures
         track.jumps += jumps
         return found
 
-    def _held(self) -> Packets:
-        """The same, each shown until the next: what a picture is, whatever the file says."""
-        order = np.flatnonzero(self.is_shown)
-        order = order[np.argsort(self.times[order])]
-        lengths = self.lengths.copy()
-        lengths[order[:-1]] = np.diff(self.times[order])
-        return replace(self, lengths=lengths)
-
     def keyframe_at(self, seconds: float) -> int | None:
-        """The place of the keyframe with this time; `None` if there is none."""
-        found = np.flatnonzero(self.is_keyframe & (self.times == seconds))
-        return int(found[0]) if len(found) else None
+        """The index of the keyframe with this time; `None` if there is none."""
+        indices = np.flatnonzero(self.is_keyframe & (self.times == seconds))
+        return int(indices[0]) if len(indices) else None
 
     def inside(self, start: float, stop: float) -> np.ndarray:
         """(N,) bool: shown at some time in [start, stop)."""
@@ -102,6 +95,7 @@ def _read(kind: type[Track], path: str, size: int, changed: int) -> tuple:
     """See `Packets.of`: the packets, and what reading them told of the track."""
     with opened(path, start_seconds=0.0) as media:
         track = kind.find(media)
+        assert track is not None  # the caller has opened it
         rows, after = [], 0.0
         for packet in track.packets():
             ticks = packet.dts if packet.pts is None else packet.pts
@@ -116,7 +110,10 @@ def _read(kind: type[Track], path: str, size: int, changed: int) -> tuple:
     columns = zip(*rows, strict=True) if rows else [()] * 4
     kinds = (np.float64, np.float64, bool, bool)
     found = Packets(*(np.array(c, kind) for c, kind in zip(columns, kinds, strict=True)))
-    if track.kind == "video":
-        found = found._held()
-    end = found.timing(-np.inf, np.inf).end_seconds if found.is_shown.any() else track.end_seconds
+    if track.kind == "video":  # each picture is shown until the next, whatever the file says
+        order = np.flatnonzero(found.is_shown)
+        order = order[np.argsort(found.times[order])]
+        found.lengths[order[:-1]] = np.diff(found.times[order])
+    timing = found.timing(-np.inf, np.inf)
+    end = track.end_seconds if timing is None else timing.end_seconds
     return found, track.num_packets, tuple(track.failures), tuple(track.jumps), end

@@ -6,7 +6,7 @@
     question 3               [---------------)          what lies before a question is forgotten
 
 What windows share is decoded, scaled and kept once, and answers are those of `FileReader`: frames
-to the bit. Of sound, decoders remember what came before, and a stretch that is read alone starts
+to the bit. Of sound, decoders remember what came before, and a window that is read alone starts
 them a second before it: up to 30 s into a file the samples are the same to the bit, later as close
 as `sound.py` says. What a decoder makes of damaged packets may depend on where it began.
 """
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,9 +96,10 @@ class SequentialReader:
 
     def close(self) -> None:
         """Close the file. The next question starts anew."""
-        for part in (self._pictures, self._sound):
-            if part is not None:
-                part.decoding.close()
+        if self._pictures is not None:
+            self._pictures.decoding.close()
+        if self._sound is not None:
+            self._sound.decoding.close()
         self._pictures = self._sound = None
 
     def _check(self, path: str | Path) -> None:
@@ -148,7 +149,7 @@ class _Pictures:
         for time in [time for time in self._kept if time < first]:
             del self._kept[time]
         self._advance(last)
-        if not self._kept:
+        if not self._kept or self._track is None:
             return None
         shown = [self._kept[time] for time in times.tolist()]
         return Frames(
@@ -170,7 +171,7 @@ class _Pictures:
             self._error = error
             raise
 
-    def _decoding(self) -> Iterator[int]:
+    def _decoding(self) -> Generator[int]:
         """Keeps one wanted frame after the other; yields how many there were.
 
         If a shortcut turns out to change the result, what is left is done without it.
@@ -180,7 +181,7 @@ class _Pictures:
                 yield from self._pass(shortcuts)
                 return
 
-    def _pass(self, shortcuts: Shortcuts) -> Iterator[int]:
+    def _pass(self, shortcuts: Shortcuts) -> Generator[int]:
         """The frames still wanted, as `read_frames` chooses them, with `shortcuts`."""
         wanted = self._wanted[self._num_given :]
         if not len(wanted):
@@ -250,7 +251,7 @@ class _Sound:
             raise
         self._close_piece()
 
-    def _decoding(self) -> Iterator[float]:
+    def _decoding(self) -> Generator[float]:
         """Keeps the sound; yields the time reached."""
         with opened(self._path, start_seconds=self._start) as media:
             track = self._track = AudioTrack.find(media)

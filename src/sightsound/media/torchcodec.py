@@ -23,6 +23,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
+from av.audio.stream import AudioStream
 
 from sightsound.media.decode import DecodeError, opened
 from sightsound.media.downmix import channel_names, channel_weights, numbers_only
@@ -189,7 +190,7 @@ def _stream(path: str | Path, kind: str, *, start_seconds: float) -> _Found | No
             return None
         inside = media.is_joined or not os.path.isfile(path)
         found = _Found(stream.index, float(media.origin), inside)
-        if kind == "audio":
+        if isinstance(stream, AudioStream):
             channels = channel_names(stream.codec_context.layout)
             return dataclasses.replace(found, channels=channels)
         track = VideoTrack(media, stream)
@@ -199,7 +200,8 @@ def _stream(path: str | Path, kind: str, *, start_seconds: float) -> _Found | No
 def _shown_until(path: str | Path, end: float) -> float:
     """See `Media.shown_until`: of the video stream, which ends at `end`."""
     with opened(path, start_seconds=end) as media:
-        return media.shown_until(media.stream("video"), end)
+        stream = media.stream("video")
+        return end if stream is None else media.shown_until(stream, end)
 
 
 @contextmanager
