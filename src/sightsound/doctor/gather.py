@@ -1,4 +1,4 @@
-"""The clips of messy data: whatever can be made out of a table or folder, refused or not.
+"""Gathers the clips of messy data: whatever a table or folder tells, refused by training or not.
 
 `load_manifest` stops at the first thing that is wrong, as training should. Here rows keep what is
 readable of them, and what `load_manifest` says is kept as `Clips.refusal`. Where it says nothing,
@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,8 +49,16 @@ def gather(settings: DataSettings) -> Clips:
     if source.is_dir():
         rows, task = list(_folder_rows(source, others=others)), "single"
     elif is_table(source):
-        cells = [] if read else _cells(source, parse_columns(settings.columns))
-        task = _task(settings.task, cells)
+        cells: list[dict[str, str]] = []
+        if not read:  # as text, as far as columns are clear
+            table = open_table(source, known=is_known)
+            positions = guess(table, parse_columns(settings.columns))
+            cells = [{name: line.cells[i] for name, i in positions.items()} for line in table.lines]
+        task = settings.task
+        if task == "auto":
+            has_bars = any("|" in line.get(LABEL, "") for line in cells)
+            has_heads = any(set(HEADS) <= line.keys() for line in cells)
+            task = "heads" if has_heads else "multi" if has_bars else "single"
         rows = [_row(line, folder=source.parent, task=task) for line in cells if line.get("path")]
     elif source.suffix.lower() in OTHER_SUFFIXES:
         raise ValueError(refusal)
@@ -99,21 +107,6 @@ def _read(settings: DataSettings) -> tuple[Manifest | None, str]:
 # --- tables -------------------------------------------------------------------------------------
 
 
-def _cells(path: Path, columns: Mapping[str, str]) -> list[dict[str, str]]:
-    """The rows of a table as text, as far as its columns are clear."""
-    table = open_table(path, known=is_known)
-    positions = guess(table, columns)
-    return [{name: line.cells[i] for name, i in positions.items()} for line in table.lines]
-
-
-def _task(task: str, cells: Sequence[dict[str, str]]) -> str:
-    if task != "auto":
-        return task
-    if any(set(HEADS) <= line.keys() for line in cells):
-        return "heads"
-    return "multi" if any("|" in line.get(LABEL, "") for line in cells) else "single"
-
-
 def _row(cells: dict[str, str], *, folder: Path, task: str) -> Row:
     start, end = (_seconds(cells.get(name, "")) for name in ("start_seconds", "end_seconds"))
     audio_path, split = cells.get("audio_path"), cells.get("split", "")
@@ -160,17 +153,13 @@ def _folder_rows(folder: Path, *, others: list[Path]) -> Iterator[Row]:
             if path.name.startswith("."):
                 continue
             if path.suffix.lower() in SUFFIXES:
-                yield _folder_row(path, cells, folder=folder)
+                relative = path.relative_to(folder)
+                yield Row(
+                    id=relative.as_posix(),
+                    path=path,
+                    labels=(cells[LABEL],) if cells[LABEL] else (),
+                    split=cells["split"],
+                    group=relative.parent.as_posix() if cells["group"] else "",
+                )
             elif path.suffix.lower() not in OTHER_SUFFIXES:
                 others.append(path)
-
-
-def _folder_row(path: Path, cells: dict[str, str], *, folder: Path) -> Row:
-    relative = path.relative_to(folder)
-    return Row(
-        id=relative.as_posix(),
-        path=path,
-        labels=(cells[LABEL],) if cells[LABEL] else (),
-        split=cells["split"],
-        group=relative.parent.as_posix() if cells["group"] else "",
-    )

@@ -1,10 +1,10 @@
-"""What is wrong with the classes of a set: names, numbers, splits."""
+"""Finds what is wrong with the classes of a data set: their names, numbers and splits."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from sightsound.data.rows import HEADS, LABEL, SPLITS, Row, splits_of
@@ -18,15 +18,29 @@ def label_findings(rows: Sequence[Row], *, task: str, source: Path) -> Iterator[
     """Everything that the labels alone tell; nothing where no clip has one."""
     if not any(row.labels for row in rows):
         return
-    yield from _unlabelled(rows, task=task)
+    needed = {"single": 1, "multi": 0, "heads": len(HEADS)}[task]
+    for row in rows:
+        if len(row.labels) < needed:
+            yield Finding("no_label", "the label is empty", row.id)
     splits = dict.fromkeys((*SPLITS, *splits_of(rows), ""))
     for head in HEADS if task == "heads" else (LABEL,):
-        counts = {split: Counter(_names(rows, head, split=split)) for split in splits}
-        total = sum(counts.values(), Counter())
+        counts: dict[str, Counter[str]] = {split: Counter() for split in splits}
+        for row in rows:
+            if not isinstance(row.labels, Mapping):
+                counts[row.split].update(row.labels)
+            elif head in row.labels:
+                counts[row.split][row.labels[head]] += 1
+        total = sum(counts.values(), Counter[str]())
         yield from _similar(total)
         yield from _unused(total, head=head, source=source)
-        yield from _few(total)
-        yield from _missing(counts, total)
+        for name, number in sorted(total.items()):
+            if number < FEW_CLIPS:
+                yield Finding("few_clips", f"{name!r}: {number}")
+        # Only where the data names splits: otherwise every class gets its share.
+        for split in counts if not counts[""] else ():
+            for name in sorted(total) if counts[split] else ():
+                if name not in counts[split]:
+                    yield Finding("missing_class", f"{name!r} is not in {split}")
         yield from _unbalanced(counts["train"] or total)
     yield from _shared_sources(rows)
 
@@ -35,24 +49,6 @@ def label_text(row: Row) -> str:
     """The names of a clip's classes, joined by a bar."""
     names = row.labels.values() if isinstance(row.labels, Mapping) else row.labels
     return "|".join(names)
-
-
-def _names(rows: Iterable[Row], head: str, *, split: str) -> Iterator[str]:
-    for row in rows:
-        if row.split == split:
-            names = row.labels
-            yield from (
-                [names[head]]
-                if isinstance(names, Mapping) and head in names
-                else (() if isinstance(names, Mapping) else names)
-            )
-
-
-def _unlabelled(rows: Sequence[Row], *, task: str) -> Iterator[Finding]:
-    needed = {"single": 1, "multi": 0, "heads": len(HEADS)}[task]
-    for row in rows:
-        if len(row.labels) < needed:
-            yield Finding("no_label", "the label is empty", row.id)
 
 
 def _similar(total: Counter) -> Iterator[Finding]:
@@ -74,20 +70,6 @@ def _unused(total: Counter, *, head: str, source: Path) -> Iterator[Finding]:
     for name in names if isinstance(names, list) else []:
         if str(name) not in total:
             yield Finding("unused_class", repr(str(name)))
-
-
-def _few(total: Counter) -> Iterator[Finding]:
-    for name, number in sorted(total.items()):
-        if number < FEW_CLIPS:
-            yield Finding("few_clips", f"{name!r}: {number}")
-
-
-def _missing(counts: dict[str, Counter], total: Counter) -> Iterator[Finding]:
-    """Only where the data names splits: otherwise every class gets its share."""
-    for split in counts:
-        for name in sorted(total) if counts[split] and not counts[""] else ():
-            if name not in counts[split]:
-                yield Finding("missing_class", f"{name!r} is not in {split}")
 
 
 def _unbalanced(counts: Counter) -> Iterator[Finding]:
