@@ -16,7 +16,6 @@ import os
 import pickle
 import signal
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -28,6 +27,7 @@ from torch import Tensor
 
 from sightsound.data.dataset import ClipSource
 from sightsound.data.sampling import Key
+from sightsound.media.decode_pool import in_order
 from sightsound.types import AUDIO, VIDEO, Batch, Clip, Problem
 
 AHEAD = 2  # batches in flight per worker
@@ -231,24 +231,20 @@ class _Pool:
 
     def map(self, task: Callable, arguments: Iterable) -> Iterator:
         """`task(dataset, argument)` for each argument; at most `ahead` of them wait."""
-        waiting: deque[Future] = deque()
+
+        def submit(argument: object) -> Future[bytes]:
+            with _sigint_blocked():  # inherited by the processes that this starts
+                return self._executor.submit(_call, task, argument)
+
         try:
-            for argument in arguments:
-                with _sigint_blocked():  # inherited by the processes that `submit` starts
-                    waiting.append(self._executor.submit(_call, task, argument))
-                if len(waiting) >= self._ahead:
-                    yield pickle.loads(waiting.popleft().result())
-            while waiting:
-                yield pickle.loads(waiting.popleft().result())
+            for packed in in_order(submit, arguments, ahead=self._ahead):
+                yield pickle.loads(packed)
         except BrokenProcessPool as error:
             raise RuntimeError(
                 "a decoding process ended unexpectedly: out of memory (fewer data.num_workers "
                 "need less), a crash in a damaged file (data.num_workers 0 shows which), or a "
                 "script that starts work outside `if __name__ == '__main__':`"
             ) from error
-        finally:
-            for future in waiting:
-                future.cancel()
 
     def close(self) -> None:
         """Workers stop after the clip in hand; waits for them."""
