@@ -260,7 +260,7 @@ def _score_differences(
     evaluation: Evaluation, a: str, b: str, *, resamplings: int, seed: int
 ) -> dict[str, Paired]:
     """Of every score; a resampling draws the same clips for both."""
-    of_a, of_b = evaluation.functions(a), evaluation.functions(b)
+    of_a, of_b = evaluation.score_functions(a), evaluation.score_functions(b)
     labels = labelled(evaluation.streams[a].targets, heads=evaluation.heads)
     count = len(labels) if evaluation.task == "multi" else int(labels.sum())
     return {

@@ -91,7 +91,7 @@ class Evaluation:
         """Clips that were scored."""
         return next(iter(self.streams.values())).ids
 
-    def functions(self, row: str) -> dict[str, Score]:
+    def score_functions(self, row: str) -> dict[str, Score]:
         """`metrics.score_functions` of a row's clips; with one label or heads of labelled ones."""
         scored = self.streams[row]
         if self.task != "multi":
@@ -150,7 +150,7 @@ def paired_score(evaluation: Evaluation, row: str) -> float:
     """The main score on all clips; those without the stream count as a guess."""
     if evaluation.task != "multi":
         return float(hits(evaluation, row).mean())
-    return evaluation.functions(row)["map"](np.ones(len(evaluation.ids)))
+    return evaluation.score_functions(row)["map"](np.ones(len(evaluation.ids)))
 
 
 def paired_difference(
@@ -160,7 +160,7 @@ def paired_difference(
     if evaluation.task != "multi":
         rows = (hits(evaluation, row) for row in (a, b))
         return paired_bootstrap(*rows, resamplings=resamplings, seed=seed)
-    scores = (evaluation.functions(row)["map"] for row in (a, b))
+    scores = (evaluation.score_functions(row)["map"] for row in (a, b))
     num_clips = len(evaluation.ids)
     return paired_scores(*scores, num_clips=num_clips, resamplings=resamplings, seed=seed)
 
