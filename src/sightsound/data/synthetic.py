@@ -30,8 +30,9 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -117,13 +118,17 @@ def write_demo(
     if _is_complete(folder, settings=settings, clips=clips):
         return manifest
     manifest.unlink(missing_ok=True)  # comes back when everything is there
-    for name in {(folder / clip.path).parent for clip in clips}:
-        name.mkdir(parents=True, exist_ok=True)
-    _write_json(folder / "synthetic.json", settings)
-    _write_json(folder / "labels.json", list(KINDS[kind]))
-    _write_truth(folder / "truth.csv", clips)
+    for parent in {(folder / clip.path).parent for clip in clips}:
+        parent.mkdir(parents=True, exist_ok=True)
+    for name, content in (("synthetic.json", settings), ("labels.json", list(KINDS[kind]))):
+        (folder / name).write_text(json.dumps(content, indent=2) + "\n")
+    columns = ("path", LABEL, "split", "picture", "sound")
+    truth = [[getattr(clip, column) for column in columns] for clip in clips]
+    (folder / "truth.csv").write_text(csv_rows([columns, *truth]))
     _write_clips(folder, clips, workers=workers, progress=progress)
-    write_manifest([_row(clip, folder=folder.absolute()) for clip in clips], manifest)
+    here = folder.absolute()
+    rows = [Row(c.path, here / c.path, (c.label,), split=c.split) for c in clips]
+    write_manifest(rows, manifest)
     return manifest
 
 
@@ -179,23 +184,17 @@ def _write_clips(
     progress: Callable[[int, int], None] | None,
 ) -> None:
     missing = [clip for clip in clips if not (folder / clip.path).is_file()]
-    done = len(clips) - len(missing)
-    for _ in _each(partial(write_clip, folder=folder), missing, workers=workers):
-        done += 1
-        if progress is not None:
-            progress(done, len(clips))
-
-
-def _each(task: Callable, clips: list[SyntheticClip], *, workers: int) -> Iterator[None]:
-    if workers < 1 or len(clips) < 16:  # a process takes longer to start than 16 clips to write
-        yield from map(task, clips)
-        return
-    context = multiprocessing.get_context("spawn")
-    executor = ProcessPoolExecutor(workers, mp_context=context)
-    try:
-        yield from executor.map(task, clips, chunksize=8)
-    finally:
-        executor.shutdown(wait=True, cancel_futures=True)
+    write = partial(write_clip, folder=folder)
+    with ExitStack() as stack:
+        written: Iterable[None] = map(write, missing)
+        if workers >= 1 and len(missing) >= 16:  # as many are written while a process starts
+            context = multiprocessing.get_context("spawn")
+            executor = ProcessPoolExecutor(workers, mp_context=context)
+            stack.callback(executor.shutdown, wait=True, cancel_futures=True)
+            written = executor.map(write, missing, chunksize=8)
+        for done, _ in enumerate(written, len(clips) - len(missing) + 1):
+            if progress is not None:
+                progress(done, len(clips))
 
 
 def _is_complete(folder: Path, *, settings: dict, clips: list[SyntheticClip]) -> bool:
@@ -215,31 +214,14 @@ def _is_complete(folder: Path, *, settings: dict, clips: list[SyntheticClip]) ->
         )
     found = json.loads(record.read_text())
     if found != settings:
+        keys = [key for key in settings if found.get(key) != settings[key]]
+        other = ", ".join(f"{key} {found.get(key)} instead of {settings[key]}" for key in keys)
         raise ValueError(
-            f"folder {str(folder)!r} holds another synthetic set ({_difference(found, settings)}); "
-            "delete it or give another folder"
+            f"folder {str(folder)!r} holds another synthetic set ({other}); delete it or give "
+            "another folder"
         )
     files = [folder / "manifest.csv", *(folder / clip.path for clip in clips)]
     return all(path.is_file() for path in files)
-
-
-def _difference(found: dict, wanted: dict) -> str:
-    keys = [key for key in wanted if found.get(key) != wanted[key]]
-    return ", ".join(f"{key} {found.get(key)} instead of {wanted[key]}" for key in keys)
-
-
-def _row(clip: SyntheticClip, *, folder: Path) -> Row:
-    return Row(id=clip.path, path=folder / clip.path, labels=(clip.label,), split=clip.split)
-
-
-def _write_json(path: Path, content: object) -> None:
-    path.write_text(json.dumps(content, indent=2) + "\n")
-
-
-def _write_truth(path: Path, clips: list[SyntheticClip]) -> None:
-    columns = ("path", LABEL, "split", "picture", "sound")
-    rows = [[getattr(clip, name) for name in columns] for clip in clips]
-    path.write_text(csv_rows([columns, *rows]))
 
 
 # --- pictures -----------------------------------------------------------------------------------

@@ -43,20 +43,19 @@ def ave(paths: Sequence[Path], *, test_list: int = 402) -> Listing:
         lines = {file: found for file, found in lines.items() if split_named(file.stem)}
     rows = [line for found in lines.values() for line in found]
     notes = [f"the label is that of the whole video; {sum(r.empty for r in rows)} events of 0 s"]
-    if test_list == 394:
-        rows = _without_trained(rows, notes)
-    return Listing(map(_clip, rows), {"label": order}, notes)
-
-
-def _without_trained(rows: list[_Line], notes: list[str]) -> list[_Line]:
-    """402 less 8: what the published accuracies are multiples of (MAFnet's most likely test)."""
-    trained = {row.video for row in rows if row.split == "train"}
-    kept = [row for row in rows if row.split != "test" or row.video not in trained]
-    notes.append(
-        f"--test_list 394: {len(rows) - len(kept)} test lines are left out whose video is in "
-        f"train; {sum(row.split == 'test' for row in kept)} are left"
+    if test_list == 394:  # what published accuracies are multiples of (MAFnet's most likely test)
+        trained = {row.video for row in rows if row.split == "train"}
+        kept = [row for row in rows if row.split != "test" or row.video not in trained]
+        notes.append(
+            f"--test_list 394: {len(rows) - len(kept)} test lines are left out whose video is in "
+            f"train; {sum(row.split == 'test' for row in kept)} are left"
+        )
+        rows = kept
+    clips = (
+        Clip(r.text, (r.label,), r.split, (r.text,), r.video, group="" if r.split else r.video)
+        for r in rows
     )
-    return kept
+    return Listing(clips, {"label": order}, notes)
 
 
 def _lines(path: Path) -> Iterator[_Line]:
@@ -70,8 +69,3 @@ def _lines(path: Path) -> Iterator[_Line]:
         label, video, _, start, end = cells
         label = label_named(path, number, label)
         yield _Line("&".join(cells), label, video, split, empty=start == end)
-
-
-def _clip(line: _Line) -> Clip:
-    group = "" if line.split else line.video
-    return Clip(line.text, (line.label,), line.split, (line.text,), line.video, group=group)

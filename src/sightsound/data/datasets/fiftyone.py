@@ -41,25 +41,22 @@ def fiftyone(paths: Sequence[Path]) -> Listing:
 
 def _clips(path: Path, content: Any, notes: list[str]) -> Iterator[Clip]:
     unlabelled = 0
-    for clip in _all_clips(path, content):
-        unlabelled += clip is None
-        if clip is not None:
-            yield clip
-    if unlabelled:
-        notes.append(f"{unlabelled} clips of {path.name} have no labels and are left out")
-
-
-def _all_clips(path: Path, content: Any) -> Iterator[Clip | None]:
     try:
         if isinstance(content["labels"] if "labels" in content else None, dict):
-            yield from _from_labels(path, content["labels"], content.get("classes"))
+            clips = _from_labels(path, content["labels"], content.get("classes"))
         else:
-            yield from _from_samples(path, content["samples"])
+            clips = _from_samples(path, content["samples"])
+        for clip in clips:
+            unlabelled += clip is None
+            if clip is not None:
+                yield clip
     except (AttributeError, IndexError, KeyError, TypeError):
         raise ValueError(
             f'{path}: expected FiftyOne\'s {{"classes": [...], "labels": {{name: target}}}} or '
             '{"samples": [{"filepath", ...}]}'
         ) from None
+    if unlabelled:
+        notes.append(f"{unlabelled} clips of {path.name} have no labels and are left out")
 
 
 def _from_labels(
@@ -108,7 +105,10 @@ def _from_samples(path: Path, samples: list[dict[str, Any]]) -> Iterator[Clip | 
         stem = os.path.splitext(file)[0]
         names = ("/".join(stem.split("/")[-2:]).lstrip("/"),)
         files = (os.path.join(path.absolute().parent, file),)
-        several = _several(label)
+        several: list[dict[str, Any]] = []  # the labels of a field of any of the kinds
+        if label:
+            listed = label.get("classifications", label.get("detections"))
+            several = listed if isinstance(listed, list) else [label]
         spans = [each for each in several if "support" in each]
         if not several:
             yield None
@@ -116,17 +116,16 @@ def _from_samples(path: Path, samples: list[dict[str, Any]]) -> Iterator[Clip | 
             found = tuple(dict.fromkeys(str(each["label"]) for each in several))
             yield Clip(stem, found, split, names, files=files)
         for each in spans:
-            start, end = _span(each["support"], sample, path=path)
+            rate = (sample.get("metadata") or {}).get("frame_rate")
+            if not rate:
+                raise ValueError(
+                    f"{path}, {sample['filepath']!r}: an event in frames, but no "
+                    "metadata.frame_rate; compute the metadata before the export"
+                )
+            first, last = each["support"]  # frames, which count from 1
+            start, end = (first - 1) / rate, last / rate
             clip = Clip(f"{stem}#{start:g}", (str(each["label"]),), split, names, files=files)
             yield clip._replace(start_seconds=start, end_seconds=end, untrimmed=True)
-
-
-def _several(label: dict[str, Any] | None) -> list[dict[str, Any]]:
-    """The labels of a field of any of the kinds."""
-    if not label:
-        return []
-    listed = label.get("classifications", label.get("detections"))
-    return listed if isinstance(listed, list) else [label]
 
 
 def _field(path: Path, samples: list[dict[str, Any]]) -> str:
@@ -143,15 +142,3 @@ def _field(path: Path, samples: list[dict[str, Any]]) -> str:
             f"export, or call it {_PREFERRED}"
         )
     return _PREFERRED if _PREFERRED in kinds else next(iter(kinds))
-
-
-def _span(support: list[int], sample: dict[str, Any], *, path: Path) -> tuple[float, float]:
-    """Seconds from the start of the first to the end of the last frame, which count from 1."""
-    rate = (sample.get("metadata") or {}).get("frame_rate")
-    if not rate:
-        raise ValueError(
-            f"{path}, {sample['filepath']!r}: an event in frames, but no metadata.frame_rate; "
-            "compute the metadata before the export"
-        )
-    first, last = support
-    return (first - 1) / rate, last / rate

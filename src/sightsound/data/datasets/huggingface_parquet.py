@@ -32,34 +32,25 @@ def huggingface_parquet(paths: Sequence[Path]) -> Listing:
     what the Hub converts data sets to. The split is in the name of a table or its folder; --media
     is not needed."""
     files = annotation_files(paths, "*.parquet", "*/*.parquet", packed=True)
-    tables = {file: _open(file) for file in files}
+    try:
+        tables = {file: open_table(file) for file in files}
+    except OSError as error:
+        raise ValueError(str(error)) from error
     names = [_class_names(table) for table in tables.values()]
     order = next((each for each in names if each), None)
     clips = (clip for file, table in tables.items() for clip in _clips(file, table, order))
-    return Listing(clips, {"label": order} if order else None, _notes(tables))
-
-
-def _notes(tables: dict[Path, Any]) -> list[str]:
-    """A sentence where groups of rows are large."""
-    groups = [
+    sizes = [
         table.metadata.row_group(index).total_byte_size
         for table in tables.values()
         for index in range(table.num_row_groups)
     ]
-    largest = max(groups, default=0)
-    if largest <= _LARGE_BYTES:
-        return []
-    return [
-        f"groups of rows have up to {largest >> 20} MB, of which half is read for every clip; "
-        "'sightsound prepare' makes shards that are read faster"
-    ]
-
-
-def _open(path: Path) -> Any:
-    try:
-        return open_table(path)
-    except OSError as error:
-        raise ValueError(str(error)) from error
+    notes = []
+    if max(sizes, default=0) > _LARGE_BYTES:
+        notes = [
+            f"groups of rows have up to {max(sizes) >> 20} MB, of which half is read for every "
+            "clip; 'sightsound prepare' makes shards that are read faster"
+        ]
+    return Listing(clips, {"label": order} if order else None, notes)
 
 
 def _clips(path: Path, table: Any, order: list[str] | None) -> Iterator[Clip]:

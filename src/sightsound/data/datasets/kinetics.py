@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path, PurePosixPath
 
 from sightsound.data.datasets.classes import class_names
@@ -45,7 +46,8 @@ def kinetics(paths: Sequence[Path]) -> Listing:
     mirror of CVDF); or lists of PySlowFast or MMAction2, with one label or several, and, for the
     names of classes, label_map_k400.txt."""
     files = annotation_files(paths, *_PATTERNS)
-    tables = [file for file in files if _is_table(file)]
+    csvs = [file for file in files if file.suffix == ".csv"]
+    tables = [file for file in csvs if "youtube_id" in next(csv_rows(file), (0, []))[1]]
     tables += [file for file in files if file.with_suffix(".csv") not in tables and _is_json(file)]
     others = [
         file for file in files if file not in tables and file.with_suffix(".csv") not in tables
@@ -58,7 +60,10 @@ def kinetics(paths: Sequence[Path]) -> Listing:
         order = numbered(lists, counts_frames=True)
         notes.append("classes have numbers for names; a label map, given as well, names them")
     listing = Listing((), {"label": order} if order else None, notes)
-    listing.clips = _all_clips(tables, lists, order or [], notes)
+    listing.clips = chain(
+        *((_json_clips if f.suffix == ".json" else _table_clips)(f, notes) for f in tables),
+        *(_list_clips(file, order or []) for file in lists),
+    )
     return listing
 
 
@@ -88,21 +93,7 @@ def _only(listing: Listing, name: str) -> Listing:
     return listing
 
 
-def _all_clips(
-    tables: list[Path], lists: list[Path], order: list[str], notes: list[str]
-) -> Iterator[Clip]:
-    for file in tables:
-        read = _json_clips if file.suffix == ".json" else _table_clips
-        yield from read(file, notes)
-    for file in lists:
-        yield from _list_clips(file, order)
-
-
 # --- tables -------------------------------------------------------------------------------------
-
-
-def _is_table(path: Path) -> bool:
-    return path.suffix == ".csv" and "youtube_id" in next(csv_rows(path), (0, []))[1]
 
 
 def _table_clips(path: Path, notes: list[str]) -> Iterator[Clip]:
@@ -165,14 +156,10 @@ def _list_clips(path: Path, order: list[str]) -> Iterator[Clip]:
         known = line and all(each.isdigit() and int(each) < len(order) for each in line.labels)
         if not line or not line.labels or not known:
             raise wrong_line(path, number, f"expected a path and one of {len(order)} class numbers")
-        name = PurePosixPath(_without_suffix(line.path))
+        stem, suffix = os.path.splitext(line.path)
+        name = PurePosixPath(stem if suffix.lower() in (*SUFFIXES, ".npy") else line.path)
         unique = (name.name,) if _UNIQUE.fullmatch(name.name) else ()  # in any folder
         names = ("/".join(name.parts[-2:]).lstrip("/"), *unique)
         files = (line.path,) if os.path.isabs(line.path) else ()
         labels = tuple(order[int(label)] for label in line.labels)
         yield Clip(str(name), labels, split, names, files=files)
-
-
-def _without_suffix(path: str) -> str:
-    stem, suffix = os.path.splitext(path)
-    return stem if suffix.lower() in (*SUFFIXES, ".npy") else path
