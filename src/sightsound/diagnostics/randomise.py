@@ -124,7 +124,11 @@ def from_the_head(model: Pretrained, target: ExplanationTarget) -> list[str]:
     finally:
         for handle in handles:
             handle.remove()
-    order = [*ran, *(name for name in names.values() if name not in ran)]  # the head reads those
+    order = [*ran]
+    for name in names.values():
+        if name not in ran:  # tokens and positions that its parts or, without any, the head reads
+            parts = [i for i, other in enumerate(order) if other.startswith(f"{name}.")]
+            order.insert(parts[0] if parts else len(order), name)
     encoders = {m: [n for n in order if n.split(".")[0] == m] for m in model.modalities}
     height = {name: 1 + index / len(order) for index, name in enumerate(order)}
     for own in encoders.values():
