@@ -60,6 +60,8 @@ class Backbone(nn.Module):
     """Whether `token_mask` makes tokens zero; false: it hides them from attention only."""
     global_attention: bool = True
     """Whether all tokens of a clip see one another, so that attention can be followed."""
+    options: dict[str, Any] | None = None
+    """What makes it again, where its own arguments may name files; `None`: those arguments."""
     tables: tuple[str, ...] = ()
     """How the names of learned tables end, which have no weight decay: CLS, positions."""
 
@@ -171,7 +173,7 @@ def new_backbone(name: str, shape: Sequence[int], options: Mapping[str, Any]) ->
 
 def own_options(backbone: Backbone, given: dict[str, Any] | None) -> dict[str, Any] | None:
     """The options that make `backbone` again, without the files that `given` may name."""
-    return getattr(backbone, "options", given)
+    return given if backbone.options is None else backbone.options
 
 
 def frames_that_count(

@@ -41,7 +41,7 @@ class BackboneModel(Pretrained):
         inputs = {name: inputs[name] for name in self.modalities if name in inputs}
         for name, x in inputs.items():
             check_input(name, x, channels=self.stream(name).channels)
-        present = present_streams(inputs, present, valid)
+        present = present_streams(inputs, present, valid) if present or valid else None
         streams = {
             name: self._sequence(
                 name,

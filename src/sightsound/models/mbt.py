@@ -172,8 +172,9 @@ class MBT(BackboneModel):
         maps: bool,
     ) -> Tokens:
         """The layers below the fusion layer; `token_mask` hides from attention and pooling."""
-        stream, padded = self.stream(name), padded_streams({name: x}, present, valid)
-        x = x if present is None else blank_absent(x, present[name])
+        stream = self.stream(name)
+        padded = padded_streams({name: x}, present, valid) if valid else {}
+        x = blank_absent(x, present[name]) if present else x
         tokens, mask = stream.embed(x, valid=padded.get(name), token_mask=token_mask)
         layers = self.layers(name)[: self.fusion_layer]
         tokens, attention = run_blocks(layers, tokens, key_mask=mask, maps=maps)

@@ -79,8 +79,7 @@ class Stream(Backbone):
             x = x.transpose(1, 2)
             if self.frame_sampling:
                 x = x[:, :, sample_frames(x.shape[2], self.frame_sampling)]
-            if self._straddles(x.shape[3]):
-                x = x.flatten(2, 3).unsqueeze(2)
+                x = x.flatten(2, 3).unsqueeze(2) if self._straddles(x.shape[3]) else x
         x = x.expand(-1, self.patch_channels, *[-1] * (x.ndim - 2))
         tokens = self.patches(x).flatten(1, -2)  # (B, N, D)
         if token_mask is not None and self.hides_tokens:
@@ -104,8 +103,8 @@ class Stream(Backbone):
             frames, height, width = sizes
             if self.frame_sampling:
                 frames = len(sample_frames(frames, self.frame_sampling))
-            straddles = self._straddles(height)
-            sizes = (1, frames * height, width) if straddles else (frames, height, width)
+                straddles = self._straddles(height)
+                sizes = (1, frames * height, width) if straddles else (frames, height, width)
         grid = tuple(size // part for size, part in zip(sizes, self.patch, strict=True))
         if 0 in grid:
             raise ValueError(
@@ -118,18 +117,18 @@ class Stream(Backbone):
         """(B, P + N) bool: tokens that hold at least one valid frame; CLS always counts."""
         if self.frame_sampling:
             valid = valid[:, sample_frames(valid.shape[1], self.frame_sampling)]
-        if not (self.modality == VIDEO and self._straddles(shape[1])):
+        if not (self.frame_sampling and self._straddles(shape[1])):
             return super().valid_tokens(valid, shape)
         rows = valid.repeat_interleave(shape[1], dim=1).unfold(1, self.patch[1], self.patch[1])
         mask = rows.any(-1).repeat_interleave(shape[2] // self.patch[2], dim=1)
         return torch.cat((mask.new_ones(len(mask), self.num_prefix), mask), dim=1)
 
     def _straddles(self, height: int) -> bool:
-        """Official `temporal_sampling` stacks frames into one tall picture before cutting it.
+        """Whether patches lie across two of the chosen frames, as the height is no multiple.
 
-        If the patch height does not divide the frame height, patches lie across two frames.
+        Official `temporal_sampling` stacks frames into one tall picture before cutting it.
         """
-        return bool(self.frame_sampling) and height % self.patch[1] != 0
+        return height % self.patch[1] != 0
 
     def grad_cam_layer(self, shape: Sequence[int], *, stage: int) -> tuple[nn.Module, Cells] | None:
         """What the attention of the last layer reads."""

@@ -108,7 +108,8 @@ class Classification(nn.Module):
             columns, start = slice(start, start + size), start + size
             own, wanted = logits[:, columns].float(), target[:, columns].float()
             labelled = wanted.sum(1, keepdim=True) > 0
-            wanted = smoothed(wanted, self.label_smoothing)
+            if self.label_smoothing:
+                wanted = smoothed(wanted, self.label_smoothing)
             if self.task == "multi":
                 terms = functional.binary_cross_entropy_with_logits(own, wanted, reduction="none")
             else:  # a clip without a label, all zero, costs nothing
@@ -142,6 +143,4 @@ class Classification(nn.Module):
 
 def smoothed(target: Tensor, smoothing: float) -> Tensor:
     """`target` (B, K) with label smoothing as in the official MBT: y (1 - s) + s / K."""
-    if not smoothing:
-        return target
     return target * (1 - smoothing) + smoothing / target.shape[1]

@@ -70,8 +70,7 @@ class VideoViT(Stream):
                 Block, chosen, range(chosen.depth), stochastic_depth=stochastic_depth
             ),
         )
-        self.size, self.attention = chosen, attention
-        self.global_attention = attention == "joint"
+        self.size, self.global_attention = chosen, attention == "joint"
         self.norm = layer_norm(self.width)
 
     def forward(
@@ -88,7 +87,7 @@ class VideoViT(Stream):
         """
         tokens, mask = self.embed(x, valid=valid, token_mask=token_mask)
         attention: dict[int, Tensor] = {}
-        if self.attention == "joint":
+        if self.global_attention:
             tokens, attention = run_blocks(self.blocks, tokens, key_mask=mask, maps=maps)
             tokens = self.norm(tokens)
         else:
