@@ -1,4 +1,4 @@
-"""The command `doctor`."""
+"""The command `doctor`: examines every clip of a data set."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command `prepare`."""
+"""The command `prepare`: decodes a data set once, to shards."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sightsound.commands.arguments import COLUMNS, DATA, EXCLUDE, require_data
 from sightsound.commands.terminal import say
@@ -29,7 +28,13 @@ def prepare(argv: Sequence[str]) -> None:
     from sightsound.config.settings import DataSettings, ShardSettings
 
     argv, recipe = _parted(argv)
-    asked = _asked(recipe) if recipe else None
+    asked = None  # what a recipe asks of shards
+    if recipe:
+        from sightsound.build import build_front_end
+        from sightsound.config.load import parse_run, settings_parser
+
+        config, _ = parse_run(settings_parser("sightsound prepare", shown=False), recipe)
+        asked = build_front_end(config.front_end), config.data
     options = _prepare_parser(asked).parse_args(argv)
     require_data(options.path)
     data = DataSettings(
@@ -42,7 +47,9 @@ def prepare(argv: Sequence[str]) -> None:
     names = [field.name for field in dataclasses.fields(ShardSettings)]
     settings = ShardSettings(**{name: getattr(options, name) for name in names})
     if asked is not None:
-        asked.check(settings)
+        from sightsound.data.shards.demand import check_settings
+
+        check_settings(settings, *asked)
 
     from sightsound.data.shards.prepare import prepare as write_shards
 
@@ -56,27 +63,6 @@ def prepare(argv: Sequence[str]) -> None:
             progress=progress,
         )
     say(_told(summary, settings, options.output, recipe=recipe))
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """What a recipe asks of shards."""
-
-    front_end: FrontEnd
-    data: DataSettings
-
-    @property
-    def defaults(self) -> dict[str, Any]:
-        """What the options are unless they are given."""
-        from sightsound.data.shards.demand import settings_for
-
-        return {**vars(settings_for(self.front_end, self.data)), "task": self.data.task}
-
-    def check(self, settings: ShardSettings) -> None:
-        """Raises `ValueError` if options make shards that the recipe would refuse."""
-        from sightsound.data.shards.demand import check_settings
-
-        check_settings(settings, self.front_end, self.data)
 
 
 def _parted(argv: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -93,15 +79,7 @@ def _parted(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     return own, recipe
 
 
-def _asked(recipe: Sequence[str]) -> _Asked:
-    from sightsound.build import build_front_end
-    from sightsound.config.load import parse_run, settings_parser
-
-    config, _ = parse_run(settings_parser("sightsound prepare", shown=False), recipe)
-    return _Asked(build_front_end(config.front_end), config.data)
-
-
-def _prepare_parser(asked: _Asked | None) -> Parser:
+def _prepare_parser(asked: tuple[FrontEnd, DataSettings] | None) -> Parser:
     from sightsound.config.parser import Parser
     from sightsound.config.settings import DataSettings, ShardSettings
 
@@ -124,7 +102,9 @@ def _prepare_parser(asked: _Asked | None) -> Parser:
     limit = DataSettings.time_limit_seconds
     add("--time_limit_seconds", type=float, default=limit, help=_LIMIT)
     if asked is not None:
-        parser.set_defaults(asked.defaults)
+        from sightsound.data.shards.demand import settings_for
+
+        parser.set_defaults({**vars(settings_for(*asked)), "task": asked[1].task})
     return parser
 
 

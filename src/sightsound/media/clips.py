@@ -1,6 +1,6 @@
-"""Which stretch of a clip is looked at, and when its frames are: pure arithmetic.
+"""Which window of a clip is looked at, and when its frames are: pure arithmetic.
 
-Every stretch is half-open, [start, stop), in seconds after time 0 of the file.
+Every window is half-open, [start, stop), in seconds after time 0 of the file.
 
     duration   |----------------------------------|
     window          [-------------------)
@@ -91,7 +91,12 @@ def sample_windows(
     if generator is None:
         raise ValueError(f"generator: got None; mode {mode!r} needs one (np.random.Generator)")
     if synchronous and mode == "random":
-        return _synchronous_windows(duration, video_length, audio_length, generator=generator)
+        long, short = max(video_length, audio_length), min(video_length, audio_length)
+        outer = random_window(duration, long, generator=generator)
+        # Inside the part of the outer window that has content, if the clip is shorter than it.
+        inner = random_window(min(long, duration), short, generator=generator)
+        inner = inner.shifted(outer.start_seconds)
+        return (outer, inner) if video_length >= audio_length else (inner, outer)
     video = random_window(duration, video_length, generator=generator)
     if synchronous:
         return video, Window(video.start_seconds, video.start_seconds + audio_length)
@@ -122,17 +127,17 @@ def wrapped_times(times: np.ndarray, clip: Window) -> np.ndarray:
 
 
 def wrapped_pieces(start: int, count: int, length: int) -> list[tuple[int, int]]:
-    """(start, stop) of the stretches that `count` samples from `start` on take of a clip.
+    """(start, stop) of the pieces that `count` samples from `start` on take of a clip.
 
     The clip has `length` samples; where it ends, they go on at its start, as often as needed.
     """
     if length < 1:
         raise ValueError(f"length: got {length}; accepted: 1 or more")
-    pieces, place = [], start % length
+    pieces, begin = [], start % length
     while count > 0:
-        stop = min(length, place + count)
-        pieces.append((place, stop))
-        count, place = count - (stop - place), 0
+        stop = min(length, begin + count)
+        pieces.append((begin, stop))
+        count, begin = count - (stop - begin), 0
     return pieces
 
 
@@ -144,14 +149,3 @@ def _window_at(duration: float, length: float, *, share: float) -> Window:
         )
     start = float(share) * max(duration - length, 0.0)
     return Window(start, start + length)
-
-
-def _synchronous_windows(
-    duration: float, video_length: float, audio_length: float, *, generator: np.random.Generator
-) -> tuple[Window, Window]:
-    long, short = max(video_length, audio_length), min(video_length, audio_length)
-    outer = random_window(duration, long, generator=generator)
-    # Inside the part of the outer window that has content, if the clip is shorter than it.
-    inner = random_window(min(long, duration), short, generator=generator)
-    inner = inner.shifted(outer.start_seconds)
-    return (outer, inner) if video_length >= audio_length else (inner, outer)

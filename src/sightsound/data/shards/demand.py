@@ -144,8 +144,5 @@ def _options(settings: ShardSettings, *, also: Iterable[str]) -> str:
     """Those `settings` on a command line that are not as by default, and some `also`."""
     defaults = vars(ShardSettings())
     given = {n: v for n, v in vars(settings).items() if v != defaults[n] or n in also}
-    return " ".join(f"--{name} {_text(value)}" for name, value in given.items())
-
-
-def _text(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value).lower()
+    texts = {n: f"{v:g}" if isinstance(v, float) else str(v).lower() for n, v in given.items()}
+    return " ".join(f"--{name} {text}" for name, text in texts.items())
