@@ -373,8 +373,8 @@ def _levels(
                 if time < stop and end > start and (count == 0 or len(rows) == len(squares)):
                     squares = squares + np.square(rows).sum(axis=1)
                     count += rows.shape[1]
-    *channels, mixed = (_decibels(value / max(1, count)) for value in squares)
-    return tuple(channels), mixed
+    *channels, of_all = (_decibels(float(value) / max(1, count)) for value in squares)
+    return tuple(channels), of_all
 
 
 def _full_scale(samples: np.ndarray) -> np.ndarray:
