@@ -63,9 +63,9 @@ class OldNames:
         for old, new in MOVED.items():
             if f"{name}.".startswith(f"sightsound.{old}."):
                 new_name = f"sightsound.{new}{name.removeprefix(f'sightsound.{old}')}"
-                return ModuleSpec(name, cls, loader_state=new_name)
+                return ModuleSpec(name, cls(), loader_state=new_name)
         if name == "sightsound.profile":  # held nothing but `flops`
-            return ModuleSpec(name, cls, is_package=True)
+            return ModuleSpec(name, cls(), is_package=True)
         return None
 
     @classmethod

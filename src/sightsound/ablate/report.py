@@ -204,7 +204,7 @@ def csv_text(plan: Plan, rows: Sequence[Row]) -> str:
     header = [*names, "cell", "n", "failed", "score", "score_deviation"]
     for stream in streams:
         header += [stream, f"{stream} deviation"]
-    lines = [[*header, "gflop", "parameters", "seconds"]]
+    lines: list[list[Any]] = [[*header, "gflop", "parameters", "seconds"]]
     for row in rows:
         main = row.scores.get(MAIN, Score(math.nan, None, 0))
         line = [*row.words, row.point.cell.name, main.num, len(row.failed), *_numbers(main)]

@@ -116,8 +116,10 @@ def _explanation(predictor: Predictor, file: str, batch: Batch, window: dict) ->
 
     if not predictor.model.has_contributions:
         return {}
-    ask = {"method": "contributions", "with_shapley": False}
-    (explained,) = explain_clips(predictor, batch, predictor.files([file], **window), **ask)
+    clips = predictor.files([file], **window)
+    (explained,) = explain_clips(
+        predictor, batch, clips, method="contributions", with_shapley=False
+    )
     about = record(explained)
     return {key: about[key] for key in ("sentence", "shares", "padded_share", "cells")}
 

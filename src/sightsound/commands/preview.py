@@ -120,8 +120,10 @@ def _check(config: RunConfig, options: Any, *, train: bool) -> None:
         raise ValueError(f"--output is {config.output!r}; accepted: a file name that ends in .png")
 
 
-_OF_MODEL = ("--config", "--front_end", "--augment", "--model.", "--epoch")
-_OF_MODEL += ("--data.crop", "--data.windows", "--data.wrap", "--data.synchronous")
+_OF_MODEL = (
+    *("--config", "--front_end", "--augment", "--model.", "--epoch"),
+    *("--data.crop", "--data.windows", "--data.wrap", "--data.synchronous"),
+)
 
 
 def _check_alone(argv: Sequence[str], *, train: bool) -> None:

@@ -9,10 +9,19 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 Downmix = Literal["itu", "mean"]
 Picture = Literal["displayed", "stored"]
+
+
+class Reading(TypedDict):
+    """How files are read: arguments of `media.reader.FileReader` and other readers."""
+
+    downmix: Downmix
+    picture: Picture
+
+
 # What holds for everything that was saved before these fields were: they are not in its JSON.
 AS_BEFORE = {"audio": {"downmix": "mean"}, "video": {"picture": "stored"}}
 
@@ -147,8 +156,8 @@ class FrontEnd:
         return {name: (self.features.segments, *shape) for name, shape in found.items() if shape}
 
     @property
-    def reading(self) -> dict[str, str]:
-        """What a reader has to know of it: arguments of `media.reader.FileReader` and others."""
+    def reading(self) -> Reading:
+        """What a reader has to know of it."""
         return {"downmix": self.audio.downmix, "picture": self.video.picture}
 
     @property

@@ -68,22 +68,16 @@ def _of_batch(predictor: Predictor, batch: Batch) -> Iterator[tuple[str, list[st
             here = batch.present[name].cpu()
             ids = [clip for clip, present in zip(batch.id, here, strict=True) if present]
             yield name, ids, values.float().cpu().numpy()[here]
-    if several and hasattr(predictor.model, "around_film"):
-        yield from _around_film(predictor, batch, inputs)
+    around_film = getattr(predictor.model, "around_film", None)  # of MAFnet
+    if several and around_film is not None:
+        here = torch.stack([batch.present[name] for name in inputs]).all(0).cpu()
+        ids = [clip for clip, present in zip(batch.id, here, strict=True) if present]
+        for name, pair in around_film(inputs, **batch.masks).items():
+            for where, vectors in zip(FILM_WORDS, pair, strict=True):
+                yield f"{name}_{where}", ids, vectors.float().cpu().numpy()[here]
     parts = [output.pooled[name].float().cpu() for name in sorted(output.pooled)]
     if parts:
         yield "fused" if several else "pooled", batch.id, torch.cat(parts, 1).numpy()
-
-
-def _around_film(
-    predictor: Predictor, batch: Batch, inputs: dict[str, torch.Tensor]
-) -> Iterator[tuple[str, list[str], np.ndarray]]:
-    """Likewise, of the clips that have both streams."""
-    here = torch.stack([batch.present[name] for name in inputs]).all(0).cpu()
-    ids = [clip for clip, present in zip(batch.id, here, strict=True) if present]
-    for name, pair in predictor.model.around_film(inputs, **batch.masks).items():
-        for place, values in zip(FILM_WORDS, pair, strict=True):
-            yield f"{name}_{place}", ids, values.float().cpu().numpy()[here]
 
 
 def on_the_plane(found: Vectors) -> Vectors:

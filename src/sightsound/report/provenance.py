@@ -55,7 +55,7 @@ def provenance(
         "commit": environment.get("commit") or "",
         "hardware": hardware,
         "model written": _time_of(folder / "model" / "model.safetensors"),
-        "evaluated": _time_of(evaluation.directory / "predictions.parquet"),
+        "evaluated": _time_of((evaluation.directory or folder) / "predictions.parquet"),
         "this page": f"{_THIS} {version(_THIS)}, {time.strftime('%Y-%m-%d %H:%M')}",
         "commands": "\n".join(_commands(environment, evaluation, settings, command)),
     }

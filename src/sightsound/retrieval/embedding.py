@@ -19,8 +19,10 @@ from sightsound.build import OBJECTIVE_FILE, build_objective
 from sightsound.data.rows import Manifest
 from sightsound.features.load import weights_hash
 from sightsound.library_errors import load_tensors
+from sightsound.models.pretrained import Pretrained
+from sightsound.objectives.audio_visual.contrastive import Contrastive
 from sightsound.predict import Predictor
-from sightsound.types import VIDEO, Batch
+from sightsound.types import Batch
 
 
 class Embedder:
@@ -42,21 +44,23 @@ class Embedder:
         columns: str | None = None,
     ) -> None:
         self.predictor = Predictor(run, device=device, classes=False, columns=columns)
-        self.config = self.predictor.config
-        if self.config is None:
+        config = self.predictor.config
+        if config is None:
             raise ValueError(
                 f"{str(run)!r} is a model without its run; the layers that compare sound and "
                 "pictures are saved with the run only: name the directory of the run"
             )
+        self.config = config
         run = Path(run).absolute()
         self.run = run if (run / "config.yaml").is_file() else run.parent
         self.contrastive = self._contrastive().to(self.predictor.device).eval()
 
-    def _contrastive(self) -> nn.Module:
+    def _contrastive(self) -> Contrastive:
         info = self.predictor.model.info
         classes = Manifest((), info.labels, info.task, self.run)
         objective = build_objective(self.config.objective, classes, self.predictor.model)
-        if getattr(objective, "contrastive", None) is None:
+        contrastive = getattr(objective, "contrastive", None)
+        if not isinstance(contrastive, Contrastive):
             raise ValueError(
                 f"{str(self.run)!r} was trained without a contrastive loss, so its sound and "
                 "pictures cannot be compared; train with objective avt and a contrastive_weight "
@@ -71,12 +75,12 @@ class Embedder:
         tensors = load_tensors(file, remedy="go on with the run (--resume), which saves it again")
         _check_objective(file, tensors, objective, step=info.provenance.get("step"))
         objective.load_state_dict(tensors)
-        return objective.contrastive
+        return contrastive
 
     @property
     def width(self) -> int:
         """E."""
-        return self.contrastive.heads[VIDEO].out_features
+        return self.contrastive.embedding_width
 
     @cached_property
     def hash(self) -> str:
@@ -112,13 +116,14 @@ def _check_objective(
 
 
 @torch.no_grad()
-def embed(model: nn.Module, contrastive: nn.Module, batch: Batch) -> dict[str, Tensor]:
+def embed(model: Pretrained, contrastive: Contrastive, batch: Batch) -> dict[str, Tensor]:
     """{modality: (B, E)} float32 of length 1; nan where a clip lacks the stream.
 
     Args:
         batch: ready for the model: on its device, normalised or encoded.
     """
-    encoded = model.encode(batch.inputs, **batch.masks)
+    masks = batch.masks
+    encoded = model.encode(batch.inputs, present=masks.get("present"), valid=masks.get("valid"))
     result = {}
     for name, vectors in contrastive.embed(encoded.pooled).items():
         if name not in encoded.pooled:

@@ -103,7 +103,7 @@ def build_index(
     with atomic_directory(output, last=ABOUT) as temporary:
         stores = _stores(temporary / EMBEDDINGS, number=len(clips), width=embedder.width)
         with Loader(clips, num_workers=num_workers) as loader:
-            has = _fill(stores, embedder, loader, progress=progress)
+            has = _fill(stores, embedder, clips, loader, progress=progress)
         _write_clips(temporary / CLIPS, clips.rows, has)
         fresh = ~np.array(trained or [False] * len(clips), bool)
         rows = ((fresh | ~fresh.any()) & has[AUDIO] & has[VIDEO]).nonzero()[0]
@@ -159,12 +159,12 @@ def _stores(path: Path, *, number: int, width: int) -> dict[str, np.memmap]:
 def _fill(
     stores: Mapping[str, np.memmap],
     embedder: Embedder,
+    clips: ClipDataset,
     loader: Loader,
     *,
     progress: Progress | None,
 ) -> dict[str, np.ndarray]:
     """{modality: (n,) bool}: which clips have the stream; their embeddings are in `stores`."""
-    clips = loader.dataset
     places = {row.id: place for place, row in enumerate(clips.rows)}
     has = {name: np.zeros(len(clips), bool) for name in stores}
     size = embedder.config.evaluate.batch_size
@@ -256,7 +256,7 @@ def indexable(
     """
     own = embedder.config.data
     known = data is None or is_same_path(data, own.path)
-    if known:
+    if data is None or known:
         manifest = embedder.predictor.manifest(data, bad_files=bad_files)
     else:
         path = os.path.abspath(data)  # the index may be used from anywhere

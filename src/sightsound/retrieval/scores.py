@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from sightsound.data.loader import Loader
 from sightsound.data.sampling import epoch_batches
+from sightsound.models.pretrained import Pretrained
 from sightsound.predict import Predictor
 from sightsound.retrieval.embedding import embed
 from sightsound.seeding import stable_seed
@@ -98,7 +99,7 @@ def score_table(scores: Mapping[str, float]) -> str:
 
 
 def score_pairs(
-    model: nn.Module, objective: nn.Module, loader: Loader, *, batch_size: int, seed: int
+    model: Pretrained, objective: nn.Module, loader: Loader, *, batch_size: int, seed: int
 ) -> tuple[dict[str, float], list[Problem]]:
     """Losses on the loader's clips and, of a contrastive loss, recall; and what went wrong.
 

@@ -63,7 +63,7 @@ def cell_scores(timeline: Timeline, stream: int = 0) -> np.ndarray:
     """
     scores = timeline.scores[: timeline.num_windows, stream].astype(np.float64)
     number = len(cell_times(timeline)) - 1
-    known: np.ndarray = np.isfinite(scores).all(1)
+    known = np.asarray(np.isfinite(scores).all(1))
     sums = _running(np.where(known[:, None], scores, 0.0))
     counts = _running(known[:, None].astype(float))
     reach = timeline.grid.window_seconds / timeline.grid.hop_seconds

@@ -268,6 +268,7 @@ def _clip_of(parts: Sequence[_Second], front_end: FrontEnd, *, name: str, wrap: 
 
     Whole seconds are repeated, also those of a last window that ends within one.
     """
+    assert front_end.features is not None
     segments, streams = front_end.features.segments, {}
     for modality, shape in front_end.shapes.items():
         x, valid = torch.zeros(shape), torch.zeros(segments, dtype=torch.bool)

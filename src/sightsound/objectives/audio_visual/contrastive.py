@@ -41,6 +41,7 @@ class Contrastive(nn.Module):
     ) -> None:
         super().__init__()
         self.heads = nn.ModuleDict({n: nn.Linear(w, embedding_width) for n, w in widths.items()})
+        self.embedding_width = embedding_width
         self.temperature, self.direction = temperature, direction
 
     def embed(self, encoded: Mapping[str, Tensor]) -> dict[str, Tensor]:
