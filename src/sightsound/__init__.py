@@ -28,4 +28,4 @@ def __dir__() -> list[str]:
     return sorted([*globals(), *_LAZY])
 
 
-sys.meta_path.insert(0, OldNames)  # first: what is in a moved folder is there by both names
+sys.meta_path.insert(0, OldNames())  # first: what is in a moved folder is there by both names

@@ -295,7 +295,9 @@ def test_no_container_known_here(tmp_path):
 def test_pickled_objects_are_not_read(tmp_path):
     path = tmp_path / "whole.pth"
     torch.save(VGGish(channels=files.SMALL_VGGISH), path)
-    with pytest.raises(ValueError, match="holds more than tensors, which is not read"):
+    with pytest.raises(
+        ValueError, match="holds more than tensors and plain values, which is not read"
+    ):
         load_encoder(f"vggish:{path}")
     torch.save({"epoch": 3}, path)
     with pytest.raises(ValueError, match="holds no state dict of tensors"):

@@ -22,7 +22,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sightsound.media.front_end import FrontEnd
 from sightsound.media.logmel import AST_AUDIO, front_end
 from sightsound.models.backbones.ast import PREFIX, adapted_positions
 from sightsound.models.unimodal import ASTClassifier
@@ -31,6 +30,7 @@ from sightsound.weights.released import (
     Checkpoint,
     count,
     fill_model,
+    finish,
     left_over,
     read_checkpoint,
     recognised,
@@ -127,14 +127,17 @@ def convert(checkpoint: Checkpoint, given: Mapping[str, Any]) -> ASTClassifier:
     model = ASTClassifier(heads=heads, **_arguments(state, given, inferred))
     state = _as_ours(state, model, inferred)
     untrained = fill_model(model, state, path=checkpoint.path)
-    model.info.front_end = _front_end(model.audio.shape, inferred).to_dict()
-    model.info.provenance = {
-        "source": f"ast: {checkpoint.path.name}",
-        "inferred": inferred,
-        "dropped": dropped,
-        **({"untrained": untrained} if untrained else {}),
-    }
-    return model.eval()
+    base = front_end("ast")
+    num_frames, num_mels = model.audio.shape
+    audio = dataclasses.replace(base.audio, num_frames=num_frames, num_mels=num_mels)
+    inferred.append(
+        f"assumed: log-mel of front end ast, AudioSet's mean {audio.mean:.4f} and twice its "
+        f"deviation, {audio.deviation:.4f}; padding counts, as in the released program"
+    )
+    source, numbers = f"ast: {checkpoint.path.name}", dataclasses.replace(base, audio=audio)
+    told = dict(inferred=inferred, dropped=dropped, untrained=untrained)
+    finish(model, numbers, source=source, **told)
+    return model
 
 
 def _given(config: dict | None, path: Path) -> dict[str, Any]:
@@ -254,14 +257,3 @@ def turned_positions(table: Tensor, grid: Sequence[int]) -> Tensor:
     """Positions ordered by mel, then time, in our order: time, then mel; `grid` is (time, mel)."""
     body = table[:, PREFIX:].unflatten(1, (grid[1], grid[0])).transpose(1, 2).flatten(1, 2)
     return torch.cat((table[:, :PREFIX], body), dim=1)
-
-
-def _front_end(shape: Sequence[int], inferred: list[str]) -> FrontEnd:
-    """AST's, with the length and the mel bins of the model."""
-    base = front_end("ast")
-    audio = dataclasses.replace(base.audio, num_frames=shape[0], num_mels=shape[1])
-    inferred.append(
-        f"assumed: log-mel of front end ast, AudioSet's mean {audio.mean:.4f} and twice its "
-        f"deviation, {audio.deviation:.4f}; padding counts, as in the released program"
-    )
-    return dataclasses.replace(base, audio=audio)

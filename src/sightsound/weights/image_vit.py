@@ -23,15 +23,14 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from sightsound.models.sizes import SIZES
 from sightsound.registry import nearest_path
 from sightsound.weights.archive import PREFIXES, prefix_of, read_archive, weights_of
-from sightsound.weights.flax import TrainState, read_train_state
-from sightsound.weights.tensors import is_safetensors, read_safetensors
+from sightsound.weights.flax import read_train_state
+from sightsound.weights.tensors import as_tensor, is_safetensors, read_safetensors, translated
 
 FOLDER_FILE = "model.safetensors"
 ACCEPTED = (
@@ -90,7 +89,6 @@ _FORMATS = (_LINEN, _TIMM, _TRANSFORMERS)
 _PREFIXES = (*PREFIXES, "opt/target/", "vit/")  # what stands beside such names is no weight
 _QKV = re.compile(r"attention\.(query|key|value)")
 _MBT_NAMES = re.compile(r"bottleneck|clsspectrogram|([^/]+/)*[^/]+_spectrogram(/.*)?")
-_LEAF = r"(?:[/.](?P<leaf>kernel|scale|weight|bias))?"
 
 BLOCK_PARTS = [
     f"{part}.{leaf}"
@@ -179,7 +177,7 @@ def read_image_vit(path: str | Path) -> ImageViT:
     arrays, prefix = weights_of(content, _PREFIXES), prefix_of(content, _PREFIXES)
     _check_no_mbt(arrays, path)
     table, names = _recognised(arrays, path)
-    tensors = {ours: _tensor(arrays[theirs]) for theirs, ours in names.items()}
+    tensors = {ours: as_tensor(arrays[theirs]) for theirs, ours in names.items()}
     if table is _LINEN:
         query = tensors.get("blocks.0.attention.query.weight")  # (D, h, d)
         num_heads = query.shape[1] if query is not None and query.ndim == 3 else None
@@ -223,18 +221,14 @@ def _content(path: Path) -> tuple[Mapping[str, Any], list[str]]:
         return read_archive(path), []
     if is_safetensors(path):
         return read_safetensors(path), []
-    state = _read_checkpoint(path)
-    return state.params, list(state.left_out)
-
-
-def _read_checkpoint(path: Path) -> TrainState:
     try:
-        return read_train_state(path)
+        state = read_train_state(path)
     except ValueError as error:
         raise ValueError(
             f"{str(path)!r} is not in a format of image ViTs that is read; accepted: {ACCEPTED}. "
             f"As a checkpoint: {error}"
         ) from error
+    return state.params, list(state.left_out)
 
 
 # ---------------------------------------------------------------------------- names
@@ -255,7 +249,7 @@ def _check_no_mbt(arrays: Mapping[str, Any], path: Path) -> None:
 def _recognised(names: Iterable[str], path: Path) -> tuple[dict[str, str], dict[str, str]]:
     """The format's table, and {name: our name} of what it knows."""
     for table in _FORMATS:
-        pairs = ((name, _our_name(name, table)) for name in names)
+        pairs = ((name, translated(name, table)) for name in names)
         ours = {name: new for name, new in pairs if new is not None}
         if "patches.weight" in ours.values() and any("blocks.0." in new for new in ours.values()):
             return table, ours
@@ -265,21 +259,7 @@ def _recognised(names: Iterable[str], path: Path) -> tuple[dict[str, str], dict[
     )
 
 
-def _our_name(name: str, table: Mapping[str, str]) -> str | None:
-    for pattern, ours in table.items():
-        if match := re.fullmatch(f"(?:{pattern}){_LEAF}", name):
-            leaf = {None: "", "bias": ".bias"}.get(match["leaf"], ".weight")
-            return match.expand(ours) + leaf
-    return None
-
-
 # ---------------------------------------------------------------------------- arrays
-
-
-def _tensor(array: Any) -> Tensor:
-    if isinstance(array, Tensor):
-        return array.float()
-    return torch.from_numpy(np.array(array, dtype=np.float32))
 
 
 def _torch_layout(name: str, tensor: Tensor) -> Tensor:

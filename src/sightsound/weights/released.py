@@ -1,30 +1,26 @@
 """PyTorch checkpoints as projects release them: containers, names, configurations, gaps.
 
-`tensors.py` reads files of single tensors; here the state dict may lie one level down, beside an
-optimiser and other things, and the names may have the prefix that training on several devices adds.
+`tensors.py` reads the files; here are the steps that all importers of `.pth` checkpoints share.
 """
 
 from __future__ import annotations
 
-import pickle
+import dataclasses
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from sightsound.registry import nearest_path
+from sightsound.media.front_end import FrontEnd
+from sightsound.media.logmel import front_end
+from sightsound.models.pretrained import Pretrained
 from sightsound.weights.archive import weights_of
-from sightsound.weights.tensors import fill, is_pickled, read_tensors
+from sightsound.weights.tensors import COUNTER, fill, is_pickled, read_tensors, translated
 
-WRAPPERS = ("model_state", "state_dict", "model", "model_state_dict")
 HEAD = "head"  # how our names of a classifier's tensors start
-COUNTER = ".num_batches_tracked"  # of batch norms; a number of training steps, not a weight
-_LEAF = r"(?:\.(?P<leaf>weight|bias|running_mean|running_var|num_batches_tracked))?"
-_PARALLEL = r"(?:module\.)?"  # of DataParallel
 
 Table = Mapping[str, str]  # {pattern of a project's names: ours}, which a leaf follows
 
@@ -45,38 +41,11 @@ def read_checkpoint(path: Path) -> Checkpoint:
         FileNotFoundError: no such file.
         ValueError: it is damaged, in no known format, or holds no tensors.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"no weights at {str(path)!r}; give the file.{nearest_path(path)}")
-    if is_pickled(path):
-        content = _unpickled(path)
-        beside: list[str] = []
-        content = content if isinstance(content, Mapping) else {}
-        inside = next((name for name in WRAPPERS if isinstance(content.get(name), Mapping)), None)
-        if inside is not None:
-            beside = [name for name in content if name != inside]
-            content = content[inside]
-        tensors = {name: value for name, value in content.items() if isinstance(value, Tensor)}
-        if not tensors:
-            raise ValueError(
-                f"{str(path)!r} holds no state dict of tensors; save model.state_dict()"
-            )
-        beside += [name for name in content if name not in tensors]
-        floats = {name: value.float() for name, value in tensors.items()}
-        return Checkpoint(path, floats, tuple(beside))
-    tensors = weights_of(read_tensors(path))
-    bare = {name: tensor for name, tensor in tensors.items() if "/" not in name}
-    return Checkpoint(path, bare)  # a name with a folder is a test case's: "in/x", "out/logits"
-
-
-def _unpickled(path: Path) -> Any:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        first = str(error).splitlines()[0]
-        raise ValueError(
-            f"{str(path)!r} is damaged or holds more than tensors and plain values, which is not "
-            f"read: {first}; save its state dict with torch.save(model.state_dict(), FILE)"
-        ) from error
+    tensors, beside = read_tensors(path)
+    if not is_pickled(path):  # a name with a folder is a test case's: "in/x", "out/logits"
+        weights = weights_of(tensors)
+        tensors = {name: tensor for name, tensor in weights.items() if "/" not in name}
+    return Checkpoint(path, tensors, tuple(beside))
 
 
 def recognised(
@@ -88,7 +57,7 @@ def recognised(
         ValueError: none does; the message has the file's first names and an `example` of names.
     """
     for table in tables:
-        names = {name: _our_name(name, table) for name in checkpoint.tensors}
+        names = {name: translated(name, table) for name in checkpoint.tensors}
         if wanted in names.values():
             return {name: ours for name, ours in names.items() if ours is not None}
     few = ", ".join(repr(name) for name in list(checkpoint.tensors)[:3]) or "none"
@@ -96,13 +65,6 @@ def recognised(
         f"{str(checkpoint.path)!r} holds no {kind}: names such as {example!r} were expected; its "
         f"first names: {few}"
     )
-
-
-def _our_name(name: str, table: Table) -> str | None:
-    for pattern, ours in table.items():
-        if match := re.fullmatch(f"{_PARALLEL}(?:{pattern}){_LEAF}", name):
-            return match.expand(ours) + (f".{match['leaf']}" if match["leaf"] else "")
-    return None
 
 
 def settings_of(config: dict | None, path: Path, *, part: str) -> dict[str, Any]:
@@ -174,3 +136,35 @@ def fill_model(model: nn.Module, state: Mapping[str, Tensor], *, path: Path) -> 
     counters = {n: t for n, t in state.items() if n.endswith(COUNTER) and n in own}
     model.load_state_dict(counters, strict=False)
     return untrained
+
+
+def video_front_end(shape: tuple[int, int, int], inferred: list[str], **pictures: Any) -> FrontEnd:
+    """AVT's, with clips of `shape` (T, H, W); `pictures` replaces other fields of its video part.
+
+    What is assumed of the time between frames is added to `inferred`.
+    """
+    base = front_end("ast")
+    frames, height, width = shape
+    seconds = base.video.stride_seconds
+    inferred.append(
+        f"assumed: {frames} frames, {seconds:.3f} s apart (every fourth of 30 a second)"
+    )
+    sizes = dict(num_frames=frames, height=height, width=width)
+    return dataclasses.replace(base, video=dataclasses.replace(base.video, **sizes, **pictures))
+
+
+def finish(
+    model: Pretrained,
+    numbers: FrontEnd,
+    *,
+    source: str,
+    inferred: list[str],
+    dropped: list[str],
+    untrained: list[str],
+) -> None:
+    """Write into `model.info` what it reads and how it came about; set evaluation mode."""
+    model.info.front_end = numbers.to_dict()
+    model.info.provenance = {"source": source, "inferred": inferred, "dropped": dropped}
+    if untrained:
+        model.info.provenance["untrained"] = untrained
+    model.eval()

@@ -19,21 +19,25 @@ import torch
 from torch import Tensor, nn
 
 from sightsound.library_errors import load_tensors
-from sightsound.registry import nearest_path
+from sightsound.registry import nearest_path, unknown_name
 from sightsound.weights.archive import read_archive
 
 Network = TypeVar("Network", bound=nn.Module)
 ACCEPTED = ".npz, .safetensors, PyTorch's .pth, or Keras's .h5"
 _H5_START = b"\x89HDF"
 _PICKLE_START = b"\x80"
-_COUNTER = "num_batches_tracked"  # of PyTorch's norms; the number of training steps, not a weight
+COUNTER = ".num_batches_tracked"  # of batch norms; a number of training steps, not a weight
+WRAPPERS = ("model_state", "state_dict", "model", "model_state_dict")
+MEAN, CENTRE = "mean", "center"
+INFLATIONS = (MEAN, CENTRE)
+_LEAVES = "kernel|scale|weight|bias|running_mean|running_var|num_batches_tracked"
 
 
 # ---------------------------------------------------------------------------- containers
 
 
-def read_tensors(path: str | Path) -> dict[str, Tensor]:
-    """{name in the file: float tensor}.
+def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], list[str]]:
+    """{name in the file: float tensor}, and the names of what a checkpoint holds beside weights.
 
     Raises:
         FileNotFoundError: no such file.
@@ -44,8 +48,9 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
         hint = nearest_path(path)
         raise FileNotFoundError(f"no weights at {str(path)!r}; give the file.{hint}")
     arrays: Mapping[str, Any]
+    beside: list[str] = []
     if is_pickled(path):
-        arrays = _read_pickle(path)
+        arrays, beside = _read_pickle(path)
     elif zipfile.is_zipfile(path):
         arrays = read_archive(path)
     elif is_safetensors(path):
@@ -54,7 +59,7 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
         arrays = _read_h5(path)
     else:
         raise ValueError(f"{str(path)!r} is in no format that is read; accepted: {ACCEPTED}")
-    return {name: _tensor(array) for name, array in arrays.items()}
+    return {name: as_tensor(array) for name, array in arrays.items()}, beside
 
 
 def is_pickled(path: Path) -> bool:
@@ -83,20 +88,29 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
     return load_tensors(path, remedy="fetch it again")
 
 
-def _read_pickle(path: Path) -> dict[str, Tensor]:
-    """PyTorch's state dict; one under the key "state_dict" is unpacked."""
+def _read_pickle(path: Path) -> tuple[dict[str, Tensor], list[str]]:
+    """PyTorch's state dict, also from under one of `WRAPPERS`, and the names of everything else.
+
+    Nothing that is pickled in the file is run.
+    """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         first = str(error).splitlines()[0]
         raise ValueError(
-            f"{str(path)!r} is damaged or holds more than tensors, which is not read: {first}"
+            f"{str(path)!r} is damaged or holds more than tensors and plain values, which is not "
+            f"read: {first}; save its state dict with torch.save(model.state_dict(), FILE)"
         ) from error
-    content = content.get("state_dict", content) if isinstance(content, Mapping) else {}
+    beside: list[str] = []
+    content = content if isinstance(content, Mapping) else {}
+    inside = next((name for name in WRAPPERS if isinstance(content.get(name), Mapping)), None)
+    if inside is not None:
+        beside = [name for name in content if name != inside]
+        content = content[inside]
     tensors = {name: value for name, value in content.items() if isinstance(value, Tensor)}
     if not tensors:
         raise ValueError(f"{str(path)!r} holds no state dict of tensors; save model.state_dict()")
-    return tensors
+    return tensors, beside + [name for name in content if name not in tensors]
 
 
 def _read_h5(path: Path) -> dict[str, np.ndarray]:
@@ -119,13 +133,43 @@ def _read_h5(path: Path) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _tensor(array: Any) -> Tensor:
+def as_tensor(array: Any) -> Tensor:
+    """A float tensor of its own with the numbers of an array."""
     if isinstance(array, Tensor):
         return array.float()
     return torch.from_numpy(np.array(array, dtype=np.float32))
 
 
+def inflated(kernel: Tensor, frames: int, *, method: str = MEAN) -> Tensor:
+    """A kernel of pictures (C', C, h, w) as one of clips (C', C, t, h, w).
+
+    `mean`: it stands at each of the `frames`, divided by their number, so that a still clip gives
+    what the picture gives. `center`: in the middle, zeros around.
+    """
+    if method not in INFLATIONS:
+        raise unknown_name("inflation", method, INFLATIONS)
+    if method == MEAN:
+        return kernel.unsqueeze(2).repeat(1, 1, frames, 1, 1) / frames
+    clips = kernel.new_zeros(*kernel.shape[:2], frames, *kernel.shape[2:])
+    clips[:, :, frames // 2] = kernel
+    return clips
+
+
 # ---------------------------------------------------------------------------- names
+
+
+def translated(name: str, table: Mapping[str, str]) -> str | None:
+    """Our name of a tensor, by the first pattern of `table`, {a project's name: ours}, it matches.
+
+    Patterns are regular expressions; a leaf such as ".weight" or Flax's "/kernel" may follow, and
+    the "module." of PyTorch's data parallelism go before. `None`: no pattern matches.
+    """
+    for pattern, ours in table.items():
+        form = rf"(?:module\.)?(?:{pattern})(?:[/.](?P<leaf>{_LEAVES}))?"
+        if match := re.fullmatch(form, name):
+            leaf = {"kernel": "weight", "scale": "weight"}.get(match["leaf"], match["leaf"])
+            return match.expand(ours) + (f".{leaf}" if leaf else "")
+    return None
 
 
 @dataclass(frozen=True)
@@ -157,7 +201,7 @@ def named(path: str | Path, namings: Iterable[Naming], *, kind: str) -> Named:
         FileNotFoundError, ValueError: as `read_tensors`.
         ValueError: none of `namings` has any of the file's names.
     """
-    namings, tensors = list(namings), read_tensors(path)
+    namings, (tensors, _) = list(namings), read_tensors(path)
     for naming in namings:
         ours = {name: naming.translate(name) for name in tensors}
         if any(ours.values()):
@@ -178,7 +222,7 @@ def fill(encoder: Network, tensors: Mapping[str, Tensor], *, path: str | Path) -
     Raises:
         ValueError: one is missing, too many, or of another shape.
     """
-    wanted = {k: v for k, v in encoder.state_dict().items() if not k.endswith(_COUNTER)}
+    wanted = {k: v for k, v in encoder.state_dict().items() if not k.endswith(COUNTER)}
     shapes = [
         f"{key} {tuple(tensors[key].shape)} instead of {tuple(wanted[key].shape)}"
         for key in wanted.keys() & tensors.keys()

@@ -6,7 +6,6 @@ are here, is in `models/backbones/transformers_video.py`.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,20 +14,17 @@ from typing import Any
 import torch
 from torch import nn
 
-from sightsound.media.front_end import FrontEnd
-from sightsound.media.logmel import front_end
 from sightsound.models.backbones.transformers_video import (
     CONFIG,
     EXTRAS,
     FAMILIES,
-    TransformersVideo,
     read_config,
     without_extras,
 )
 from sightsound.models.unimodal import OneStream
 from sightsound.optional import require
 from sightsound.registry import unknown_name
-from sightsound.weights.released import HEAD
+from sightsound.weights.released import HEAD, finish, video_front_end
 from sightsound.weights.transformers_processor import picture_numbers, processor_numbers
 
 FOLDER_FILE = "model.safetensors"
@@ -66,15 +62,12 @@ def load(path: Path, config: dict | None) -> OneStream:
         video_shape=shape,
     )
     dropped, untrained = _copy(model, theirs)
-    numbers, inferred = _front_end(folder, model.video)
-    model.info.front_end = numbers.to_dict()
-    model.info.provenance = {
-        "source": f"{KIND}: {folder.name}",
-        "inferred": inferred,
-        "dropped": [*unknown, *dropped],
-        **({"untrained": untrained} if untrained else {}),
-    }
-    return model.eval()
+    pictures, inferred = picture_numbers(processor_numbers(folder)), list[str]()
+    same = {name: getattr(pictures, name) for name in ("short_side", "mean", "deviation")}
+    numbers = video_front_end(shape, inferred, **same)
+    told = dict(inferred=inferred, dropped=[*unknown, *dropped], untrained=untrained)
+    finish(model, numbers, source=f"{KIND}: {folder.name}", **told)
+    return model
 
 
 def _shape(values: Mapping[str, Any]) -> tuple[int, int, int]:
@@ -149,21 +142,3 @@ def _copy(model: OneStream, theirs: nn.Module) -> tuple[list[str], list[str]]:
         target.load_state_dict(source.state_dict())
         taken |= {id(tensor) for tensor in source.state_dict(keep_vars=True).values()}
     return [name for name, tensor in state.items() if id(tensor) not in taken], left
-
-
-def _front_end(folder: Path, video: TransformersVideo) -> tuple[FrontEnd, list[str]]:
-    """AVT's, whose pictures are as the folder's processor makes them, and what was assumed."""
-    base, pictures = front_end("ast"), picture_numbers(processor_numbers(folder))
-    frames, height, width = video.shape
-    stride = base.video.stride_seconds
-    numbers = dataclasses.replace(
-        base.video,
-        num_frames=frames,
-        height=height,
-        width=width,
-        short_side=pictures.short_side,
-        mean=pictures.mean,
-        deviation=pictures.deviation,
-    )
-    said = f"assumed: {frames} frames, {stride:.3f} s apart (every fourth of 30 a second)"
-    return dataclasses.replace(base, video=numbers), [said]

@@ -6,33 +6,31 @@ kernels get an axis of time. Names are the official ones; sizes come from the te
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from sightsound.media.front_end import FrontEnd
 from sightsound.media.logmel import front_end
 from sightsound.models.unimodal import UniFormerClassifier
-from sightsound.registry import unknown_name
 from sightsound.weights.released import (
     Checkpoint,
     count,
     fill_model,
+    finish,
     left_over,
     read_checkpoint,
     recognised,
     settings_of,
+    video_front_end,
     without_classifier,
 )
+from sightsound.weights.tensors import MEAN, inflated
 
 PUBLISHED_HEAD_WIDTH = 64
 PUBLISHED_SHAPE = (16, 224, 224)
 KINETICS_CLASSES = 400
-MEAN, CENTRE = "mean", "center"
-INFLATIONS = (MEAN, CENTRE)
 
 _LAYER = r"blocks([1-4])\.(\d+)"
 _LOCAL, _GLOBAL = r"blocks([12])\.(\d+)", r"blocks([34])\.(\d+)"
@@ -107,14 +105,13 @@ def convert(checkpoint: Checkpoint, settings: Mapping[str, Any]) -> UniFormerCla
         kernels |= {name: wanted[name].new_zeros(wanted[name].shape) for name in absent}
     state = {**state, **kernels}
     untrained = fill_model(model, state, path=checkpoint.path)
-    model.info.front_end = _front_end(model, inferred).to_dict()
-    model.info.provenance = {
-        "source": f"uniformer: {checkpoint.path.name}",
-        "inferred": inferred,
-        "dropped": dropped,
-        **({"untrained": untrained} if untrained else {}),
-    }
-    return model.eval()
+    shape, usual = model.video.shape, front_end("ast").video
+    short_side = round(min(shape[1:]) * usual.short_side / usual.height)
+    numbers = video_front_end(shape, inferred, short_side=short_side)
+    source = f"uniformer: {checkpoint.path.name}"
+    told = dict(inferred=inferred, dropped=dropped, untrained=untrained)
+    finish(model, numbers, source=source, **told)
+    return model
 
 
 def _arguments(
@@ -150,34 +147,3 @@ def _arguments(
         head_width=settings.get("head_dim", PUBLISHED_HEAD_WIDTH),
         mlp_ratio=len(first) / widths[0] or 4.0,
     )
-
-
-def inflated(kernel: Tensor, frames: int, *, method: str = MEAN) -> Tensor:
-    """A kernel of pictures (C', C, h, w) as one of clips (C', C, t, h, w).
-
-    `mean`: it stands at each of the `frames`, divided by their number, so that a still clip gives
-    what the picture gives. `center`: in the middle, zeros around.
-    """
-    if method not in INFLATIONS:
-        raise unknown_name("inflation", method, INFLATIONS)
-    if method == MEAN:
-        return kernel.unsqueeze(2).repeat(1, 1, frames, 1, 1) / frames
-    clips = kernel.new_zeros(*kernel.shape[:2], frames, *kernel.shape[2:])
-    clips[:, :, frames // 2] = kernel
-    return clips
-
-
-def _front_end(model: UniFormerClassifier, inferred: list[str]) -> FrontEnd:
-    """That of AVT, whose video part is UniFormer's, with the sizes of the model."""
-    base = front_end("ast")
-    frames, height, width = model.video.shape
-    stride = base.video.stride_seconds
-    inferred.append(f"assumed: {frames} frames, {stride:.3f} s apart (every fourth of 30 a second)")
-    video = dataclasses.replace(
-        base.video,
-        num_frames=frames,
-        height=height,
-        width=width,
-        short_side=round(min(height, width) * base.video.short_side / base.video.height),
-    )
-    return dataclasses.replace(base, video=video)

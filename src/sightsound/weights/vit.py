@@ -43,6 +43,7 @@ from sightsound.weights.scenic_config import (
     experiment,
     front_end_for,
 )
+from sightsound.weights.tensors import CENTRE, MEAN, inflated
 
 CENTRAL, AVERAGE = "central_frame_initializer", "average_frame_initializer"
 REMEDY = "give Scenic's whole experiment configuration, or none for the image ViT itself"
@@ -300,7 +301,8 @@ def _take_patches(start: _Start, stream: Stream) -> None:
         changes.append("summed over channels")
     frames = stream.patch[0] if stream.modality == VIDEO else 1
     if frames > 1:
-        kernel = _kernel_of_clips(kernel, frames, start.rules.kernel_init_method)
+        method = MEAN if start.rules.kernel_init_method == AVERAGE else CENTRE
+        kernel = inflated(kernel, frames, method=method)
         changes.append(f"{start.rules.kernel_init_method.split('_')[0]} of {frames} frames")
     ours = f"{stream.modality}.patches.projection"
     start.take(f"{ours}.weight", "patches.weight", kernel.flatten(1), how=", ".join(changes))
@@ -319,15 +321,6 @@ def _no_patches(start: _Start, stream: Stream) -> str:
     if stream.patch_channels not in (1, vit.channels):
         return f"the model has {stream.patch_channels} channels, not {vit.channels}"
     return ""
-
-
-def _kernel_of_clips(kernel: Tensor, frames: int, method: str) -> Tensor:
-    """(D, C, h, w) -> (D, C, t, h, w)."""
-    if method == AVERAGE:
-        return kernel.unsqueeze(2).repeat(1, 1, frames, 1, 1) / frames
-    clips = kernel.new_zeros(*kernel.shape[:2], frames, *kernel.shape[2:])
-    clips[:, :, frames // 2] = kernel
-    return clips
 
 
 def _take_positions(start: _Start, stream: Stream) -> None:
