@@ -8,6 +8,7 @@ Modalities are "video" and "audio" everywhere.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TypedDict
 
 import torch
 from torch import Tensor
@@ -15,6 +16,13 @@ from torch import Tensor
 VIDEO, AUDIO = "video", "audio"
 MODALITIES = (VIDEO, AUDIO)
 WORDS = {AUDIO: "sound", VIDEO: "pictures"}  # for people; code says audio and video
+
+
+class Masks(TypedDict, total=False):
+    """Keyword arguments of a model: which streams, and which frames of them, are there."""
+
+    present: dict[str, Tensor]
+    valid: dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -78,7 +86,7 @@ class Batch:
         return {name: stream for name, stream in streams.items() if stream is not None}
 
     @property
-    def masks(self) -> dict[str, dict[str, Tensor]]:
+    def masks(self) -> Masks:
         """Keyword arguments `present` and `valid` of a model; empty if nothing is masked."""
         return {} if self.complete else {"present": self.present, "valid": self.valid}
 

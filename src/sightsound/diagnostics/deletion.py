@@ -29,9 +29,9 @@ def deletion(trial: Trial) -> Check:
     finding = compare("in random order instead", area, at_random, seed=trial.seed)
     curves = []
     for words, kind in (("shown", "insertion"), ("hidden", "deletion")):
-        explained = np.stack([getattr(clip, kind) for clip in clips])
+        first = np.stack([getattr(clip, kind) for clip in clips])
         random = np.stack([getattr(clip, f"random_{kind}").mean(0) for clip in clips])
-        for order, values in (("explained first", explained), ("random order", random)):
+        for order, values in (("explained first", first), ("random order", random)):
             curves.append(curve(f"{words}, {order}", clips[0].shares, values, seed=trial.seed))
     sentence = _sentence(finding, targets[0].method)
     return Check("deletion", sentence, (finding,), measure="area", curves=tuple(curves))

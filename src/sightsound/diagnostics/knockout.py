@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from sightsound.diagnostics.finding import Check, answer, loss
 from sightsound.diagnostics.trial import Trial, batches
+from sightsound.models.pretrained import Pretrained
 from sightsound.nn.film import FilmBlock
 from sightsound.types import WORDS, Encoded
 
@@ -69,7 +70,9 @@ def cut(model: nn.Module, layers: Collection[int]) -> Iterator[None]:
         tokens, blocks = args
         return (tokens, _cut_blocks(fusion, tokens, blocks, layers, kwargs)), kwargs
 
-    handle = strategy(model).register_forward_pre_hook(without_exchange, with_kwargs=True)
+    fusing = strategy(model)
+    assert fusing is not None
+    handle = fusing.register_forward_pre_hook(without_exchange, with_kwargs=True)
     try:
         yield
     finally:
@@ -144,7 +147,7 @@ def _read_alone(
 
     def noting(block: Layer) -> Layer:
         def passed(x: Tensor, **options: object) -> tuple[Tensor, Tensor | None]:
-            read.append(x[:, -fusion.tokens.shape[1] :])
+            read.append(x[:, -fusion.get_parameter("tokens").shape[1] :])
             return block(x, **options)
 
         return passed
@@ -154,14 +157,16 @@ def _read_alone(
     return read
 
 
-def depth(model: nn.Module, encoded: Encoded) -> int:
+def depth(model: Pretrained, encoded: Encoded) -> int:
     """How many layers fuse `encoded`; 0 for a model that fuses in training only."""
     counts = [0]
 
     def count(fusion: nn.Module, args: tuple) -> None:
         counts.append(len(next(iter(args[1].values()))))
 
-    handle = strategy(model).register_forward_pre_hook(count)
+    fusing = strategy(model)
+    assert fusing is not None
+    handle = fusing.register_forward_pre_hook(count)
     try:
         model.fuse(encoded)
     finally:
@@ -206,11 +211,12 @@ def _of_layers(trial: Trial) -> Check:
 @torch.inference_mode()
 def _decisions(trial: Trial) -> dict[str, np.ndarray]:
     """{what is cut: decisions on the complete clips}; layers below fusion are passed once."""
-    model, logits = trial.predictor.model, None
+    model, layers = trial.predictor.model, dict[str, range]()
+    logits: dict[str, list[np.ndarray]] = {}
     for batch in batches(trial.complete, trial.batch_size):
         batch = trial.predictor.encoding(batch.to(trial.predictor.device))
         encoded = model.encode(batch.inputs, **batch.masks)
-        if logits is None:
+        if not logits:
             layers = variants(depth(model, encoded), first=getattr(model, "fusion_layer", 0))
             logits = {what: [] for what in layers}
         for what in logits:

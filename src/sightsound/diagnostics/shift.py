@@ -43,7 +43,9 @@ def shift(trial: Trial) -> Check:
     steps = sorted({max(1, round(number)) for number in frames})
     long = (clips.valid[AUDIO].sum(1) >= 2 * max(steps)).nonzero().flatten()
     clips = rows_of_batch(clips, long)
-    rows, others = partners(clips.target.numpy(), seed=trial.seed) if len(long) else ([], [])
+    rows = others = np.zeros(0, int)
+    if len(long):
+        rows, others = partners(clips.target.numpy(), seed=trial.seed)
     if not len(rows):
         return Check(
             "shift",
@@ -69,6 +71,7 @@ def step_seconds(batch: Batch, front_end: FrontEnd) -> float:
 def shifted(batch: Batch, steps: int) -> Batch:
     """`batch` with the sound of each clip later by `steps` frames, going round."""
     axis, rolled = 0 if batch.encoded else 1, []
+    assert batch.audio is not None
     for clip, valid in zip(batch.audio, batch.valid[AUDIO], strict=True):
         order = torch.arange(len(valid))  # frames of padding stay
         frames = valid.nonzero().flatten()
@@ -101,9 +104,9 @@ def _tried(
     advantages = []
     for seconds, steps in shifts.items():
         late, other_late = (trial.decide(shifted(batch, steps)) for batch in (own, foreign))
-        for whose, *decisions in ((OWN, before, late), (OTHER, other, other_late)):
+        for whose, in_time, after in ((OWN, before, late), (OTHER, other, other_late)):
             what = f"{whose} {seconds:.3g} s late"
-            losses[whose].append(trial.compare(what, *decisions, targets))
+            losses[whose].append(trial.compare(what, in_time, after, targets))
         advantages.append(hits(late, targets) - hits(other_late, targets))
     in_step = hits(before, targets) - hits(other, targets)
     synchrony = compare(

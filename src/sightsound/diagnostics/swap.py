@@ -42,7 +42,7 @@ def swap(trial: Trial) -> Check:
     seen = rows_of_batch(clips, torch.from_numpy(rows))
     mixed = trial.decide(with_sound(seen, clips, sounds))
     targets = clips.target.numpy()
-    findings = []
+    findings: list[Finding] = []
     for modality, owners in ((AUDIO, rows), (VIDEO, sounds)):  # whose labels are asked for
         what = f"{WORDS[modality]} swapped"
         findings += _compared(trial, what, trial.whole[owners], mixed, targets[owners])
@@ -101,7 +101,7 @@ def _notes(findings: list[Finding], left_out: int) -> tuple[str, ...]:
     notes = []
     for what in dict.fromkeys(finding.what for finding in findings):
         own = [f for f in findings if f.what == what and f.label and f.num_clips >= ENOUGH]
-        lost = [f.label for f in own if f.shrinks and f.after <= f.chance]
+        lost = [f.label for f in own if f.shrinks and f.chance is not None and f.after <= f.chance]
         kept = [f.label for f in own if not f.shrinks and abs(f.cost) <= HARDLY]
         if lost:
             notes.append(f"With {what}, at chance or below: {named(lost)}.")

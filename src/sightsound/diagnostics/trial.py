@@ -151,7 +151,7 @@ def _joined(parts: Sequence[Batch]) -> Batch:
     def together(values: Sequence[Any]) -> Any:
         first = values[0]
         if isinstance(first, torch.Tensor):
-            return torch.cat(values)
+            return torch.cat(list(values))
         if isinstance(first, dict):
             return {key: together([value[key] for value in values]) for key in first}
         if isinstance(first, bool):

@@ -69,8 +69,9 @@ def explain_loader(
     predictor: Predictor, loader: Loader, *, batch_size: int = BATCH_SIZE, **ask: Any
 ) -> Iterator[tuple[Batch, list[ClipExplanation]]]:
     """Batches as the model reads them, with the explanation of every clip; see `explain_clips`."""
-    clips = loader.dataset
-    clips = clips.clips if isinstance(clips, FeatureDataset) else clips
+    source = loader.dataset
+    clips = source.clips if isinstance(source, FeatureDataset) else source
+    assert isinstance(clips, ClipDataset)  # of which windows are known
     for batch in loader.iterate(eval_batches(len(clips), batch_size=batch_size)):
         if batch is not None:
             batch = predictor.encoding(batch.to(predictor.device))

@@ -23,7 +23,7 @@ from torch import Tensor
 from sightsound.models.pretrained import Pretrained
 from sightsound.predict import Predictor, named_scores, probabilities
 from sightsound.registry import resolve, unknown_name
-from sightsound.types import AUDIO, VIDEO, Batch
+from sightsound.types import AUDIO, VIDEO, Batch, Masks
 
 METHODS = {
     "contributions": "sightsound.explain.contributions:contributions",
@@ -181,10 +181,15 @@ class ExplanationTarget:
         return {name: here[name] for name in self.model.modalities if name in here}
 
     @property
-    def masks(self) -> dict[str, dict[str, Tensor]]:
+    def masks(self) -> Masks:
         """`present` and `valid` of the model, as of `Batch.masks`."""
-        masks = self.batch.masks
-        return {key: {n: mask[n] for n in self.inputs} for key, mask in masks.items()}
+        if self.batch.complete:
+            return {}
+        present, valid = self.batch.present, self.batch.valid
+        return {
+            "present": {name: present[name] for name in self.inputs},
+            "valid": {name: valid[name] for name in self.inputs},
+        }
 
     @cached_property
     def present(self) -> dict[str, Tensor]:

@@ -156,12 +156,12 @@ class _Page:
         self.lines: list[tuple[int, int]] = []  # (top, bottom) of the parts that share the time
         self.values = strengths(clip.explanation)
         self.panel_top, self.top = _HEADING + _CAPTION, _HEADING
-        self.background = np.empty(0)
+        self.background: np.ndarray = np.empty((0, 0, 3), np.uint8)
 
     @property
     def size(self) -> tuple[int, int]:
         """(H, W) of the film."""
-        height, width = self.background.shape[:2]
+        height, width = len(self.background), self.background.shape[1]
         return height, width
 
     def draw(self, scores: Mapping[str, float], curves: Curves | None) -> None:
@@ -232,7 +232,7 @@ class _Page:
             axes.imshow(image, origin="lower", aspect="auto", extent=extent)
             axes.set(xlim=(0, self.length), yticks=[], xticks=[])
             self._place_line(_SOUND)
-        return axes
+        return axes  # type: ignore[possibly-undefined]  # there are two images
 
     def _draw_seconds(self, axes: Axes) -> None:
         """Seconds of the file below."""

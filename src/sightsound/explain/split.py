@@ -95,7 +95,9 @@ def explain_split(
     of_seconds = method == "contributions"
     if of_seconds:
         ask |= {"batch_size": batch_size, "with_shapley": False}
-    lines, clips, cells, deletions = [], [], [], []
+    lines: list[dict[str, Any]] = []
+    clips: list[ClipExplanation] = []
+    cells, deletions = [], []
     for batch, found in explain_loader(predictor, loader, **ask):
         if of_seconds:
             tested = delete_seconds(predictor, batch, [c.explanation for c in found], seed=seed)
@@ -113,8 +115,8 @@ def explain_split(
     if not of_seconds:
         return SplitExplanation(method, lines, problems, clips)
     together = pyarrow.concat_tables(cells, promote_options="permissive")
-    tested = summarise(deletions, seed=seed)
-    return SplitExplanation(method, lines, problems, cells=together, deletion=tested)
+    test = summarise(deletions, seed=seed)
+    return SplitExplanation(method, lines, problems, cells=together, deletion=test)
 
 
 def _second_line(clip: ClipExplanation, tested: dict[str, Deleted]) -> dict[str, Any]:

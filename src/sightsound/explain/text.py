@@ -47,8 +47,8 @@ def headline(clip: ClipExplanation) -> str:
     """The class explained and its probability, with its rival's or the method."""
     explanation, seconds = clip.explanation, clip.explanation.seconds
     if seconds is None:
-        shown = f"{explanation.shown} ({100 * explanation.probability:.1f} %)"
-        return f"{shown}, by {explanation.method}"
+        chance = f"{100 * explanation.probability:.1f} %"
+        return f"{explanation.shown} ({chance}), by {explanation.method}"
     shown, rival = seconds.shown, seconds.rival
     pairs = zip(seconds.classes, seconds.probabilities, strict=True)
     words = [f"{name} ({100 * probability:.1f} %)" for name, probability in pairs]
@@ -310,7 +310,7 @@ def _rounded(values: dict[str, float]) -> dict[str, float]:
 
 def _numbers(values: np.ndarray | np.floating) -> Any:
     """Nested lists of the shortest numbers that are these in single precision."""
-    if values.ndim == 0:
+    if values.ndim == 0 or isinstance(values, np.floating):
         return float(str(np.float32(values)))
     return [_numbers(part) for part in values]
 
@@ -362,7 +362,7 @@ def cell_lines(clip: ClipExplanation) -> Iterator[dict[str, Any]]:
     """
     explanation, given, audio = clip.explanation, clip.given, clip.front_end.audio
     if explanation.seconds is not None:
-        about = {"id": explanation.id, "class": explanation.shown}
+        about: dict[str, Any] = {"id": explanation.id, "class": explanation.shown}
         about["runner_up"] = rival_name(explanation.seconds)
         for line in _second_lines(clip, explanation.seconds):
             yield about | line

@@ -83,6 +83,7 @@ def timeline_plot(
 class _Page:
     """A figure that is drawn from top to bottom; all lengths are inches."""
 
+    figure: Figure
     left: float
     main: float  # width of the part that runs along time
 
@@ -263,7 +264,8 @@ class _SecondPage(_Page):
         rows, video = _rows(self.seconds), self.front_end.video
         step = math.ceil(self.smallest_frame / self.cell)  # seconds that share a frame
         width = self.cell * min(step, self.count)
-        padded = dict(zip(self.seconds.modalities, self.seconds.padded.all(0), strict=True))
+        nothing = np.asarray(self.seconds.padded.all(0))
+        padded = dict(zip(self.seconds.modalities, nothing, strict=True))
         frame = _NOTHING if padded.get(VIDEO, True) else width * video.height / video.width
         sound = _NOTHING if padded.get(AUDIO, True) else self.sound
         with_event = self.event * (event is not None)

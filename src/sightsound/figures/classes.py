@@ -105,8 +105,9 @@ def modality_scatter(
     for name, (which, colour) in kinds.items():
         part = which[there]
         if part.any():
-            own, look = there[part], {"color": colour, "alpha": 0.6, "linewidths": 0}
+            own = there[part]
             x, y = 100 * audio[own], 100 * video[own]
+            look: dict[str, Any] = {"color": colour, "alpha": 0.6, "linewidths": 0}
             axes.scatter(x, y, size[part], label=name, clip_on=False, **look)
     _name_points(axes, audio, video, labels, sorted(there, key=lambda k: -abs(audio[k] - video[k])))
     axes.set(xlim=(-3, 103), ylim=(-3, 103), aspect="equal")

@@ -37,8 +37,9 @@ def clip_picture(
     A stream that the clip lacks is said to be missing.
     """
     figure = Figure(figsize=(10, 7.5), layout="constrained")
-    parts = figure.subfigures(3, 1, height_ratios=[1.0, 1.1, 1.3])
-    frames, sound, bars = np.atleast_1d(parts)
+    frames, sound, bars = np.ravel(
+        np.asarray(figure.subfigures(3, 1, height_ratios=[1.0, 1.1, 1.3]))
+    )
     figure.suptitle(title)
     _draw_frames(frames, clip)
     _draw_sound(sound.add_subplot(), clip, front_end)

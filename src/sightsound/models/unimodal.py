@@ -66,6 +66,8 @@ class UniFormerClassifier(Unimodal):
             the batches of all processes; `frozen`: those of the weights it started from.
     """
 
+    video: UniFormer
+
     default_explanation = "grad_cam"
 
     def __init__(
@@ -114,6 +116,8 @@ class ASTClassifier(Unimodal):
             the released program.
     """
 
+    audio: AST
+
     def __init__(
         self,
         *,
@@ -159,6 +163,8 @@ class OneStream(Unimodal):
         video_shape: (T, H, W) it is built for; not looked at if it reads sound.
         audio_shape: (F, M), likewise.
     """
+
+    video: Backbone
 
     def __init__(
         self,

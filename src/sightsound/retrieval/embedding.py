@@ -122,8 +122,7 @@ def embed(model: Pretrained, contrastive: Contrastive, batch: Batch) -> dict[str
     Args:
         batch: ready for the model: on its device, normalised or encoded.
     """
-    masks = batch.masks
-    encoded = model.encode(batch.inputs, present=masks.get("present"), valid=masks.get("valid"))
+    encoded = model.encode(batch.inputs, **batch.masks)
     result = {}
     for name, vectors in contrastive.embed(encoded.pooled).items():
         if name not in encoded.pooled:

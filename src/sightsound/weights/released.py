@@ -149,8 +149,8 @@ def video_front_end(shape: tuple[int, int, int], inferred: list[str], **pictures
     inferred.append(
         f"assumed: {frames} frames, {seconds:.3f} s apart (every fourth of 30 a second)"
     )
-    sizes = dict(num_frames=frames, height=height, width=width)
-    return dataclasses.replace(base, video=dataclasses.replace(base.video, **sizes, **pictures))
+    video = dataclasses.replace(base.video, num_frames=frames, height=height, width=width)
+    return dataclasses.replace(base, video=dataclasses.replace(video, **pictures))
 
 
 def finish(

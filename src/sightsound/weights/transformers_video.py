@@ -18,6 +18,7 @@ from sightsound.models.backbones.transformers_video import (
     CONFIG,
     EXTRAS,
     FAMILIES,
+    TransformersVideo,
     read_config,
     without_extras,
 )
@@ -54,6 +55,7 @@ def load(path: Path, config: dict | None) -> OneStream:
     if not any(folder.glob("*.safetensors")):
         raise FileNotFoundError(f"{str(folder)!r} has no {FOLDER_FILE}; fetch the whole folder")
     shape = _shape(values)
+    theirs: Any
     theirs, unknown = _theirs(folder, values, changes=config or {})
     model = OneStream(
         heads={"label": theirs.config.num_labels},
@@ -121,16 +123,16 @@ def _silent(logging: Any) -> Iterator[None]:
 
 
 @torch.no_grad()
-def _copy(model: OneStream, theirs: nn.Module) -> tuple[list[str], list[str]]:
+def _copy(model: OneStream, theirs: Any) -> tuple[list[str], list[str]]:
     """Their tensors into ours; names of theirs without a place, names of ours without a value."""
-    state = theirs.state_dict(keep_vars=True)
-    pairs = {
-        "": (without_extras(getattr(theirs, theirs.base_model_prefix, theirs)), model.video.network)
-    }
+    state, video = theirs.state_dict(keep_vars=True), model.video
+    assert isinstance(video, TransformersVideo)
+    network = without_extras(getattr(theirs, theirs.base_model_prefix, theirs))
+    pairs: dict[str, tuple[nn.Module, nn.Module]] = {"": (network, video.network)}
     left: list[str] = []
     reads_ours = hasattr(theirs, "classifier") and not hasattr(theirs, "pooler")
     for name, ours, part in (
-        ("fc_norm", "video.norm", model.video.norm),
+        ("fc_norm", "video.norm", video.norm),
         ("classifier", HEAD, model.head),
     ):
         if reads_ours and getattr(theirs, name, None) is not None:

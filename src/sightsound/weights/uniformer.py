@@ -105,9 +105,9 @@ def convert(checkpoint: Checkpoint, settings: Mapping[str, Any]) -> UniFormerCla
         kernels |= {name: wanted[name].new_zeros(wanted[name].shape) for name in absent}
     state = {**state, **kernels}
     untrained = fill_model(model, state, path=checkpoint.path)
-    shape, usual = model.video.shape, front_end("ast").video
-    short_side = round(min(shape[1:]) * usual.short_side / usual.height)
-    numbers = video_front_end(shape, inferred, short_side=short_side)
+    (frames, height, width), usual = model.video.shape, front_end("ast").video
+    short_side = round(min(height, width) * usual.short_side / usual.height)
+    numbers = video_front_end((frames, height, width), inferred, short_side=short_side)
     source = f"uniformer: {checkpoint.path.name}"
     told = dict(inferred=inferred, dropped=dropped, untrained=untrained)
     finish(model, numbers, source=source, **told)

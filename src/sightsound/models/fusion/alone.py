@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from torch import Tensor
-
-from sightsound.nn.block import Block
 
 
 def pass_alone(
     tokens: Mapping[str, Tensor],
-    blocks: Mapping[str, Sequence[Block]],
+    blocks: Mapping[str, Sequence[Callable[..., Any]]],
     *,
     present: Mapping[str, Tensor] | None,
     key_mask: Mapping[str, Tensor] | None,
