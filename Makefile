@@ -22,7 +22,7 @@ $(VENV)/test-ready: $(VENV)/ready
 demo: $(VENV)/ready
 	$(BIN)/sightsound demo --output demo
 
-test: lint
+test: lint types
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal  # threads only wait for one another
 
 lint: $(VENV)/test-ready
