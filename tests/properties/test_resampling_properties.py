@@ -29,7 +29,8 @@ def resampled(samples, *, rate, out_rate, start=0.0, stop=1.0, position=0, cuts=
     window = SoundWindow(start, stop, out_rate)
     for low, high in zip([0, *cuts], [*cuts, len(samples)], strict=True):
         window.write(rate, position + low, samples[low:high])
-    return window.result()
+    sound = window.result()
+    return sound.samples, sound.valid
 
 
 @given(rates, rates, starts, spans)
@@ -102,9 +103,10 @@ def test_samples_that_are_not_numbers_are_lost_and_told(rate, out_rate, lost):
     samples[list(lost)] = np.nan
     window = SoundWindow(0.0, 1.0, out_rate)
     window.write(rate, 0, samples)
-    found, valid = window.result()
+    sound = window.result()
+    found, valid = sound.samples, sound.valid
     assert np.isfinite(found).all() and not found[~valid].any()
-    assert window.problems()[0].startswith(f"audio: {len(lost)} sample(s) are not numbers")
+    assert sound.problems[0].startswith(f"audio: {len(lost)} sample(s) are not numbers")
     if rate == out_rate:
         assert set(np.flatnonzero(~valid)) == lost
 

@@ -250,7 +250,12 @@ def test_seeds(text, seeds):
     [
         ("fusion", ["model.fusion_layer=0,5"], {}, "'fusion', model.fusion_layer 5, model.fusion"),
         ("fusion", ["model.fusion_layer=5"], {}, "of 3 layers, so 0 (early fusion) to 3 (late fu"),
-        ("fusion", ["model.fusion=x"], {}, "model.fusion cannot be 'x': expected one of bottlene"),
+        (
+            "fusion",
+            ["model.fusion=x"],
+            {},
+            "unknown fusion 'x'; known: bottleneck, cross_att",
+        ),
         ("fusion", [], {"model.modalities": ["audio"]}, "but model.modalities is [audio]; leave"),
         ("update", [], {"model.fusion_layer": 3}, "no difference here, since fusion layer 3 is l"),
         ("bottlenecks", [], {"model.fusion": "self_attention"}, "since model.fusion is self_atte"),

@@ -56,7 +56,7 @@ def test_what_is_cited_exists():
         ("recipes/pretrain_first.yaml", "Zhu 2024, equation 8"),
         ("objectives/audio_visual/contrastive.py", "paper AVT, section 3.1)"),
         ("objectives/audio_visual/matching.py", "paper AVT, section 3.2)"),
-        ("objectives/audio_visual/hiding.py", "paper AVT, section 3.2.1)"),
+        ("objectives/audio_visual/masking.py", "paper AVT, section 3.2.1)"),
         ("objectives/audio_visual/segments.py", "paper AVT, section 3.2.1)"),
         ("objectives/audio_visual/reconstruction.py", "Paper AVT, section 3.2.1.)"),
         ("media/front_end.py", "paper MAFnet, sections 3.1 and 4.2"),  # seconds; their features

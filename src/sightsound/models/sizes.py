@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from sightsound.nn.block import Block
 from sightsound.registry import unknown_name
 
-AnyBlock = TypeVar("AnyBlock", bound=Block)
+if TYPE_CHECKING:  # free of torch, so that a command's help is fast
+    from sightsound.nn.block import Block
+
+AnyBlock = TypeVar("AnyBlock", bound="Block")
 
 
 @dataclass(frozen=True)
